@@ -1,0 +1,52 @@
+"""The error tree: what a user can mend, and what went wrong in one episode.
+
+`UserError` and its children carry one line that names the thing, the value and the way out; the command line
+prints that line and exits with 2. Everything else is a bug and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+
+class AlfworldSftError(Exception):
+    """Base of every error this package raises on purpose."""
+
+
+class UserError(AlfworldSftError):
+    """Something the user gave or can change: an option, a file, a folder, a server address."""
+
+
+class ConfigError(UserError):
+    """One or more options are wrong; the message lists all of them, one a line."""
+
+
+class GameFileError(UserError):
+    """A game file that is not a playable ALFWorld game; names the file and the reason."""
+
+    def __init__(self, file: str, reason: str) -> None:
+        super().__init__(f"{file}: {reason}")
+        self.file = file
+        self.reason = reason
+
+
+class GamesNotFoundError(UserError):
+    """A place that was named as a source of games holds none."""
+
+
+class DownloadError(UserError):
+    """An archive that cannot be fetched, or is not what it should be."""
+
+
+class TemplateError(UserError):
+    """A prompt template that cannot be read or lacks a section."""
+
+
+class RunFolderError(UserError):
+    """A run's folder that cannot be created, written, resumed or trusted."""
+
+
+class DatasetError(UserError):
+    """A dataset that cannot be made from the episodes at hand."""
+
+
+class PolicyError(AlfworldSftError):
+    """A policy that could not act; the episode is recorded as failed and the run goes on."""

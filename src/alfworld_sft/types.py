@@ -1,0 +1,136 @@
+"""The nouns that every room shares: Message, View, Prompt, Reply, Step, Episode.
+
+An `Episode` is the record of one game played, and the only truth: prompts, dataset rows and metrics are derived
+from it. This module imports the standard library alone, so every other room may import it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Role = Literal["system", "user", "assistant"]
+Form = Literal["single", "multi"]
+TaskType = Literal[
+    "pick_and_place_simple",
+    "look_at_obj_in_light",
+    "pick_clean_then_place_in_recep",
+    "pick_heat_then_place_in_recep",
+    "pick_cool_then_place_in_recep",
+    "pick_two_obj_and_place",
+]
+TASK_TYPES: tuple[TaskType, ...] = (
+    "pick_and_place_simple",
+    "look_at_obj_in_light",
+    "pick_clean_then_place_in_recep",
+    "pick_heat_then_place_in_recep",
+    "pick_cool_then_place_in_recep",
+    "pick_two_obj_and_place",
+)
+"""The six household tasks, in the order of ALFWorld's own numbering (1 to 6)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of a chat."""
+
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One past step as a prompt shows it: what was seen, and what was done then."""
+
+    observation: str
+    action: str
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What a prompt shows of the game; a policy that reads it knows nothing a model would not.
+
+    `history` holds the last steps, oldest first, and may be cut to a window: `step` counts all steps taken.
+    `admissible_commands` is None where the template does not list them.
+    """
+
+    task: str
+    step: int
+    history: tuple[Exchange, ...]
+    observation: str
+    admissible_commands: tuple[str, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What a policy is asked: the view, the messages that render it, and the tags that the reply must have.
+
+    `seed` differs for every turn of every episode and is all the randomness that a policy may use.
+    """
+
+    view: View
+    messages: tuple[Message, ...]
+    tags: tuple[str, ...]
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a policy answered. `trained` is False for a mistake made on purpose: context, never a target.
+
+    Token ids and log-probabilities are kept where the policy gives them (one float per reply token).
+    """
+
+    text: str
+    trained: bool = True
+    prompt_token_ids: tuple[int, ...] | None = None
+    token_ids: tuple[int, ...] | None = None
+    logprobs: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One turn of an episode: what was seen and possible, what was said and sent, and what came of it.
+
+    `action` is the command that the reply asked for, or None with the reason in `problem`; `command` is what was
+    sent to the game. `reward` is 1.0 on the step that wins, else 0.0.
+    """
+
+    observation: str
+    admissible_commands: tuple[str, ...]
+    reply: Reply
+    action: str | None
+    problem: str | None
+    command: str
+    next_observation: str
+    reward: float
+    won: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Episode:
+    """One game played to its end by one policy.
+
+    `index` numbers the episodes of a run from 0; `seed` is the episode's own. `observation` of the first step is
+    the game's opening text without banner and task (the task is a field of its own). `error` says why an episode
+    could not be played to its end; such an episode is owed again on resume.
+    """
+
+    index: int
+    game_id: str
+    split: str
+    task_type: TaskType
+    task: str
+    grammar: str
+    seed: int
+    template: str
+    policy: str
+    max_steps: int
+    success: bool
+    steps: tuple[Step, ...]
+    error: str | None = None
+
+    @property
+    def id(self) -> str:
+        """Unique within a run and readable: the episode's number and its game."""
+        return f"{self.index:06d}:{self.game_id}"
