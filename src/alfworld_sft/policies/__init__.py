@@ -1,0 +1,1 @@
+"""Who plays: the expert, the planner, a random player, a script; later language models."""

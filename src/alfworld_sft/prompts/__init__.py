@@ -1,0 +1,1 @@
+"""What a policy is asked, and how its answer is read."""

@@ -1,0 +1,9 @@
+"""The text world: ALFWorld's games, played in pure Python, word for word like the reference.
+
+Standard library only. `load_game` validates a game file, `Env` plays it; `rules` and `text` are pure functions.
+"""
+
+from alfworld_sft.world.env import Env, Observation
+from alfworld_sft.world.gamefile import Game, load_game, parse_game
+
+__all__ = ["Env", "Game", "Observation", "load_game", "parse_game"]

@@ -1,0 +1,500 @@
+"""A `game.tw-pddl` file → `Game`, validated and never executed.
+
+The file is JSON with `pddl_domain`, `grammar`, `pddl_problem` and, sometimes, `walkthrough`. Names follow the
+reference's demangler (alfworld 0.4.2, `agents/utils/misc.py`): ids sorted, the class is the text before the first
+`_bar_` (plus `basin` where that occurs in the id), and within a class the first sorted id gets the highest number.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, cast
+
+from alfworld_sft.errors import GameFileError
+from alfworld_sft.types import TaskType
+from alfworld_sft.world.grammar import Variant, recognise, split_task
+from alfworld_sft.world.sexpr import SExpr, parse_sexpr
+
+MAX_FILE_BYTES = 4 * 2**20
+"""The largest published game file has under 200 KB."""
+MAX_ENTITIES = 5_000
+_ENTITY_ID = re.compile(r"([a-z][a-z0-9]*)_bar_[a-z0-9_]+")
+
+Kind = Literal["agent", "object", "receptacle", "location", "otype", "rtype"]
+_SIGNATURES: dict[str, tuple[Kind, ...]] = {
+    "atlocation": ("agent", "location"),
+    "receptacleatlocation": ("receptacle", "location"),
+    "objectatlocation": ("object", "location"),
+    "inreceptacle": ("object", "receptacle"),
+    "wasinreceptacle": ("object", "receptacle"),
+    "inreceptacleobject": ("object", "object"),
+    "receptacletype": ("receptacle", "rtype"),
+    "objecttype": ("object", "otype"),
+    "cancontain": ("rtype", "otype"),
+    "isreceptacleobjectfull": ("object",),
+    "isreceptacleobject": ("object",),
+    "openable": ("receptacle",),
+    "opened": ("receptacle",),
+    "full": ("receptacle",),
+    "pickupable": ("object",),
+    "moveable": ("object",),
+    "cleanable": ("object",),
+    "heatable": ("object",),
+    "coolable": ("object",),
+    "sliceable": ("object",),
+    "toggleable": ("object",),
+    "isclean": ("object",),
+    "ishot": ("object",),
+    "iscool": ("object",),
+    "issliced": ("object",),
+    "istoggled": ("object",),
+    "ison": ("object",),
+}
+_FLAG_NEEDS = {"isclean": "cleanable", "ishot": "heatable", "iscool": "coolable", "issliced": "sliceable"}
+
+
+@dataclass(frozen=True, slots=True)
+class Object:
+    """Something that can be seen, and perhaps carried. `type` is the PDDL type, as in `mugtype`."""
+
+    name: str
+    type: str
+    pickupable: bool
+    cleanable: bool
+    heatable: bool
+    coolable: bool
+    sliceable: bool
+    toggleable: bool
+    holds_objects: bool
+    inner: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Receptacle:
+    """A piece of furniture. `location` is None where the file gives it none: it can then never be reached."""
+
+    name: str
+    type: str
+    location: int | None
+    openable: bool
+    can_contain: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """A place to stand, with the receptacles that are in reach there."""
+
+    name: str
+    receptacles: tuple[int, ...]
+
+
+class State(NamedTuple):
+    """Everything that a command can change; objects, receptacles and locations are indices in id order.
+
+    `contents[r]` lists the objects in receptacle r, ascending: an object can be in two. `object_at` holds pairs
+    (object, location), `taken_from` pairs (object, receptacle): the reference's recorded `not_inReceptacle` facts.
+    `opened` is a bit per receptacle; `clean`, `hot`, `cool`, `sliced` and `toggled` are a bit per object.
+    """
+
+    location: int
+    held: int
+    contents: tuple[tuple[int, ...], ...]
+    object_at: frozenset[tuple[int, int]]
+    taken_from: frozenset[tuple[int, int]]
+    opened: int
+    clean: int
+    hot: int
+    cool: int
+    sliced: int
+    toggled: int
+
+
+NOTHING = -1
+"""`State.held` of an empty hand."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlaceGoal:
+    """`count` of the objects, each with all the flags (as `clean`), in one of the receptacles."""
+
+    objects: frozenset[int]
+    receptacles: tuple[int, ...]
+    flags: tuple[str, ...]
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class LightGoal:
+    """One of the objects in hand, and one of the lamps turned on and in a receptacle where the agent stands."""
+
+    objects: frozenset[int]
+    lamps: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Game:
+    """One game, ready to play and never changed by playing.
+
+    `id` is relative and stable (task folder / trial folder), `task` the goal sentence, `scene` the number of the
+    house's room where it is known (ALFRED numbers kitchens 1-30, living rooms 201-230, bedrooms 301-330 and
+    bathrooms 401-430). `walkthrough` is the stored one, in the words of the commands, or None.
+    """
+
+    id: str
+    split: str
+    task: str
+    task_type: TaskType
+    scene: int | None
+    variant: Variant
+    objects: tuple[Object, ...]
+    receptacles: tuple[Receptacle, ...]
+    locations: tuple[Location, ...]
+    initial: State
+    goal: PlaceGoal | LightGoal
+    walkthrough: tuple[str, ...] | None
+    action_cache: dict[Any, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def grammar(self) -> str:
+        """The version of the game's wording: "move" (since November 2024) or "put"."""
+        return self.variant.version
+
+
+def load_game(path: str | Path, *, game_id: str | None = None, split: str = "") -> Game:
+    """Read and validate one game file.
+
+    `game_id` defaults to the last two folders for a file in ALFWorld's layout, else to the file's name.
+    Raises GameFileError, which names the file and the reason.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise GameFileError(str(path), error.strerror or str(error)) from None
+    return parse_game(content, game_id=game_id or default_game_id(path), split=split, file=str(path))
+
+
+def default_game_id(path: Path) -> str:
+    """Return `task folder/trial folder` for `…/game.tw-pddl`, else the file's name without its ending."""
+    if path.name == "game.tw-pddl":
+        return "/".join(path.absolute().parent.parts[-2:])
+    return path.name.removesuffix(".tw-pddl")
+
+
+def parse_game(content: bytes, *, game_id: str, split: str = "", file: str | None = None) -> Game:
+    """Validate the bytes of a game file; raises GameFileError naming `file` (or the id) and the reason."""
+    try:
+        return _parse(content, game_id, split)
+    except ValueError as error:
+        raise GameFileError(file or game_id, str(error)) from None
+
+
+def _parse(content: bytes, game_id: str, split: str) -> Game:
+    data = _read_json(content)
+    texts = [data.get(key) for key in ("pddl_domain", "grammar", "pddl_problem")]
+    if not all(isinstance(text, str) for text in texts):
+        raise ValueError("it lacks one of the texts 'pddl_domain', 'grammar', 'pddl_problem'")
+    domain_text, grammar_text, problem_text = texts
+    blanked, task = split_task(grammar_text)
+    variant = recognise(domain_text, blanked)
+    sections = _sections(problem_text)
+    scene = _Entities(sections[":init"])
+    objects, receptacles, locations = scene.objects(), scene.receptacles(), scene.locations()
+    goal, task_type = _read_goal(sections[":goal"], objects, receptacles)
+    return Game(
+        id=game_id,
+        split=split,
+        task=task,
+        task_type=task_type,
+        scene=_scene_of(game_id),
+        variant=variant,
+        objects=objects,
+        receptacles=receptacles,
+        locations=locations,
+        initial=scene.initial_state(),
+        goal=goal,
+        walkthrough=_read_walkthrough(data.get("walkthrough"), scene.name_of),
+    )
+
+
+def _read_json(content: bytes) -> dict[str, Any]:
+    if len(content) > MAX_FILE_BYTES:
+        raise ValueError(f"it is larger than {MAX_FILE_BYTES} bytes; no game is")
+    try:
+        data = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"it is not JSON: {str(error)[:80]}") from None
+    if not isinstance(data, dict):
+        raise ValueError("it is not a JSON object")
+    return data
+
+
+def _sections(problem_text: str) -> dict[str, tuple[SExpr, ...]]:
+    """Return the parts of `(define (problem …) …)` by their names."""
+    try:
+        ((define, *parts),) = parse_sexpr(problem_text)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"its PDDL problem cannot be read: {error}") from None
+    sections: dict[str, tuple[SExpr, ...]] = {}
+    for part in parts:
+        if not isinstance(part, tuple) or not part or not isinstance(part[0], str) or part[0] in sections:
+            raise ValueError("its PDDL problem is not made of (:name …) parts, each once")
+        sections[part[0]] = part[1:]
+    if define != "define" or not {":init", ":goal"} <= sections.keys():
+        raise ValueError("its PDDL problem has no :init or no :goal")
+    if sections.get(":domain", ("alfred",)) != ("alfred",):
+        raise ValueError(f"its PDDL problem belongs to another domain: {sections[':domain']}")
+    unknown = sections.keys() - {"problem", ":domain", ":objects", ":init", ":goal", ":metric"}
+    if unknown:
+        raise ValueError(f"its PDDL problem has an unknown part {min(unknown)!r}")
+    return sections
+
+
+class _Entities:
+    """The things that the `:init` facts speak of, numbered in id order (which is the reference's list order)."""
+
+    def __init__(self, init: tuple[SExpr, ...]) -> None:
+        by_predicate: dict[SExpr, list[tuple[SExpr, ...]]] = {}
+        for fact in init:
+            if not isinstance(fact, tuple) or not fact:
+                raise ValueError(f"its :init has a stray {str(fact)[:60]!r}")
+            by_predicate.setdefault(fact[0], []).append(fact[1:])
+        by_predicate.pop("=", None)  # distances and costs: they change neither text nor commands
+        self.facts: dict[str, list[tuple[str, ...]]] = {predicate: [] for predicate in _SIGNATURES}
+        kinds: dict[str, Kind] = {}
+        for predicate, facts in by_predicate.items():
+            signature = _SIGNATURES.get(str(predicate))
+            if signature is None or {len(arguments) for arguments in facts} != {len(signature)}:
+                raise ValueError(f"its :init has the unknown fact {str((predicate, *facts[0]))[:80]}")
+            for column, kind in zip(zip(*facts, strict=True), signature, strict=True):
+                for argument in set(column):
+                    if not isinstance(argument, str) or kinds.setdefault(argument, kind) != kind:
+                        raise ValueError(f"its :init uses {str(argument)[:60]!r} as a {kind} and as something else")
+            self.facts[str(predicate)] = cast("list[tuple[str, ...]]", facts)
+        if len(kinds) > MAX_ENTITIES:
+            raise ValueError(f"it names {len(kinds)} things; {MAX_ENTITIES} is the limit")
+        ids = sorted(kinds)
+        self._names = _display_names([i for i in ids if kinds[i] in ("object", "receptacle", "location")])
+        self._ids = {kind: [i for i in ids if kinds[i] == kind] for kind in ("object", "receptacle", "location")}
+        self._rank = {i: rank for of_kind in self._ids.values() for rank, i in enumerate(of_kind)}
+
+    def name_of(self, entity_id: str) -> str | None:
+        """Return the displayed name of an id, in any case, or None."""
+        return self._names.get(entity_id.lower())
+
+    def objects(self) -> tuple[Object, ...]:
+        types = self._single_values("objecttype")
+        properties = "pickupable cleanable heatable coolable sliceable toggleable isreceptacleobject".split()
+        having = [{arguments[0] for arguments in self.facts[name]} for name in properties]
+        inner: dict[str, list[int]] = {}
+        for held, holder in sorted(set(self.facts["inreceptacleobject"])):
+            inner.setdefault(holder, []).append(self._rank[held])
+        return tuple(
+            Object(self._names[i], types.get(i, ""), *(i in ids for ids in having), inner=tuple(inner.get(i, ())))
+            for i in self._ids["object"]
+        )
+
+    def receptacles(self) -> tuple[Receptacle, ...]:
+        types = self._single_values("receptacletype")
+        places = self._single_values("receptacleatlocation")
+        openable = {arguments[0] for arguments in self.facts["openable"]}
+        contained: dict[str, set[str]] = {}
+        for receptacle_type, object_type in self.facts["cancontain"]:
+            contained.setdefault(receptacle_type, set()).add(object_type)
+        by_type = {name: frozenset(object_types) for name, object_types in contained.items()}
+        return tuple(
+            Receptacle(
+                name=self._names[i],
+                type=types.get(i, ""),
+                location=self._rank[places[i]] if i in places else None,
+                openable=i in openable,
+                can_contain=by_type.get(types.get(i, ""), frozenset()),
+            )
+            for i in self._ids["receptacle"]
+        )
+
+    def locations(self) -> tuple[Location, ...]:
+        within: list[list[int]] = [[] for _ in self._ids["location"]]
+        for receptacle, location in sorted(set(self.facts["receptacleatlocation"])):
+            within[self._rank[location]].append(self._rank[receptacle])
+        names = (self._names[i] for i in self._ids["location"])
+        return tuple(Location(name, tuple(there)) for name, there in zip(names, within, strict=True))
+
+    def initial_state(self) -> State:
+        starts = {location for _, location in self.facts["atlocation"]}
+        if len(starts) != 1:
+            raise ValueError(f"its :init puts the agent at {len(starts)} locations")
+        contents: list[list[int]] = [[] for _ in self._ids["receptacle"]]
+        for held, receptacle in sorted(set(self.facts["inreceptacle"])):
+            contents[self._rank[receptacle]].append(self._rank[held])
+        return State(
+            location=self._rank[starts.pop()],
+            held=NOTHING,
+            contents=tuple(map(tuple, contents)),
+            object_at=frozenset((self._rank[o], self._rank[place]) for o, place in self.facts["objectatlocation"]),
+            taken_from=frozenset(),
+            opened=self._bits("opened"),
+            clean=self._bits("isclean"),
+            hot=self._bits("ishot"),
+            cool=self._bits("iscool"),
+            sliced=self._bits("issliced"),
+            toggled=self._bits("istoggled"),
+        )
+
+    def _bits(self, predicate: str) -> int:
+        return sum(1 << rank for rank in {self._rank[i] for (i,) in self.facts[predicate]})
+
+    def _single_values(self, predicate: str) -> dict[str, str]:
+        values: dict[str, str] = {}
+        for entity, value in self.facts[predicate]:
+            if values.setdefault(entity, value) != value:
+                raise ValueError(f"its :init gives {entity[:60]!r} two values of {predicate}")
+        return values
+
+
+def _display_names(ids: list[str]) -> dict[str, str]:
+    classes: dict[str, str] = {}
+    for entity_id in ids:
+        match = _ENTITY_ID.fullmatch(entity_id)
+        if match is None:
+            raise ValueError(f"its :init names {entity_id[:60]!r}, which is no id of the form Class_bar_position")
+        classes[entity_id] = match[1] + ("basin" if "basin" in entity_id else "")
+    left = Counter(classes.values())
+    names: dict[str, str] = {}
+    for entity_id in ids:
+        entity_class = classes[entity_id]
+        names[entity_id] = f"{entity_class} {left[entity_class]}"
+        left[entity_class] -= 1
+    return names
+
+
+def _read_walkthrough(value: object, name_of: Any) -> tuple[str, ...] | None:
+    """Return the stored commands with raw ids replaced by names: published files have the one or the other."""
+    if value is None:
+        return None
+    if not isinstance(value, list) or not all(isinstance(command, str) for command in value):
+        raise ValueError("its walkthrough is not a list of commands")
+    return tuple(" ".join(name_of(word) or word for word in command.split(" ")) for command in value)
+
+
+def _scene_of(game_id: str) -> int | None:
+    match = re.match(r"[^/]*-(\d{1,3})(?:/|$)", game_id)
+    return int(match[1]) if match else None
+
+
+def _read_goal(
+    goal: tuple[SExpr, ...], objects: tuple[Object, ...], receptacles: tuple[Receptacle, ...]
+) -> tuple[PlaceGoal | LightGoal, TaskType]:
+    """Recognise one of the six goal formulas; raises ValueError for any other."""
+    facts = _goal_facts(goal)
+
+    def value_of(predicate: str, variable: str) -> str:
+        found = {fact[2] for fact in facts if fact[:2] == (predicate, variable)}
+        if len(found) != 1:
+            raise ValueError("its goal is none of ALFWorld's six")
+        return found.pop()
+
+    def having(object_type: str) -> frozenset[int]:
+        return frozenset(i for i, thing in enumerate(objects) if thing.type == object_type)
+
+    def within(receptacle_type: str) -> tuple[int, ...]:
+        return tuple(i for i, place in enumerate(receptacles) if place.type == receptacle_type)
+
+    shape = {fact if fact[0] not in ("objecttype", "receptacletype") else fact[:2] for fact in facts}
+    if shape == _LIGHT_SHAPE:
+        lamps = having(value_of("objecttype", "?ot"))
+        lamps = frozenset(i for i in lamps if objects[i].toggleable)
+        return LightGoal(having(value_of("objecttype", "?o")), lamps), "look_at_obj_in_light"
+    if shape == _PAIR_SHAPE:
+        object_type = value_of("objecttype", "?o1")
+        if value_of("objecttype", "?o2") != object_type:
+            raise ValueError("its goal asks for two objects of different types, which no ALFWorld task does")
+        goal_places = within(value_of("receptacletype", "?r"))
+        return PlaceGoal(having(object_type), goal_places, (), 2), "pick_two_obj_and_place"
+    for flag, (task_type, flag_shape) in _PLACE_SHAPES.items():
+        if shape == flag_shape:
+            able = having(value_of("objecttype", "?o"))
+            if flag:
+                able = frozenset(i for i in able if getattr(objects[i], _FLAG_NEEDS["is" + flag]))
+            flags = (flag,) if flag else ()
+            return PlaceGoal(able, within(value_of("receptacletype", "?r")), flags, 1), task_type
+    raise ValueError("its goal is none of ALFWorld's six")
+
+
+def _goal_facts(goal: tuple[SExpr, ...]) -> set[tuple[str, ...]]:
+    """Flatten (and …) and (exists (vars) …) into the set of facts asked for; (not (= a b)) becomes `different`.
+
+    Flattening keeps the meaning only while every variable is bound once; the agent is the exception: there is one.
+    """
+    facts: set[tuple[str, ...]] = set()
+    bound: list[str] = []
+    owed: list[SExpr] = list(goal)
+    while owed:
+        formula = owed.pop()
+        match formula:
+            case ("and", *parts):
+                owed.extend(parts)
+            case ("exists", tuple(variables), body):
+                bound += _bound_variables(variables)
+                owed.append(body)
+            case ("not", ("=", str(left), str(right))):
+                facts.add(("different", *sorted((left, right))))
+            case (str(predicate), *arguments) if arguments and all(isinstance(a, str) for a in arguments):
+                facts.add((predicate, *map(str, arguments)))
+            case _:
+                raise ValueError("its goal is none of ALFWorld's six")
+    used = {word for fact in facts for word in fact[1:] if word.startswith("?")}
+    if used != set(bound) or len(bound) - bound.count("?a") != len(set(bound) - {"?a"}):
+        raise ValueError("its goal is none of ALFWorld's six")
+    return facts
+
+
+_VARIABLE_KINDS = {
+    "?o": "object",
+    "?o1": "object",
+    "?o2": "object",
+    "?ot": "object",
+    "?r": "receptacle",
+    "?a": "agent",
+    "?l": "location",
+}
+
+
+def _bound_variables(declaration: tuple[SExpr, ...]) -> list[str]:
+    """Read `?o - object ?r - receptacle`; each of the known variables must have its own kind."""
+    names, dashes, kinds = declaration[0::3], declaration[1::3], declaration[2::3]
+    if len(declaration) % 3 or set(dashes) != {"-"} or [_VARIABLE_KINDS.get(str(n)) for n in names] != list(kinds):
+        raise ValueError("its goal is none of ALFWorld's six")
+    return [str(name) for name in names]
+
+
+_PLACE_SHAPE: set[tuple[str, ...]] = {("inreceptacle", "?o", "?r"), ("objecttype", "?o"), ("receptacletype", "?r")}
+_PLACE_SHAPES: dict[str, tuple[TaskType, set[tuple[str, ...]]]] = {
+    "": ("pick_and_place_simple", _PLACE_SHAPE),
+    "clean": ("pick_clean_then_place_in_recep", _PLACE_SHAPE | {("cleanable", "?o"), ("isclean", "?o")}),
+    "hot": ("pick_heat_then_place_in_recep", _PLACE_SHAPE | {("heatable", "?o"), ("ishot", "?o")}),
+    "cool": ("pick_cool_then_place_in_recep", _PLACE_SHAPE | {("coolable", "?o"), ("iscool", "?o")}),
+}
+_PAIR_SHAPE: set[tuple[str, ...]] = {
+    ("objecttype", "?o1"),
+    ("objecttype", "?o2"),
+    ("receptacletype", "?r"),
+    ("inreceptacle", "?o1", "?r"),
+    ("inreceptacle", "?o2", "?r"),
+    ("different", "?o1", "?o2"),
+}
+_LIGHT_SHAPE: set[tuple[str, ...]] = {
+    ("objecttype", "?ot"),
+    ("toggleable", "?ot"),
+    ("istoggled", "?ot"),
+    ("receptacleatlocation", "?r", "?l"),
+    ("atlocation", "?a", "?l"),
+    ("inreceptacle", "?ot", "?r"),
+    ("objecttype", "?o"),
+    ("holds", "?a", "?o"),
+}
