@@ -46,13 +46,9 @@ def parse_reply(text: str, tags: Collection[str], admissible_commands: Collectio
         _section(text, tag) if tag in tags else None for tag in ("think", "prediction", "observation")
     )
     action, problem = _read_action(text, tags)
-    if action is not None and problem is None:
-        if action not in admissible_commands:
-            folded = " ".join(action.lower().split())
-            if folded in admissible_commands:
-                action = folded
-            else:
-                problem = "not admissible"
+    if action is not None and action not in admissible_commands:
+        folded = " ".join(action.lower().split())
+        action, problem = (folded, None) if folded in admissible_commands else (action, "not admissible")
     return Parsed(action, problem, think, prediction, observation)
 
 

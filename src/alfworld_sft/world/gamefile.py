@@ -54,7 +54,8 @@ _SIGNATURES: dict[str, tuple[Kind, ...]] = {
     "istoggled": ("object",),
     "ison": ("object",),
 }
-_FLAG_NEEDS = {"isclean": "cleanable", "ishot": "heatable", "iscool": "coolable", "issliced": "sliceable"}
+_ABILITIES = ("pickupable", "cleanable", "heatable", "coolable", "sliceable", "toggleable", "isreceptacleobject")
+_FLAG_NEEDS = {"clean": "cleanable", "hot": "heatable", "cool": "coolable"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,10 +197,9 @@ def parse_game(content: bytes, *, game_id: str, split: str = "", file: str | Non
 
 def _parse(content: bytes, game_id: str, split: str) -> Game:
     data = _read_json(content)
-    texts = [data.get(key) for key in ("pddl_domain", "grammar", "pddl_problem")]
-    if not all(isinstance(text, str) for text in texts):
+    domain_text, grammar_text, problem_text = (data.get(key) for key in ("pddl_domain", "grammar", "pddl_problem"))
+    if not (isinstance(domain_text, str) and isinstance(grammar_text, str) and isinstance(problem_text, str)):
         raise ValueError("it lacks one of the texts 'pddl_domain', 'grammar', 'pddl_problem'")
-    domain_text, grammar_text, problem_text = texts
     blanked, task = split_task(grammar_text)
     variant = recognise(domain_text, blanked)
     sections = _sections(problem_text)
@@ -237,15 +237,18 @@ def _read_json(content: bytes) -> dict[str, Any]:
 def _sections(problem_text: str) -> dict[str, tuple[SExpr, ...]]:
     """Return the parts of `(define (problem …) …)` by their names."""
     try:
-        ((define, *parts),) = parse_sexpr(problem_text)
-    except (ValueError, TypeError) as error:
+        expressions = parse_sexpr(problem_text)
+    except ValueError as error:
         raise ValueError(f"its PDDL problem cannot be read: {error}") from None
+    if len(expressions) != 1 or isinstance(expressions[0], str) or expressions[0][:1] != ("define",):
+        raise ValueError("its PDDL problem is not a single (define …)")
+    parts = expressions[0][1:]
     sections: dict[str, tuple[SExpr, ...]] = {}
     for part in parts:
         if not isinstance(part, tuple) or not part or not isinstance(part[0], str) or part[0] in sections:
             raise ValueError("its PDDL problem is not made of (:name …) parts, each once")
         sections[part[0]] = part[1:]
-    if define != "define" or not {":init", ":goal"} <= sections.keys():
+    if not {":init", ":goal"} <= sections.keys():
         raise ValueError("its PDDL problem has no :init or no :goal")
     if sections.get(":domain", ("alfred",)) != ("alfred",):
         raise ValueError(f"its PDDL problem belongs to another domain: {sections[':domain']}")
@@ -289,13 +292,23 @@ class _Entities:
 
     def objects(self) -> tuple[Object, ...]:
         types = self._single_values("objecttype")
-        properties = "pickupable cleanable heatable coolable sliceable toggleable isreceptacleobject".split()
-        having = [{arguments[0] for arguments in self.facts[name]} for name in properties]
         inner: dict[str, list[int]] = {}
         for held, holder in sorted(set(self.facts["inreceptacleobject"])):
             inner.setdefault(holder, []).append(self._rank[held])
+        able = {predicate: {arguments[0] for arguments in self.facts[predicate]} for predicate in _ABILITIES}
         return tuple(
-            Object(self._names[i], types.get(i, ""), *(i in ids for ids in having), inner=tuple(inner.get(i, ())))
+            Object(
+                name=self._names[i],
+                type=types.get(i, ""),
+                pickupable=i in able["pickupable"],
+                cleanable=i in able["cleanable"],
+                heatable=i in able["heatable"],
+                coolable=i in able["coolable"],
+                sliceable=i in able["sliceable"],
+                toggleable=i in able["toggleable"],
+                holds_objects=i in able["isreceptacleobject"],
+                inner=tuple(inner.get(i, ())),
+            )
             for i in self._ids["object"]
         )
 
@@ -420,7 +433,7 @@ def _read_goal(
         if shape == flag_shape:
             able = having(value_of("objecttype", "?o"))
             if flag:
-                able = frozenset(i for i in able if getattr(objects[i], _FLAG_NEEDS["is" + flag]))
+                able = frozenset(i for i in able if getattr(objects[i], _FLAG_NEEDS[flag]))
             flags = (flag,) if flag else ()
             return PlaceGoal(able, within(value_of("receptacletype", "?r")), flags, 1), task_type
     raise ValueError("its goal is none of ALFWorld's six")

@@ -22,7 +22,6 @@ GrammarVersion = Literal["move", "put"]
 """How objects are put down: `move x to y` since November 2024, `put x in/on y` before."""
 
 
-
 @dataclass(frozen=True, slots=True)
 class Variant:
     """What differs between the known games: the wording, whether `help` exists, and where one can clean."""
@@ -37,7 +36,7 @@ _DOMAINS: dict[str, tuple[bool, frozenset[str]]] = {
     # fingerprint → (has help, receptacle types that clean)
     "6021d5884961c5bd77bbe0b8d39c342b77a465428cf414468092602e27c2178a": (True, _SINKS),  # in published files, 2024 on
     "3953a2326cdb08783dadb6b48c2d1706930547c5aa8159c9fdbb9c791ff23546": (True, _SINKS - {"sinktype"}),  # alfworld 0.4
-    "7f42e703c4d647c3727e5bcb827869e0f6688c9da48a1a45bbdc42ef432a546c": (False, _SINKS - {"sinktype"}),  # alfworld 0.2-0.3
+    "7f42e703c4d647c3727e5bcb827869e0f6688c9da48a1a45bbdc42ef432a546c": (False, _SINKS - {"sinktype"}),  # 0.2 and 0.3
 }
 _GRAMMARS: dict[str, tuple[GrammarVersion, bool]] = {
     # fingerprint → (version, has words for help)
@@ -47,9 +46,11 @@ _GRAMMARS: dict[str, tuple[GrammarVersion, bool]] = {
 }
 
 _ACTIONS = frozenset(
-    "gotolocation openobject closeobject pickupobject putobject examinereceptacle examineobject inventory look "
-    "toggleobject heatobject cleanobject coolobject sliceobject help".split()
-)
+    {
+        "gotolocation", "openobject", "closeobject", "pickupobject", "putobject", "examinereceptacle", "examineobject",
+        "inventory", "look", "toggleobject", "heatobject", "cleanobject", "coolobject", "sliceobject", "help",
+    }
+)  # fmt: skip
 _IMPLICIT_RULES = ("intro", "list_empty", "list_separator", "list_last_separator")
 _IGNORED_SECTIONS = frozenset({"domain", ":requirements", ":predicates", ":functions"})
 
@@ -143,7 +144,7 @@ def _fingerprint(canonical: object) -> str:
 
 
 def _parse_grammar(text: str) -> tuple[_Templates, _Rules]:
-    """Read `grammar :: \"\"\"{json}\"\"\";` and `action Name { key :: value; … }` parts, later rules replacing earlier."""
+    """Read the `grammar :: {json};` and `action Name { key :: value; … }` parts; later rules replace earlier ones."""
     tokens = _tokens(text)
     actions: _Templates = {}
     rules: _Rules = {}
@@ -184,11 +185,11 @@ def _tokens(text: str) -> list[tuple[str, str]]:
 
 def _value(tokens: list[tuple[str, str]], position: int) -> tuple[str, int]:
     """Read `key :: "value";` at `position`; return the value and the position behind it."""
-    kinds = [kind for kind, _ in tokens[position : position + 4]]
-    marks = [word for _, word in tokens[position : position + 4]]
-    if len(kinds) < 4 or kinds[0] != "word" or marks[1] != "::" or kinds[2] not in ("string", "block") or marks[3] != ";":
-        raise ValueError(f"its grammar cannot be read near {' '.join(marks)[:40]!r}")
-    return marks[2], position + 4
+    match tokens[position : position + 4]:
+        case [("word", _), ("mark", "::"), ("string" | "block", value), ("mark", ";")]:
+            return value, position + 4
+        case wrong:
+            raise ValueError(f"its grammar cannot be read near {' '.join(word for _, word in wrong)[:40]!r}")
 
 
 def _parse_rules(block: str) -> _Rules:

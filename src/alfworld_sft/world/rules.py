@@ -189,7 +189,8 @@ def goal_reached(game: Game, state: State) -> bool:
     contents = state.contents
     for r in goal.receptacles:
         held = contents[r]
-        if len(held) >= goal.count and not goal.objects.isdisjoint(held):
-            if sum(o in goal.objects and able >> o & 1 for o in held) >= goal.count:
-                return True
+        if goal.objects.isdisjoint(held):
+            continue
+        if sum(o in goal.objects and able >> o & 1 for o in held) >= goal.count:
+            return True
     return False

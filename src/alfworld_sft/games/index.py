@@ -1,0 +1,244 @@
+"""What lies in a folder of games, read once and remembered: sha256, playable or not, task type, scene.
+
+A file is read again when its size, mtime or ctime differs from the remembered one, so added, removed, edited and
+replaced files are noticed, even copies that keep size and mtime. Not noticed: a change in place that keeps the size
+within one tick of the file system's clock (milliseconds), and another `traj_data.json` beside a game whose folder
+already names task type and scene. Names that begin with a dot are passed over.
+
+The memory is one JSON file per folder in the user's cache directory (`$ALFWORLD_SFT_CACHE_DIR` overrides it). It is
+replaced atomically, so processes may share it, and it is only a memory: missing, broken or unwritable, the folder is
+read as if for the first time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import platformdirs
+
+from alfworld_sft.errors import UserError
+from alfworld_sft.games.layout import GAME_FILE, GAME_SUFFIX, TRAJ_FILE, read_task_folder
+from alfworld_sft.types import TASK_TYPES, TaskType
+from alfworld_sft.world.gamefile import MAX_FILE_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+logger = logging.getLogger(__name__)
+
+FORMAT = 1
+MAX_TRAJ_BYTES = 16 * 2**20
+
+MOVABLE_OR_SLICED = "with a movable receptacle or a sliced object"
+UNSOLVABLE = "marked unsolvable"
+UNCHECKED = "without a 'solvable' key"
+BROKEN = "broken (not a JSON object, too large, or unreadable)"
+
+Stamp = tuple[int, ...]
+"""Size, mtime and ctime in ns of the game file; then of `traj_data.json`, where the entry depends on it."""
+
+
+class IndexEntry(NamedTuple):
+    """One game file: `path` is '/'-separated and relative to the folder; `problem` says why it is skipped, or None."""
+
+    path: str
+    stamp: Stamp
+    sha256: str
+    task_type: TaskType | None
+    scene: int | None
+    problem: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """All game files of a folder, sorted by path, and how many `traj_data.json` have no game file beside them."""
+
+    entries: tuple[IndexEntry, ...]
+    trials_without_game: int
+
+
+def index_folder(folder: Path) -> Index:
+    """List the game files of a folder and its subfolders; raises UserError where a folder cannot be read."""
+    found = _scan(folder)
+    memory = _memory_file(folder)
+    known = _recall(memory)
+    entries = tuple(_entry(folder, path, found, known) for path in sorted(found.games))
+    if dict.fromkeys(entries) != dict.fromkeys(known.values()):
+        _remember(memory, entries)
+    return Index(entries, sum(1 for path in found.trajs if path not in found.folders_with_game))
+
+
+def index_file(file: Path) -> IndexEntry:
+    """Read one game file, whose path becomes its name; OSError where it cannot be read."""
+    traj = file.parent / TRAJ_FILE
+    return read_game_file(file.parent, file.name, _stamp(file.stat()), has_traj=traj.is_file())
+
+
+class _Found(NamedTuple):
+    games: dict[str, Stamp]  # path below the folder → stamp
+    trajs: dict[str, Stamp]  # path of the folder that holds a traj_data.json → stamp
+    folders_with_game: set[str]
+
+
+def _scan(folder: Path) -> _Found:
+    found = _Found({}, {}, set())
+    for prefix, entry in _files(str(folder), "", ()):
+        is_game = entry.name.endswith(GAME_SUFFIX)
+        if not is_game and entry.name != TRAJ_FILE:
+            continue
+        try:
+            stamp = _stamp(entry.stat())
+        except OSError as error:
+            logger.warning("%s: passed over: %s", entry.path, error.strerror)
+            continue
+        if is_game:
+            found.games[prefix + entry.name] = stamp
+            found.folders_with_game.add(prefix)
+        else:
+            found.trajs[prefix] = stamp
+    return found
+
+
+def _files(folder: str, prefix: str, above: tuple[str, ...]) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """Yield ("path/of/folder/", entry) for every file below; a link to a folder above it is not followed."""
+    try:
+        with os.scandir(folder) as listing:
+            entries = list(listing)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be read: {error.strerror}") from None
+    for entry in entries:
+        if entry.name.startswith("."):
+            continue
+        if not entry.is_dir():
+            yield prefix, entry
+        elif not entry.is_symlink():
+            yield from _files(entry.path, f"{prefix}{entry.name}/", above)
+        elif (real := os.path.realpath(entry.path)) not in above and not _contains(real, folder):
+            yield from _files(entry.path, f"{prefix}{entry.name}/", (*above, real))
+
+
+def _contains(outer: str, inner: str) -> bool:
+    return (os.path.realpath(inner) + os.sep).startswith(outer.rstrip(os.sep) + os.sep)
+
+
+def _stamp(stat: os.stat_result) -> Stamp:
+    return (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+
+
+def _entry(folder: Path, path: str, found: _Found, known: Mapping[str, IndexEntry]) -> IndexEntry:
+    prefix, _, name = path.rpartition("/")
+    traj = found.trajs.get(prefix + "/" if prefix else "")
+    stamp = found.games[path]
+    needs_traj = name == GAME_FILE and traj is not None and not _names_task(folder, path)
+    if needs_traj and traj is not None:
+        stamp = stamp + traj
+    if "movable" in path or "Sliced" in path:
+        return IndexEntry(path, stamp, "", None, None, MOVABLE_OR_SLICED)
+    remembered = known.get(path)
+    if remembered is not None and remembered.stamp == stamp:
+        return remembered
+    return read_game_file(folder, path, stamp, has_traj=needs_traj)
+
+
+def _names_task(folder: Path, path: str) -> tuple[TaskType, int] | None:
+    above = (folder / path).parents
+    return read_task_folder(above[1].name) if len(above) > 1 else None
+
+
+def read_game_file(folder: Path, path: str, stamp: Stamp, *, has_traj: bool) -> IndexEntry:
+    """Read what the index keeps of one file; a file that is no playable game gets an entry with its `problem`."""
+    try:
+        content = _read_limited(folder / path, MAX_FILE_BYTES)
+    except OSError as error:
+        logger.warning("%s: skipped: %s", folder / path, error.strerror or error)
+        return IndexEntry(path, (), "", None, None, BROKEN)  # no stamp: it is tried again next time
+    task = _names_task(folder, path) or (_read_traj((folder / path).parent / TRAJ_FILE) if has_traj else None)
+    task_type, scene = task or (None, None)
+    return IndexEntry(
+        path, stamp, hashlib.sha256(content).hexdigest(), task_type, scene, _problem(folder / path, content)
+    )
+
+
+def _problem(file: Path, content: bytes) -> str | None:
+    try:
+        data = json.loads(content) if len(content) <= MAX_FILE_BYTES else None
+    except (ValueError, RecursionError):
+        data = None
+    if not isinstance(data, dict):
+        logger.warning("%s: skipped: %s", file, BROKEN)
+        return BROKEN
+    if "solvable" not in data:
+        return UNCHECKED
+    return None if data["solvable"] else UNSOLVABLE
+
+
+def _read_traj(file: Path) -> tuple[TaskType | None, int | None] | None:
+    try:
+        data = json.loads(_read_limited(file, MAX_TRAJ_BYTES))
+        named = data["task_type"]
+        scene = data["scene"]["scene_num"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    task_type = next((known for known in TASK_TYPES if known == named), None)
+    return task_type, scene if isinstance(scene, int) else None
+
+
+def _read_limited(file: Path, limit: int) -> bytes:
+    with file.open("rb") as stream:
+        return stream.read(limit + 1)
+
+
+def _memory_file(folder: Path) -> Path:
+    cache = os.environ.get("ALFWORLD_SFT_CACHE_DIR") or platformdirs.user_cache_dir("alfworld-sft", appauthor=False)
+    key = hashlib.sha256(os.fsencode(os.path.realpath(folder))).hexdigest()[:20]
+    return Path(cache) / "games-index" / f"{key}.json"
+
+
+def _recall(memory: Path) -> dict[str, IndexEntry]:
+    """Return what is remembered of the files, by path; nothing where the memory is missing or broken."""
+    try:
+        data = json.loads(memory.read_bytes())
+        if data["format"] != FORMAT:
+            return {}
+        return {entry.path: entry for entry in map(_read_entry, data["files"])}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        logger.info("index of games %s is not usable (%s); reading the games anew", memory, error)
+        return {}
+
+
+def _read_entry(row: Any) -> IndexEntry:
+    path, stamp, sha256, task_type, scene, problem = row
+    text_or_none = (str, type(None))
+    if (
+        not (isinstance(path, str) and isinstance(sha256, str) and isinstance(problem, text_or_none))
+        or not all(isinstance(number, int) for number in stamp)
+        or not (task_type is None or task_type in TASK_TYPES)
+        or not (scene is None or isinstance(scene, int))
+    ):
+        raise ValueError("a damaged entry")
+    return IndexEntry(path, tuple(stamp), sha256, task_type, scene, problem)
+
+
+def _remember(memory: Path, entries: tuple[IndexEntry, ...]) -> None:
+    data = {"format": FORMAT, "files": entries}
+    try:
+        memory.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=memory.parent, prefix=".", suffix=".json")
+        try:
+            with os.fdopen(handle, "w", encoding="ascii") as stream:
+                json.dump(data, stream, separators=(",", ":"))
+            Path(name).replace(memory)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        logger.info("index of games cannot be kept in %s: %s", memory.parent, error.strerror)

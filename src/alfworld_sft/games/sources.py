@@ -1,0 +1,221 @@
+"""Where games come from: a data folder's split, any folder of game files, a single file.
+
+Whatever the source, the result is a `Games`: sorted `GameRef`s, each of which loads its game. Nobody outside reads
+`GameRef.path`; an embedded set or a generator becomes a source by giving refs that load in another way.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from alfworld_sft.errors import GameFileError, GamesNotFoundError, UserError
+from alfworld_sft.games import layout
+from alfworld_sft.games.index import Index, IndexEntry, index_file, index_folder
+from alfworld_sft.types import TASK_TYPES, TaskType
+from alfworld_sft.world.gamefile import Game, load_game
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+logger = logging.getLogger(__name__)
+
+HOW_TO_GET_GAMES = (
+    "get the official games with 'alfworld-sft games fetch', or set ALFWORLD_DATA to a folder that holds them"
+)
+NO_GAME_FILE = "without a game file beside traj_data.json"
+COPY = "listed already (same id, same content)"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class GameRef:
+    """A game that can be loaded. Refs sort by id; `task_type` and `scene` are what the place says, if it does."""
+
+    id: str
+    split: str
+    sha256: str
+    path: Path = field(compare=False)
+    task_type: TaskType | None = field(default=None, compare=False)
+    scene: int | None = field(default=None, compare=False)
+
+    def load(self) -> Game:
+        """Read and validate the game; raises GameFileError."""
+        return load_game(self.path, game_id=self.id, split=self.split)
+
+
+@dataclass(frozen=True, slots=True)
+class Games:
+    """The games found in one source: refs sorted by id, where they lie, and what was skipped, by reason."""
+
+    refs: tuple[GameRef, ...]
+    split: str
+    folder: Path
+    description: str
+    skipped: Mapping[str, int]
+
+    def __len__(self) -> int:
+        return len(self.refs)
+
+    def __iter__(self) -> Iterator[GameRef]:
+        return iter(self.refs)
+
+    @property
+    def sha256(self) -> str:
+        """One hash of all ids and contents: equal hashes mean the same games."""
+        lines = "".join(f"{ref.id}\t{ref.sha256}\n" for ref in self.refs)
+        return hashlib.sha256(lines.encode()).hexdigest()
+
+    @property
+    def counts(self) -> dict[TaskType | None, int]:
+        """Games by task type in the order of TASK_TYPES; None counts those whose place does not name one."""
+        found = Counter(ref.task_type for ref in self.refs)
+        order: tuple[TaskType | None, ...] = (*TASK_TYPES, None)
+        return {task_type: found[task_type] for task_type in order if found[task_type]}
+
+
+def find_games(source: str | Path | None = None, split: str = "train") -> Games:
+    """Return the games of one split.
+
+    `source` is a data folder, any folder with `*.tw-pddl` files, or one such file; None means `$ALFWORLD_DATA`, or
+    `~/.cache/alfworld`. In a folder of another layout a file belongs to the split that its place names
+    (`…/SPLIT/TASK/TRIAL/game.tw-pddl`), or else to the split asked for.
+
+    Raises UserError for an unknown split, GameFileError for a single file that is no playable game, and
+    GamesNotFoundError where there is none.
+    """
+    layout.check_split(split)
+    place = _place(source)
+    if place.is_file():
+        return _one_game(place, split)
+    data = layout.data_folder(place)
+    folder = layout.split_folder(data, split) if data else place
+    if folder is None:
+        raise GamesNotFoundError(
+            f"no games found: {data} has no folder {split!r}, only {', '.join(layout.existing_splits(data or place))};"
+            f" {HOW_TO_GET_GAMES}"
+        )
+    return _games_in(folder, split, whole_folder=data is not None)
+
+
+def find_all_games(source: str | Path | None = None) -> list[Games]:
+    """Return the games of every split that has any; raises GamesNotFoundError where no split has."""
+    place = _place(source)
+    data = layout.data_folder(place) if place.is_dir() else None
+    if data:
+        present = layout.existing_splits(data)
+        wanted = [split for split in layout.SPLITS if split in present]
+        if "train" not in present and "valid_train" in present:
+            wanted[wanted.index("valid_train")] = "train"
+    else:
+        wanted = list(layout.SPLITS)
+    found: list[Games] = []
+    problem: UserError = GamesNotFoundError(f"no games found: {place}; {HOW_TO_GET_GAMES}")
+    for split in wanted:
+        try:
+            found.append(find_games(place, split))
+        except GamesNotFoundError as error:
+            problem = error
+    if not found:
+        raise problem
+    return found
+
+
+def _place(source: str | Path | None) -> Path:
+    """Return the absolute path of an existing folder or game file; raises GamesNotFoundError."""
+    place = (Path(source).expanduser() if source else layout.default_data_dir()).absolute()
+    if not place.exists():
+        named = "" if source else " (ALFWORLD_DATA)" if layout.data_dir_is_named() else " (ALFWORLD_DATA is not set)"
+        raise GamesNotFoundError(f"no games found: {place} does not exist{named}; {HOW_TO_GET_GAMES}")
+    if place.is_file() and place.suffix == ".zip":
+        raise GamesNotFoundError(
+            f"no games found: {place} is an archive; unpack it with 'alfworld-sft games fetch --from {place.name}'"
+        )
+    if place.is_file() and not place.name.endswith(layout.GAME_SUFFIX):
+        raise GamesNotFoundError(f"no games found: {place} is not a {layout.GAME_SUFFIX} file; {HOW_TO_GET_GAMES}")
+    for root in (place, place.parent):
+        if (root / layout.WORK_FOLDER / layout.READY_FOLDER).exists():
+            raise UserError(
+                f"{root}: 'alfworld-sft games fetch' is moving files there, or was broken off; run it again to finish"
+            )
+    return place
+
+
+def _one_game(file: Path, split: str) -> Games:
+    try:
+        entry = index_file(file)
+    except OSError as error:
+        raise GameFileError(str(file), error.strerror or str(error)) from None
+    if entry.problem:
+        raise GameFileError(str(file), f"it is {entry.problem}" if " " in entry.problem else entry.problem)
+    own = layout.split_of(file)
+    if not _belongs(own, split):
+        raise GamesNotFoundError(f"no games found: {file} is a game of the split {own!r}, not of {split!r}")
+    ref = _ref(file.parent, entry, split)
+    return Games((ref,), split, file.parent, f"the game {file}", {})
+
+
+def _games_in(folder: Path, split: str, *, whole_folder: bool) -> Games:
+    """Return the folder's games; with `whole_folder` all are of the split, whatever their places say."""
+    index = index_folder(folder)
+    skipped: Counter[str] = Counter()
+    entries: list[IndexEntry] = []
+    for entry in index.entries:
+        own = split if whole_folder else layout.split_of(folder / entry.path)
+        if entry.problem:
+            skipped[entry.problem] += 1
+        elif not _belongs(own, split):
+            skipped[f"of the split {own!r}"] += 1
+        else:
+            entries.append(entry)
+    if index.trials_without_game:
+        skipped[NO_GAME_FILE] = index.trials_without_game
+    refs = _refs(folder, entries, split, skipped)
+    if not refs:
+        raise _nothing_found(folder, index, skipped)
+    subset = " (a published subset of train)" if split == "train" and folder.name == "valid_train" else ""
+    description = f"{len(refs)} {split} game{'s' * (len(refs) != 1)} in {folder}{subset}"
+    return Games(refs, split, folder, description, dict(sorted(skipped.items())))
+
+
+def _belongs(own: str | None, split: str) -> bool:
+    return own is None or own == split or (own, split) == ("valid_train", "train")
+
+
+def _refs(folder: Path, entries: list[IndexEntry], split: str, skipped: Counter[str]) -> tuple[GameRef, ...]:
+    """Give every game an id of its own: of copies one stays, different games with one id go by their paths."""
+    by_id: dict[str, dict[str, GameRef]] = {}
+    for entry in entries:
+        ref = _ref(folder, entry, split)
+        same_id = by_id.setdefault(ref.id, {})
+        if ref.sha256 in same_id:
+            skipped[COPY] += 1
+        same_id.setdefault(ref.sha256, ref)
+    refs = [
+        ref if len(same_id) == 1 else _with_path_id(ref, folder)
+        for same_id in by_id.values()
+        for ref in same_id.values()
+    ]
+    return tuple(sorted(refs))
+
+
+def _ref(folder: Path, entry: IndexEntry, split: str) -> GameRef:
+    path = folder / entry.path
+    return GameRef(layout.game_id(path, folder), split, entry.sha256, path, entry.task_type, entry.scene)
+
+
+def _with_path_id(ref: GameRef, folder: Path) -> GameRef:
+    return GameRef(layout.path_id(ref.path, folder), ref.split, ref.sha256, ref.path, ref.task_type, ref.scene)
+
+
+def _nothing_found(folder: Path, index: Index, skipped: Mapping[str, int]) -> GamesNotFoundError:
+    reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(skipped.items()))
+    what = f"all were skipped: {reasons}" if reasons else f"it holds no {layout.GAME_SUFFIX} files"
+    if not index.entries and index.trials_without_game:
+        what = f"it holds {index.trials_without_game} {layout.TRAJ_FILE} but no {layout.GAME_SUFFIX} files"
+    others = [split for split in layout.existing_splits(folder.parent) if folder.parent / split != folder]
+    beside = f" (other splits there: {', '.join(others)})" if folder.name in layout.SPLITS and others else ""
+    return GamesNotFoundError(f"no games found in {folder}: {what}{beside}; {HOW_TO_GET_GAMES}")
