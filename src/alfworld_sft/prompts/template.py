@@ -1,0 +1,204 @@
+"""A template: named sections, and the prompts that they compose to in single-turn and in multi-turn form.
+
+A template file is TOML: `tags` that a reply must have, `lists_admissible`, `[sections]`, and the layouts
+`[single]` and `[multi]` with `first` and `later`. `extends` names a template whose sections and layouts it takes
+over. `$name` stands for a section or for one of `VALUES`. Substitution is plain: nothing in a file is evaluated.
+"""
+
+from __future__ import annotations
+
+import string
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import lru_cache
+from importlib import resources
+from pathlib import Path
+from typing import Any, get_args
+
+from alfworld_sft.errors import TemplateError
+from alfworld_sft.prompts.tags import Tag
+from alfworld_sft.prompts.wording import (
+    list_commands,
+    list_history,
+    list_short_history,
+    list_special_commands,
+    shorten,
+)
+from alfworld_sft.types import Exchange, Message, View
+
+VALUES = {
+    "task": "the goal sentence",
+    "observation": "what the game said last",
+    "short_observation": "the same in few words",
+    "admissible": "all admissible commands",
+    "special": "the admissible commands that are special to the place, grouped",
+    "steps": "how many steps were taken, in words",
+    "number": "the number of the step to take now, from 1",
+    "shown": "how many past steps the history shows, in words",
+    "history": "the past steps that the window shows",
+    "short_history": "the same in few words",
+}
+"""What a template can show besides its own sections."""
+
+_LISTING_VALUES = frozenset({"admissible", "special"})
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A template, ready to render. `lists_admissible` tells whether a policy may know the admissible commands."""
+
+    name: str
+    tags: tuple[Tag, ...]
+    lists_admissible: bool
+    single_first: string.Template
+    single_later: string.Template
+    multi_first: string.Template
+    multi_later: string.Template
+
+    def view(
+        self,
+        task: str,
+        history: Sequence[Exchange],
+        observation: str,
+        admissible_commands: tuple[str, ...],
+        history_length: int | None = None,
+    ) -> View:
+        """Return what this template shows of a game; `history_length` None shows all of the past."""
+        step = len(history)
+        shown = history if history_length is None else history[max(0, step - history_length) :]
+        return View(task, step, tuple(shown), observation, admissible_commands if self.lists_admissible else None)
+
+    def single_turn(self, view: View) -> str:
+        """Return the user message that asks for one action, with the history that the view shows."""
+        layout = self.single_later if view.step else self.single_first
+        return layout.substitute(_values(view, layout))
+
+    def multi_turn(self, view: View) -> str:
+        """Return the next user message of a conversation; the conversation itself is the history."""
+        layout = self.multi_later if view.step else self.multi_first
+        return layout.substitute(_values(view, layout))
+
+    def conversation(self, views: Sequence[View], replies: Sequence[str]) -> tuple[Message, ...]:
+        """Return user and assistant messages in turn; there may be one view more than replies, to be answered."""
+        messages: list[Message] = []
+        for turn, view in enumerate(views):
+            messages.append(Message("user", self.multi_turn(view)))
+            if turn < len(replies):
+                messages.append(Message("assistant", replies[turn]))
+        return tuple(messages)
+
+
+def load_template(name_or_path: str) -> Template:
+    """Load a template of the package by its name, or a user's own `.toml` file by its path.
+
+    Raises TemplateError, which names the file and what is wrong in it.
+    """
+    if name_or_path.endswith(".toml"):
+        path = Path(name_or_path)
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise TemplateError(f"cannot read the template {path}: {error}") from None
+        return _compose(path.stem, _read(str(path), text))
+    return _packaged(name_or_path)
+
+
+def template_names() -> tuple[str, ...]:
+    """Return the names of the package's own templates."""
+    folder = resources.files("alfworld_sft.prompts") / "templates"
+    return tuple(sorted(file.name.removesuffix(".toml") for file in folder.iterdir() if file.name.endswith(".toml")))
+
+
+@lru_cache(maxsize=16)
+def _packaged(name: str) -> Template:
+    return _compose(name, _read_packaged(name))
+
+
+def _read_packaged(name: str) -> dict[str, Any]:
+    if name not in template_names():
+        close = get_close_matches(name, template_names(), 1)
+        hint = f"did you mean '{close[0]}'?" if close else f"there are {', '.join(template_names())}"
+        raise TemplateError(f"unknown template '{name}'; {hint} (a file of your own ends in .toml)")
+    file = resources.files("alfworld_sft.prompts") / "templates" / f"{name}.toml"
+    return _read(name, file.read_text(encoding="utf-8"))
+
+
+def _read(name: str, text: str) -> dict[str, Any]:
+    """Parse a template file and lay it over the one it extends."""
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise TemplateError(f"template {name} is not TOML: {error}") from None
+    unknown = data.keys() - {"extends", "tags", "lists_admissible", "sections", "single", "multi"}
+    if unknown:
+        raise TemplateError(f"template {name} has the unknown key '{min(unknown)}'")
+    if "extends" not in data:
+        return data
+    base = _read_packaged(str(data.pop("extends")))
+    for table in ("sections", "single", "multi"):
+        base[table] = {**base.get(table, {}), **data.pop(table, {})}
+    return {**base, **data}
+
+
+def _compose(name: str, data: Mapping[str, Any]) -> Template:
+    tags = data.get("tags")
+    if not isinstance(tags, list) or not set(tags) <= set(get_args(Tag)) or (tags and "action" not in tags):
+        raise TemplateError(f"template {name}: 'tags' must list some of {', '.join(get_args(Tag))}, with action")
+    sections = data.get("sections", {})
+    layouts: list[string.Template] = []
+    for form in ("single", "multi"):
+        for turn in ("first", "later"):
+            text = data.get(form, {}).get(turn)
+            if not isinstance(text, str):
+                raise TemplateError(f"template {name} lacks the text '{turn}' in [{form}]")
+            layouts.append(string.Template(_expand(name, text, sections, ())))
+    listing = bool(data.get("lists_admissible", True))
+    shown = {value for layout in layouts for value in layout.get_identifiers()}
+    if not listing and shown & _LISTING_VALUES:
+        raise TemplateError(f"template {name} shows ${min(shown & _LISTING_VALUES)} but says lists_admissible = false")
+    return Template(name, tuple(tags), listing, *layouts)
+
+
+def _expand(name: str, text: str, sections: Mapping[str, Any], within: tuple[str, ...]) -> str:
+    """Replace `$section` by its text until only values are left; a section may show the value of its own name."""
+    layout = string.Template(text.strip("\n"))
+    if not layout.is_valid():
+        raise TemplateError(f"template {name}: a lone '$' in {within[-1] if within else 'a layout'}; write '$$'")
+    expanded: dict[str, str] = {}
+    for key in layout.get_identifiers():
+        if key in sections and key not in within:
+            expanded[key] = _expand(name, str(sections[key]), sections, (*within, key))
+        elif key not in VALUES:
+            close = get_close_matches(key, [*sections, *VALUES], 1)
+            hint = f"; did you mean '${close[0]}'?" if close else ""
+            raise TemplateError(f"template {name}: '${key}' is neither a section nor a value{hint}")
+    return layout.safe_substitute(expanded)
+
+
+def _values(view: View, layout: string.Template) -> dict[str, str]:
+    """Return the values that a layout shows."""
+    shown = len(view.history)
+    derive = {
+        "task": lambda: view.task,
+        "observation": lambda: view.observation,
+        "short_observation": lambda: shorten(view.observation),
+        "admissible": lambda: list_commands(view.admissible_commands or ()),
+        "special": lambda: list_special_commands(view.admissible_commands or ()),
+        "steps": lambda: _counted(view.step),
+        "number": lambda: str(view.step + 1),
+        "shown": lambda: _counted(shown),
+        "history": lambda: list_history(view.history, view.step - shown + 1),
+        "short_history": lambda: list_short_history(view.history),
+    }
+    return {name: derive[name]() for name in _identifiers(layout.template)}
+
+
+@lru_cache(maxsize=256)
+def _identifiers(text: str) -> tuple[str, ...]:
+    return tuple(string.Template(text).get_identifiers())
+
+
+def _counted(number: int) -> str:
+    return "1 step" if number == 1 else f"{number} steps"

@@ -1,0 +1,50 @@
+"""Episode ⇄ one line of JSON."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from typing import Any
+
+from alfworld_sft.types import Episode, Reply, Step
+
+
+def to_line(episode: Episode) -> bytes:
+    """Return the episode as one line of JSON, with the line feed; the same episode always gives the same bytes."""
+    return json.dumps(to_dict(episode), ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+
+
+def to_dict(episode: Episode) -> dict[str, Any]:
+    """Return plain dicts and lists; what a policy did not give (token ids, say) is left out."""
+    record = _shallow(episode)
+    record["steps"] = [{**_shallow(step), "reply": _without_none(_shallow(step.reply))} for step in episode.steps]
+    return record
+
+
+def from_line(line: bytes) -> Episode:
+    """Read `to_line`'s output; raises ValueError for anything else."""
+    try:
+        data = json.loads(line)
+        return Episode(**{**data, "steps": tuple(_step(step) for step in data["steps"])})
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise ValueError(f"not an episode: {error}") from None
+
+
+def _step(data: dict[str, Any]) -> Step:
+    reply = data["reply"]
+    ids = {key: tuple(reply[key]) for key in ("prompt_token_ids", "token_ids", "logprobs") if key in reply}
+    return Step(
+        **{
+            **data,
+            "reply": Reply(**{**reply, **ids}),
+            "admissible_commands": tuple(data["admissible_commands"]),
+        }
+    )
+
+
+def _shallow(value: Any) -> dict[str, Any]:
+    return {field.name: getattr(value, field.name) for field in fields(value)}
+
+
+def _without_none(record: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in record.items() if value is not None}
