@@ -1,0 +1,5 @@
+"""`python -m alfworld_sft`."""
+
+from alfworld_sft.cli import main
+
+main()

@@ -1,0 +1,162 @@
+"""The command line: reads arguments, builds objects, prints results. Progress and warnings go to stderr."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from alfworld_sft import __version__
+from alfworld_sft.collect import Job, collect, resume_run, start_run
+from alfworld_sft.config import CollectConfig, build_config, key_table
+from alfworld_sft.dataset.build import Summary
+from alfworld_sft.errors import ConfigError, UserError
+from alfworld_sft.games.cli import SHORT_NAMES, games_app
+from alfworld_sft.runner import Tally
+from alfworld_sft.types import TASK_TYPES, Episode
+
+logger = logging.getLogger("alfworld_sft")
+
+app = typer.Typer(
+    help="Collect SFT data from ALFWorld text games.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(games_app)
+
+LOG_INTERVAL_S = 10.0
+"""How often progress is logged where there is no terminal to draw a bar on."""
+
+
+def main() -> None:
+    """Run the command line; what a user can mend becomes one line and exit code 2."""
+    logger.addHandler(RichHandler(console=Console(stderr=True), show_time=False, show_path=False, markup=False))
+    logger.setLevel(logging.INFO)
+    try:
+        app()
+    except UserError as error:
+        for line in str(error).splitlines():
+            typer.echo(f"error: {line}", err=True)
+        sys.exit(2)
+    except OSError as error:
+        typer.echo(f"error: {error.filename or 'input/output'}: {error.strerror}", err=True)
+        sys.exit(2)
+
+
+@app.callback(invoke_without_command=True)
+def version(show: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    """Collect SFT data from ALFWorld text games."""
+    if show:
+        typer.echo(f"alfworld-sft {__version__}")
+        raise typer.Exit
+
+
+@app.command("collect")
+def collect_command(
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="Dotted keys, as seed=7 or +prompt.template=add_wm1; see --keys.")
+    ] = None,
+    output_dir: Annotated[Path, typer.Option(help="Where the run's folder sft_data_… is made.")] = Path(),
+    name: Annotated[str | None, typer.Option(help="Another name for the run's folder.")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Go on with this run's folder, with its own config.")] = None,
+    allow_eval_split: Annotated[bool, typer.Option(help="Let training data come from an evaluation split.")] = False,
+    keys: Annotated[bool, typer.Option("--keys", help="Print all keys with their defaults, and stop.")] = False,
+) -> None:
+    """Play games and write a dataset: train and val as Parquet and CSV, and every episode whole."""
+    if keys:
+        typer.echo(key_table(CollectConfig))
+        return
+    words = [*(overrides or []), *(["games.allow_eval_split=true"] if allow_eval_split else [])]
+    if resume and (words or name):
+        raise ConfigError(f"--resume {resume} goes on with that run's own config; leave out: {' '.join(words)}")
+    job = resume_run(resume) if resume else start_run(build_config(CollectConfig, words), output_dir, name=name)
+    logger.info("playing %s, as %s", job.games.description, job.policy.name)
+    try:
+        with job.run, _progress(job) as on_episode:
+            summary = collect(job, on_episode)
+    except KeyboardInterrupt:
+        typer.echo(
+            f"stopped after {job.run.played} of {job.total} episodes;"
+            f" go on with: alfworld-sft collect --resume {job.run.path}",
+            err=True,
+        )
+        raise typer.Exit(130) from None
+    _report(job, summary)
+
+
+@contextmanager
+def _progress(job: Job) -> Iterator[Callable[[Episode | None], None]]:
+    """Show how far a run is: a bar on a terminal, now and then a line elsewhere."""
+    tally = Tally(job.total, played=job.run.played)
+    tally.won = sum(1 for _ in filter(lambda episode: episode.success, job.run.episodes())) if tally.played else 0
+    console = Console(stderr=True)
+    started, played_before = time.monotonic(), tally.played
+
+    def described() -> str:
+        speed = (tally.played - played_before) / max(time.monotonic() - started, 1e-9)
+        failed = f", {tally.failed} failed" if tally.failed else ""
+        return f"{tally.success_rate:.1%} won{failed}, {speed:.0f} episodes/s"
+
+    if not console.is_terminal:
+        last = started
+
+        def log(episode: Episode | None) -> None:
+            nonlocal last
+            tally.add(episode)
+            if time.monotonic() - last >= LOG_INTERVAL_S:
+                last = time.monotonic()
+                logger.info("%d of %d episodes, %s", tally.played, tally.total, described())
+
+        yield log
+        logger.info("%d of %d episodes, %s", tally.played, tally.total, described())
+        return
+    columns = (TextColumn("episodes"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, TimeRemainingColumn(), console=console) as bar:
+        task = bar.add_task(described(), total=tally.total, completed=tally.played)
+
+        def draw(episode: Episode | None) -> None:
+            tally.add(episode)
+            bar.update(task, completed=tally.played, description=described())
+
+        yield draw
+
+
+def _report(job: Job, summary: Summary) -> None:
+    """Print what was made."""
+    table = Table(box=None, pad_edge=False)
+    for column in ("task type", "won", "played"):
+        table.add_column(column, justify="left" if column == "task type" else "right")
+    for task_type in TASK_TYPES:
+        if task_type in summary.success_by_task_type:
+            won, played = summary.success_by_task_type[task_type]
+            table.add_row(SHORT_NAMES[task_type], str(won), str(played))
+    table.add_row("all", str(summary.won), str(summary.episodes))
+    Console(soft_wrap=True).print(table)
+    dropped = summary.episodes - summary.kept
+    if dropped:
+        typer.echo(f"{dropped} lost episodes dropped (dataset.require_success)")
+    typer.echo(
+        f"{summary.rows_train} rows of {summary.games_train} games for training,"
+        f" {summary.rows_val} of {summary.games_val} for validation"
+    )
+    if not summary.rows_val:
+        logger.warning("nothing is held out for validation: %s", "one game only" if job.total else "no games")
+    failed = job.run.failed
+    if failed:
+        index, reason = next(iter(failed.items()))
+        logger.warning(
+            "%d episodes failed (episode %d: %s); to play them: alfworld-sft collect --resume %s",
+            len(failed), index, reason, job.run.path,
+        )  # fmt: skip
+    typer.echo(job.run.path)

@@ -1,0 +1,1 @@
+"""Episodes → a dataset folder: choose episodes, split them by game, derive rows, write the files."""

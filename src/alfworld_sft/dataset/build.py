@@ -1,0 +1,106 @@
+"""A run's journal → its dataset: choose, split, write, and say what was made."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from alfworld_sft.dataset.rows import Rendering, is_target, rows_of
+from alfworld_sft.dataset.split import GameRows, held_out_games
+from alfworld_sft.dataset.write import dataset_files
+from alfworld_sft.errors import DatasetError
+from alfworld_sft.store import RunFolder
+from alfworld_sft.types import TASK_TYPES, Episode
+
+
+@dataclass
+class Summary:
+    """What went into a dataset. `success_by_task_type` holds (won, played), over all episodes, kept or not."""
+
+    episodes: int = 0
+    won: int = 0
+    kept: int = 0
+    steps: int = 0
+    rows_train: int = 0
+    rows_val: int = 0
+    games_train: int = 0
+    games_val: int = 0
+    untrained_turns: int = 0
+    grammar: Counter[str] = field(default_factory=Counter)
+    success_by_task_type: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+    def add(self, episode: Episode) -> None:
+        """Count an episode that was played."""
+        self.episodes += 1
+        self.won += episode.success
+        self.steps += len(episode.steps)
+        self.grammar[episode.grammar] += 1
+        won, played = self.success_by_task_type.get(episode.task_type, (0, 0))
+        self.success_by_task_type[episode.task_type] = (won + episode.success, played + 1)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values for the stamp."""
+        by_type = {t: self.success_by_task_type[t] for t in TASK_TYPES if t in self.success_by_task_type}
+        return {
+            "episodes": self.episodes,
+            "won": self.won,
+            "kept": self.kept,
+            "dropped": self.episodes - self.kept,
+            "steps": self.steps,
+            "untrained_turns": self.untrained_turns,
+            "rows_train": self.rows_train,
+            "rows_val": self.rows_val,
+            "games_train": self.games_train,
+            "games_val": self.games_val,
+            "grammar": dict(sorted(self.grammar.items())),
+            "success_by_task_type": {t: {"won": won, "played": played} for t, (won, played) in by_type.items()},
+        }
+
+
+def build_dataset(
+    run: RunFolder, rendering: Rendering, *, require_success: bool, val_fraction: float, seed: int
+) -> Summary:
+    """Write the dataset's five files into the run's folder, over any that are there.
+
+    Two passes over the journal: one counts, one writes. Raises DatasetError where no row would be left.
+    """
+    summary = Summary()
+    rows_by_game: dict[str, GameRows] = {}
+    for episode in _kept(run.episodes(), require_success, summary):
+        rows = sum(map(is_target, episode.steps))
+        summary.kept += 1
+        summary.untrained_turns += len(episode.steps) - rows
+        if rows:
+            before = rows_by_game.get(episode.game_id, GameRows(episode.task_type, 0))
+            rows_by_game[episode.game_id] = GameRows(episode.task_type, before.rows + rows)
+    if not rows_by_game:
+        raise DatasetError(_why_empty(run, summary, require_success))
+    held_out = held_out_games(rows_by_game, val_fraction, seed)
+    with dataset_files(run.path, rendering) as files:
+        for episode in _kept(run.episodes(), require_success):
+            files.write(episode, rows_of(episode, rendering), held_out=episode.game_id in held_out)
+    summary.rows_train, summary.rows_val = files.train.rows, files.val.rows
+    summary.games_train, summary.games_val = len(rows_by_game) - len(held_out), len(held_out)
+    return summary
+
+
+def _kept(episodes: Iterable[Episode], require_success: bool, summary: Summary | None = None) -> Iterator[Episode]:
+    for episode in episodes:
+        if summary:
+            summary.add(episode)
+        if episode.success or not require_success:
+            yield episode
+
+
+def _why_empty(run: RunFolder, summary: Summary, require_success: bool) -> str:
+    if require_success and summary.episodes and not summary.won:
+        return (
+            f"{run.path}: none of the {summary.episodes} episodes was won, so no data is left;"
+            " play more or better, or keep lost ones too with SFT_REQUIRE_SUCCESS=False"
+        )
+    if not summary.episodes:
+        reasons = list(run.failed.values())
+        return f"{run.path}: no episode was played" + (f"; the first failed: {reasons[0]}" if reasons else "")
+    return f"{run.path}: no turn of the {summary.episodes} episodes is a training target"

@@ -1,0 +1,79 @@
+"""The dataset card: `README.md` with the YAML that `datasets.load_dataset(folder)` reads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_CARD = """---
+license: mit
+language:
+- en
+task_categories:
+- text-generation
+tags:
+- alfworld
+- agents
+- sft
+size_categories:
+- {size}
+configs:
+- config_name: default
+  data_files:
+  - split: train
+    path: train.parquet
+  - split: validation
+    path: val.parquet
+---
+
+# ALFWorld episodes for supervised fine-tuning
+
+{episodes} episodes of ALFWorld text games, played by `{policy}`, {won} of them won; {kept} kept, which give
+{rows_train} rows for training and {rows_val} for validation, one for each assistant turn. No game is in both.
+
+| task type | won | played |
+|---|---|---|
+{by_type}
+
+Games: {num_games} of the split `{split}` (hash `{games_sha256}`). Template: `{template}`. Predictions: {predictions}.
+Seed: {seed}. Steps at most: {max_steps}. Made with alfworld-sft {version}; `run.json` holds the whole protocol.
+
+| column | content |
+|---|---|
+| `messages` | the conversation up to and including this turn, for multi-turn training |
+| `prompt_data`, `response_data` | this turn's prompt with its history, and the reply, for single-turn training |
+| `data_source`, `ability`, `reward_model` | what reinforcement-learning trainers expect |
+| `extra_info` | JSON: game, split, task type, episode, turn, success, seed, template, policy, untrained turns |
+
+`raw_trajectories.json` keeps every episode whole; `episodes.jsonl` is the journal that it was made from.
+"""
+
+
+def dataset_card(stamp: dict[str, Any]) -> str:
+    """Return the card that describes a finished run's stamp."""
+    counts, games, protocol = stamp["counts"], stamp["games"], stamp["protocol"]
+    rows = counts["rows_train"] + counts["rows_val"]
+    by_type = "\n".join(
+        f"| {task_type} | {found['won']} | {found['played']} |"
+        for task_type, found in counts["success_by_task_type"].items()
+    )
+    return _CARD.format(
+        size=_size_category(rows),
+        by_type=by_type,
+        policy=stamp["policy"],
+        num_games=games["count"],
+        split=games["split"],
+        games_sha256=games["sha256"][:16],
+        template=protocol["template"],
+        predictions=stamp["config"]["worldmodel"]["predictions"],
+        seed=stamp["config"]["seed"],
+        max_steps=protocol["max_steps"],
+        version=stamp["versions"]["alfworld-sft"],
+        **{key: counts[key] for key in ("episodes", "won", "kept", "rows_train", "rows_val")},
+    )
+
+
+def _size_category(rows: int) -> str:
+    for bound, name in ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M")):
+        if rows < bound:
+            return name
+    return "1M<n<10M"

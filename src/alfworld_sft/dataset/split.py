@@ -1,0 +1,40 @@
+"""Which games are held out: whole games, stratified by task type, close to the wanted share of the rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from random import Random
+from typing import NamedTuple
+
+from alfworld_sft.seeds import derive_seed
+
+
+class GameRows(NamedTuple):
+    """How many rows a game gave."""
+
+    task_type: str
+    rows: int
+
+
+def held_out_games(games: Mapping[str, GameRows], fraction: float, seed: int) -> frozenset[str]:
+    """Return the ids of the games whose rows are for validation.
+
+    Within each task type games are drawn in an order that the seed decides, while that brings the rows closer to
+    `fraction` of the type's; what is missing or over is made up by the next types, so that the whole comes close too.
+    With two games or more and a fraction above 0, at least one game is held out and at least one is not.
+    """
+    by_type: dict[str, list[str]] = {}
+    for game_id, game in sorted(games.items()):
+        by_type.setdefault(game.task_type, []).append(game_id)
+    held_out: set[str] = set()
+    missing = 0.0
+    for task_type, ids in sorted(by_type.items()):
+        Random(derive_seed(seed, "split", task_type)).shuffle(ids)
+        missing += fraction * sum(games[i].rows for i in ids)
+        for game_id in ids[: len(ids) - 1]:  # one game of each type always trains
+            if abs(missing - games[game_id].rows) < abs(missing):
+                held_out.add(game_id)
+                missing -= games[game_id].rows
+    if fraction > 0 and not held_out and len(games) > 1:
+        held_out.add(min(games, key=lambda game_id: (games[game_id].rows, game_id)))
+    return frozenset(held_out)

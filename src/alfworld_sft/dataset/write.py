@@ -1,0 +1,144 @@
+"""Writing the five files of a dataset, in one pass over the episodes and in flat memory.
+
+Rows go out in blocks; `raw_trajectories.json` grows one episode at a time. All files are written under temporary
+names and take their own when every one of them is whole.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from alfworld_sft.dataset.rows import Rendering, Row, conversation_of
+from alfworld_sft.files import whole_file
+from alfworld_sft.records import to_dict
+from alfworld_sft.types import Episode
+
+DATA_FILES = ("train.parquet", "val.parquet", "train.csv", "val.csv", "raw_trajectories.json")
+ROWS_PER_BLOCK = 512
+
+_CONTENT = pa.struct([("content", pa.string())])
+SCHEMA = pa.schema(
+    [
+        ("data_source", pa.string()),
+        ("messages", pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))),
+        ("prompt_data", _CONTENT),
+        ("response_data", _CONTENT),
+        ("ability", pa.string()),
+        ("reward_model", pa.string()),
+        ("extra_info", pa.string()),
+    ]
+)
+"""One row for each trained turn. In CSV the nested columns are JSON, equal to the Parquet values once parsed."""
+
+
+class RowWriter:
+    """Writes rows to one Parquet and one CSV file."""
+
+    def __init__(self, parquet: IO[bytes], csv_file: IO[bytes]) -> None:
+        self.rows = 0
+        self._block: list[Row] = []
+        self._parquet = pq.ParquetWriter(parquet, SCHEMA, compression="zstd")
+        self._csv_text = io.TextIOWrapper(csv_file, encoding="utf-8", newline="", write_through=False)
+        self._csv = csv.writer(self._csv_text, lineterminator="\n")
+        self._csv.writerow(SCHEMA.names)
+
+    def write(self, row: Row) -> None:
+        """Add a row."""
+        self.rows += 1
+        self._block.append(row)
+        self._csv.writerow([value if isinstance(value, str) else _json(value) for value in row.values()])
+        if len(self._block) >= ROWS_PER_BLOCK:
+            self._flush()
+
+    def close(self) -> None:
+        """Write what is left."""
+        self._flush()
+        self._parquet.close()
+        self._csv_text.flush()
+        self._csv_text.detach()
+
+    def _flush(self) -> None:
+        if self._block:
+            self._parquet.write_table(pa.Table.from_pylist(self._block, SCHEMA))
+            self._block = []
+
+
+class RawWriter:
+    """Writes whole episodes into one JSON array."""
+
+    def __init__(self, file: IO[bytes], rendering: Rendering) -> None:
+        self._file = file
+        self._rendering = rendering
+        self._separator = b"[\n"
+
+    def write(self, episode: Episode) -> None:
+        """Add an episode."""
+        self._file.write(self._separator + _json(raw_trajectory(episode, self._rendering)).encode())
+        self._separator = b",\n"
+
+    def close(self) -> None:
+        """End the array."""
+        self._file.write(b"[]\n" if self._separator == b"[\n" else b"\n]\n")
+
+
+def raw_trajectory(episode: Episode, rendering: Rendering) -> dict[str, Any]:
+    """Return an episode under the field names of the published recipe, whole, with what the policy really said."""
+    spoken = Rendering(rendering.template, predictions="model")
+    record = to_dict(episode)
+    return {
+        "messages_list": [{"role": m.role, "content": m.content} for m in conversation_of(episode, spoken)],
+        "success": episode.success,
+        "rewards": [step.reward for step in episode.steps],
+        "final_reward": sum(step.reward for step in episode.steps),
+        "task_info": {
+            "episode_id": episode.id,
+            **{name: value for name, value in record.items() if name not in ("steps", "success", "error")},
+        },
+        "episode_length": len(episode.steps),
+        "steps": record["steps"],
+    }
+
+
+class DatasetWriter:
+    """The writers of one dataset folder."""
+
+    def __init__(self, train: RowWriter, val: RowWriter, raw: RawWriter) -> None:
+        self.train = train
+        self.val = val
+        self.raw = raw
+
+    def write(self, episode: Episode, rows: Iterable[Row], *, held_out: bool) -> None:
+        """Add an episode and its rows."""
+        self.raw.write(episode)
+        writer = self.val if held_out else self.train
+        for row in rows:
+            writer.write(row)
+
+
+@contextmanager
+def dataset_files(folder: Path, rendering: Rendering) -> Iterator[DatasetWriter]:
+    """Open the five files of a dataset; each appears, whole, once the block has ended well."""
+    with ExitStack() as stack:
+        files = {name: stack.enter_context(whole_file(folder / name)) for name in DATA_FILES}
+        writer = DatasetWriter(
+            RowWriter(files["train.parquet"], files["train.csv"]),
+            RowWriter(files["val.parquet"], files["val.csv"]),
+            RawWriter(files["raw_trajectories.json"], rendering),
+        )
+        yield writer
+        writer.train.close()
+        writer.val.close()
+        writer.raw.close()
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

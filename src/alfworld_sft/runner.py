@@ -1,0 +1,131 @@
+"""Many episodes at once: which game each one plays, who plays them, and how far the run is."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from random import Random
+
+from alfworld_sft.errors import GameFileError
+from alfworld_sft.games import GameRef
+from alfworld_sft.policies.base import Policy
+from alfworld_sft.prompts.template import Template
+from alfworld_sft.rollout import Protocol, run_episode
+from alfworld_sft.seeds import derive_seed
+from alfworld_sft.store import RunFolder
+from alfworld_sft.types import Episode
+from alfworld_sft.world import Game
+
+LOADED_GAMES = 512
+"""Games kept in memory: about 100 KB each."""
+
+
+@dataclass
+class Tally:
+    """How far a run is."""
+
+    total: int
+    played: int = 0
+    won: int = 0
+    failed: int = 0
+
+    def add(self, episode: Episode | None) -> None:
+        """Count one more episode, or one that could not begin (None)."""
+        if episode is not None and episode.error is None:
+            self.played += 1
+            self.won += episode.success
+        else:
+            self.failed += 1
+
+    @property
+    def success_rate(self) -> float:
+        """Share of the played episodes that were won, 0 before the first."""
+        return self.won / self.played if self.played else 0.0
+
+
+def game_order(refs: Sequence[GameRef], seed: int) -> Iterator[GameRef]:
+    """Yield games without end: all of them in a shuffled order, then all again in another.
+
+    Depends on the refs and the seed alone, so that episode i of a run always plays the same game.
+    """
+    games = sorted(refs)
+    round_number = 0
+    while True:
+        Random(derive_seed(seed, "games", round_number)).shuffle(games)
+        yield from games
+        games.sort()
+        round_number += 1
+
+
+@dataclass
+class GameCache:
+    """Loads games, and keeps the last ones."""
+
+    _loaded: OrderedDict[str, Game] = field(default_factory=OrderedDict)
+
+    def load(self, ref: GameRef) -> Game:
+        """Return the game; raises GameFileError."""
+        game = self._loaded.get(ref.id)
+        if game is None:
+            game = self._loaded[ref.id] = ref.load()
+            if len(self._loaded) > LOADED_GAMES:
+                self._loaded.popitem(last=False)
+        self._loaded.move_to_end(ref.id)
+        return game
+
+
+async def run_episodes(
+    run: RunFolder,
+    total: int,
+    refs: Sequence[GameRef],
+    policy: Policy,
+    template: Template,
+    protocol: Protocol,
+    *,
+    seed: int,
+    concurrency: int,
+    on_episode: Callable[[Episode | None], None],
+) -> None:
+    """Play the episodes that a run of `total` still owes, `concurrency` at a time, into its journal.
+
+    Episodes do not wait for one another. `on_episode` hears of each after it is in the journal;
+    None stands for one whose game cannot be read.
+    """
+    owed = set(run.owed(total))
+    cache = GameCache()
+
+    async def play(waiting: Iterator[tuple[int, GameRef]]) -> None:
+        for index, ref in waiting:
+            try:
+                game = cache.load(ref)
+            except GameFileError as error:
+                run.append_failure(index, ref.id, str(error))
+                on_episode(None)
+                continue
+            episode_seed = derive_seed(seed, "episode", index)
+            episode = await run_episode(game, policy, template, protocol, index=index, seed=episode_seed)
+            run.append(episode)
+            on_episode(episode)
+            await asyncio.sleep(0)  # lets Ctrl-C and other episodes in, where the policy itself never waits
+
+    waiting = _pick(enumerate(game_order(refs, seed)), owed)
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(concurrency, len(owed))):
+                group.create_task(play(waiting))
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+    run.sync()
+
+
+def _pick(numbered: Iterable[tuple[int, GameRef]], owed: set[int]) -> Iterator[tuple[int, GameRef]]:
+    if not owed:
+        return
+    last = max(owed)
+    for index, ref in numbered:
+        if index in owed:
+            yield index, ref
+        if index >= last:
+            return
