@@ -70,15 +70,17 @@ def index_folder(folder: Path) -> Index:
     memory = _memory_file(folder)
     known = _recall(memory)
     entries = tuple(_entry(folder, path, found, known) for path in sorted(found.games))
-    if dict.fromkeys(entries) != dict.fromkeys(known.values()):
+    if entries != tuple(known.values()):
         _remember(memory, entries)
     return Index(entries, sum(1 for path in found.trajs if path not in found.folders_with_game))
 
 
 def index_file(file: Path) -> IndexEntry:
-    """Read one game file, whose path becomes its name; OSError where it cannot be read."""
-    traj = file.parent / TRAJ_FILE
-    return read_game_file(file.parent, file.name, _stamp(file.stat()), has_traj=traj.is_file())
+    """Read one game file without the memory; raises OSError where it cannot be read."""
+    stamp = _stamp(file.stat())
+    asks_traj = file.name == GAME_FILE and (file.parent / TRAJ_FILE).is_file()
+    asks_traj = asks_traj and not _task_from_place(file.parent, file.name)
+    return _read_game_file(file.parent, file.name, stamp, asks_traj=asks_traj)
 
 
 class _Found(NamedTuple):
@@ -133,37 +135,37 @@ def _stamp(stat: os.stat_result) -> Stamp:
 
 
 def _entry(folder: Path, path: str, found: _Found, known: Mapping[str, IndexEntry]) -> IndexEntry:
-    prefix, _, name = path.rpartition("/")
-    traj = found.trajs.get(prefix + "/" if prefix else "")
     stamp = found.games[path]
-    needs_traj = name == GAME_FILE and traj is not None and not _names_task(folder, path)
-    if needs_traj and traj is not None:
-        stamp = stamp + traj
     if "movable" in path or "Sliced" in path:
         return IndexEntry(path, stamp, "", None, None, MOVABLE_OR_SLICED)
+    prefix = path[: path.rfind("/") + 1]
+    asks_traj = path.endswith(GAME_FILE) and prefix in found.trajs and not _task_from_place(folder, path)
+    if asks_traj:
+        stamp += found.trajs[prefix]
     remembered = known.get(path)
     if remembered is not None and remembered.stamp == stamp:
         return remembered
-    return read_game_file(folder, path, stamp, has_traj=needs_traj)
+    return _read_game_file(folder, path, stamp, asks_traj=asks_traj)
 
 
-def _names_task(folder: Path, path: str) -> tuple[TaskType, int] | None:
-    above = (folder / path).parents
-    return read_task_folder(above[1].name) if len(above) > 1 else None
+def _task_from_place(folder: Path, path: str) -> tuple[TaskType, int] | None:
+    """Read the name of the folder two above the file; it may be the folder itself or the one above that."""
+    *_, task_folder, _trial, _file = (folder.parent.name, folder.name, *path.split("/"))
+    return read_task_folder(task_folder)
 
 
-def read_game_file(folder: Path, path: str, stamp: Stamp, *, has_traj: bool) -> IndexEntry:
+def _read_game_file(folder: Path, path: str, stamp: Stamp, *, asks_traj: bool) -> IndexEntry:
     """Read what the index keeps of one file; a file that is no playable game gets an entry with its `problem`."""
+    file = folder / path
     try:
-        content = _read_limited(folder / path, MAX_FILE_BYTES)
+        content = _read_limited(file, MAX_FILE_BYTES)
     except OSError as error:
-        logger.warning("%s: skipped: %s", folder / path, error.strerror or error)
-        return IndexEntry(path, (), "", None, None, BROKEN)  # no stamp: it is tried again next time
-    task = _names_task(folder, path) or (_read_traj((folder / path).parent / TRAJ_FILE) if has_traj else None)
-    task_type, scene = task or (None, None)
-    return IndexEntry(
-        path, stamp, hashlib.sha256(content).hexdigest(), task_type, scene, _problem(folder / path, content)
-    )
+        logger.warning("%s: skipped: %s", file, error.strerror or error)
+        return IndexEntry(path, (), "", None, None, BROKEN)  # without a stamp it is tried again next time
+    task_type, scene = _task_from_place(folder, path) or (None, None)
+    if asks_traj:
+        task_type, scene = _read_traj(file.parent / TRAJ_FILE)
+    return IndexEntry(path, stamp, hashlib.sha256(content).hexdigest(), task_type, scene, _problem(file, content))
 
 
 def _problem(file: Path, content: bytes) -> str | None:
@@ -179,13 +181,13 @@ def _problem(file: Path, content: bytes) -> str | None:
     return None if data["solvable"] else UNSOLVABLE
 
 
-def _read_traj(file: Path) -> tuple[TaskType | None, int | None] | None:
+def _read_traj(file: Path) -> tuple[TaskType | None, int | None]:
     try:
         data = json.loads(_read_limited(file, MAX_TRAJ_BYTES))
         named = data["task_type"]
         scene = data["scene"]["scene_num"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return None
+        return None, None
     task_type = next((known for known in TASK_TYPES if known == named), None)
     return task_type, scene if isinstance(scene, int) else None
 

@@ -20,7 +20,7 @@ from alfworld_sft.types import TASK_TYPES, TaskType
 from alfworld_sft.world.gamefile import Game, load_game
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 logger = logging.getLogger(__name__)
 
@@ -98,45 +98,56 @@ def find_games(source: str | Path | None = None, split: str = "train") -> Games:
             f"no games found: {data} has no folder {split!r}, only {', '.join(layout.existing_splits(data or place))};"
             f" {HOW_TO_GET_GAMES}"
         )
-    return _games_in(folder, split, whole_folder=data is not None)
+    return _games_in(folder, split, lambda file: split if data else layout.split_of(file) or split)
 
 
 def find_all_games(source: str | Path | None = None) -> list[Games]:
-    """Return the games of every split that has any; raises GamesNotFoundError where no split has."""
+    """Return the games of every split that has any; raises GamesNotFoundError where no split has.
+
+    Outside ALFWorld's layout, files whose place names no split count as `train`.
+    """
     place = _place(source)
-    data = layout.data_folder(place) if place.is_dir() else None
-    if data:
-        present = layout.existing_splits(data)
-        wanted = [split for split in layout.SPLITS if split in present]
-        if "train" not in present and "valid_train" in present:
-            wanted[wanted.index("valid_train")] = "train"
-    else:
-        wanted = list(layout.SPLITS)
+    data = layout.data_folder(place)
     found: list[Games] = []
-    problem: UserError = GamesNotFoundError(f"no games found: {place}; {HOW_TO_GET_GAMES}")
-    for split in wanted:
+    problem: GamesNotFoundError | None = None
+    for split in _splits_at(place, data):
         try:
-            found.append(find_games(place, split))
+            if data or place.is_file():
+                found.append(find_games(place, split))
+            else:
+                found.append(_games_in(place, split, lambda file: layout.split_of(file) or "train"))
         except GamesNotFoundError as error:
             problem = error
-    if not found:
+    if problem and not found:
         raise problem
     return found
+
+
+def _splits_at(place: Path, data: Path | None) -> list[str]:
+    if data:
+        present: list[str] = list(layout.existing_splits(data))
+        return present if "train" in present else ["train" if split == "valid_train" else split for split in present]
+    files = [place] if place.is_file() else [place / entry.path for entry in index_folder(place).entries]
+    named = {layout.split_of(file) or "train" for file in files}
+    return [split for split in layout.SPLITS if split in named] or ["train"]
 
 
 def _place(source: str | Path | None) -> Path:
     """Return the absolute path of an existing folder or game file; raises GamesNotFoundError."""
     place = (Path(source).expanduser() if source else layout.default_data_dir()).absolute()
-    if not place.exists():
-        named = "" if source else " (ALFWORLD_DATA)" if layout.data_dir_is_named() else " (ALFWORLD_DATA is not set)"
-        raise GamesNotFoundError(f"no games found: {place} does not exist{named}; {HOW_TO_GET_GAMES}")
+    try:
+        exists = place.exists()
+    except OSError as error:
+        raise GamesNotFoundError(f"no games found: {place}: {error.strerror}; {HOW_TO_GET_GAMES}") from None
+    if not exists:
+        raise GamesNotFoundError(f"no games found: {place} does not exist; {HOW_TO_GET_GAMES}")
     if place.is_file() and place.suffix == ".zip":
         raise GamesNotFoundError(
             f"no games found: {place} is an archive; unpack it with 'alfworld-sft games fetch --from {place.name}'"
         )
     if place.is_file() and not place.name.endswith(layout.GAME_SUFFIX):
         raise GamesNotFoundError(f"no games found: {place} is not a {layout.GAME_SUFFIX} file; {HOW_TO_GET_GAMES}")
-    for root in (place, place.parent):
+    for root in (place, *place.parents[:2]):
         if (root / layout.WORK_FOLDER / layout.READY_FOLDER).exists():
             raise UserError(
                 f"{root}: 'alfworld-sft games fetch' is moving files there, or was broken off; run it again to finish"
@@ -150,21 +161,21 @@ def _one_game(file: Path, split: str) -> Games:
     except OSError as error:
         raise GameFileError(str(file), error.strerror or str(error)) from None
     if entry.problem:
-        raise GameFileError(str(file), f"it is {entry.problem}" if " " in entry.problem else entry.problem)
-    own = layout.split_of(file)
+        raise GameFileError(str(file), f"it is {entry.problem}")
+    own = layout.split_of(file) or split
     if not _belongs(own, split):
         raise GamesNotFoundError(f"no games found: {file} is a game of the split {own!r}, not of {split!r}")
     ref = _ref(file.parent, entry, split)
     return Games((ref,), split, file.parent, f"the game {file}", {})
 
 
-def _games_in(folder: Path, split: str, *, whole_folder: bool) -> Games:
-    """Return the folder's games; with `whole_folder` all are of the split, whatever their places say."""
+def _games_in(folder: Path, split: str, own_split: Callable[[Path], str]) -> Games:
+    """Return the folder's games of the split; `own_split` says of a file which one it belongs to."""
     index = index_folder(folder)
     skipped: Counter[str] = Counter()
     entries: list[IndexEntry] = []
     for entry in index.entries:
-        own = split if whole_folder else layout.split_of(folder / entry.path)
+        own = own_split(folder / entry.path)
         if entry.problem:
             skipped[entry.problem] += 1
         elif not _belongs(own, split):
@@ -181,8 +192,8 @@ def _games_in(folder: Path, split: str, *, whole_folder: bool) -> Games:
     return Games(refs, split, folder, description, dict(sorted(skipped.items())))
 
 
-def _belongs(own: str | None, split: str) -> bool:
-    return own is None or own == split or (own, split) == ("valid_train", "train")
+def _belongs(own: str, split: str) -> bool:
+    return own == split or (own, split) == ("valid_train", "train")
 
 
 def _refs(folder: Path, entries: list[IndexEntry], split: str, skipped: Counter[str]) -> tuple[GameRef, ...]:

@@ -1,0 +1,59 @@
+import pytest
+
+from alfworld_sft.prompts.tags import compose_reply, parse_reply, replace_section
+
+ADMISSIBLE = ("go to desk 1", "look", "take mug 1 from desk 1")
+
+
+def test_a_reply_is_composed_of_the_tags_in_their_order():
+    parts = {"think": "why", "prediction": "what", "action": "look"}
+    assert compose_reply(("think", "action"), parts) == "<think>why</think>\n<action>look</action>"
+
+
+def test_without_tags_the_reply_is_the_bare_action():
+    assert compose_reply((), {"think": "why", "action": "look"}) == "look"
+
+
+def test_a_composed_reply_reads_back():
+    tags = ("observation", "think", "prediction", "action")
+    parts = {"observation": "a desk", "think": "why", "prediction": "You see.", "action": "look"}
+    parsed = parse_reply(compose_reply(tags, parts), tags, ADMISSIBLE)
+    assert (parsed.observation, parsed.think, parsed.prediction, parsed.action) == ("a desk", "why", "You see.", "look")
+    assert parsed.problem is None
+
+
+@pytest.mark.parametrize(
+    ("reply", "action", "problem"),
+    [
+        ("", None, "empty"),
+        ("  \n", None, "empty"),
+        ("I would look.", None, "no action tag"),
+        ("<action>look", None, "no action tag"),
+        ("<action>  </action>", None, "empty action"),
+        ("<action>look</action> or <action>go to desk 1</action>", None, "two actions"),
+        ("<action>fly</action>", "fly", "not admissible"),
+        ("<action>look</action>", "look", None),
+        ("<action>\nlook\n</action>", "look", None),
+        ("<action>look</action>, that is: <action>look</action>", "look", None),
+        ("<action>Go to  Desk 1</action>", "go to desk 1", None),
+    ],
+)
+def test_a_reply_gives_an_action_or_the_reason_why_not(reply, action, problem):
+    parsed = parse_reply(reply, ("think", "action"), ADMISSIBLE)
+    assert (parsed.action, parsed.problem) == (action, problem)
+
+
+def test_a_template_without_tags_takes_the_whole_reply():
+    assert parse_reply(" look\n", (), ADMISSIBLE).action == "look"
+    assert parse_reply("look around", (), ADMISSIBLE).problem == "not admissible"
+
+
+def test_a_section_is_replaced_word_for_word():
+    reply = "<think>a</think>\n<prediction>guess \\1</prediction>\n<action>look</action>"
+    assert replace_section(reply, "prediction", r"You see \g<0>.") == (
+        "<think>a</think>\n<prediction>You see \\g<0>.</prediction>\n<action>look</action>"
+    )
+
+
+def test_a_missing_section_leaves_the_reply_as_it_is():
+    assert replace_section("<action>look</action>", "prediction", "x") == "<action>look</action>"
