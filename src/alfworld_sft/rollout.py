@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from alfworld_sft.errors import PolicyError
 from alfworld_sft.policies.base import Policy
@@ -43,7 +43,7 @@ async def run_episode(
     while not observation.over:
         prompt = transcript.prompt(seen, observation.admissible_commands, derive_seed(seed, len(steps)))
         try:
-            reply = await player.act(prompt)
+            reply = _writable(await player.act(prompt))
         except PolicyError as failure:
             error = str(failure)
             break
@@ -80,6 +80,12 @@ async def run_episode(
         steps=tuple(steps),
         error=error,
     )
+
+
+def _writable(reply: Reply) -> Reply:
+    """Replace what no file can hold: half a surrogate pair, which a server's JSON can smuggle in."""
+    text = reply.text.encode("utf-8", "replace").decode("utf-8")
+    return reply if text == reply.text else replace(reply, text=text)
 
 
 class Transcript:

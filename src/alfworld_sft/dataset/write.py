@@ -10,7 +10,7 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -65,6 +65,13 @@ class RowWriter:
         self._parquet.close()
         self._csv_text.flush()
         self._csv_text.detach()
+
+    def abandon(self) -> None:
+        """Let go of the files, which are about to be deleted."""
+        with suppress(OSError, ValueError):
+            self._parquet.close()
+        with suppress(OSError, ValueError):
+            self._csv_text.detach()
 
     def _flush(self) -> None:
         if self._block:
@@ -129,15 +136,17 @@ def dataset_files(folder: Path, rendering: Rendering) -> Iterator[DatasetWriter]
     """Open the five files of a dataset; each appears, whole, once the block has ended well."""
     with ExitStack() as stack:
         files = {name: stack.enter_context(whole_file(folder / name)) for name in DATA_FILES}
-        writer = DatasetWriter(
-            RowWriter(files["train.parquet"], files["train.csv"]),
-            RowWriter(files["val.parquet"], files["val.csv"]),
-            RawWriter(files["raw_trajectories.json"], rendering),
-        )
-        yield writer
-        writer.train.close()
-        writer.val.close()
-        writer.raw.close()
+        train = RowWriter(files["train.parquet"], files["train.csv"])
+        val = RowWriter(files["val.parquet"], files["val.csv"])
+        raw = RawWriter(files["raw_trajectories.json"], rendering)
+        try:
+            yield DatasetWriter(train, val, raw)
+        except BaseException:
+            train.abandon()
+            val.abandon()
+            raise
+        for writer in (train, val, raw):
+            writer.close()
 
 
 def _json(value: object) -> str:

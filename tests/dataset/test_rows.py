@@ -1,0 +1,77 @@
+import json
+from dataclasses import replace
+
+from alfworld_sft.dataset.rows import Rendering, rows_of, training_text
+from alfworld_sft.prompts.template import load_template
+from tests.episodes import episode, step
+
+WORLD_MODEL = Rendering(load_template("add_wm1"))
+
+
+def test_there_is_one_row_for_each_assistant_turn():
+    rows = list(rows_of(episode(turns=3), WORLD_MODEL))
+    assert [json.loads(row["extra_info"])["turn"] for row in rows] == [1, 2, 3]
+    assert [len(row["messages"]) for row in rows] == [2, 4, 6]
+
+
+def test_messages_of_a_row_are_the_beginning_of_the_next_row_s():
+    rows = list(rows_of(episode(turns=3), WORLD_MODEL))
+    assert rows[2]["messages"][:4] == rows[1]["messages"]
+    assert [m["role"] for m in rows[2]["messages"]] == ["user", "assistant"] * 3
+
+
+def test_prompt_and_response_are_the_documented_pair():
+    row = next(rows_of(episode(), WORLD_MODEL))
+    assert row["prompt_data"]["content"].startswith("user: You are an agent")
+    assert row["response_data"]["content"] == (
+        "<think>thought 1</think>\n<prediction>Seen 2.</prediction>\n<action>look</action>"
+    )
+    assert row["messages"][1] == {"role": "assistant", "content": row["response_data"]["content"]}
+
+
+def test_grounded_predictions_say_what_really_came_next():
+    said = step(2)
+    assert "<prediction>Seen 3.</prediction>" in training_text(said, WORLD_MODEL)
+    assert "<prediction>guess 2</prediction>" in training_text(said, replace(WORLD_MODEL, predictions="model"))
+
+
+def test_a_template_without_predictions_leaves_the_reply_alone():
+    assert training_text(step(), Rendering(load_template("default"))) == step().reply.text
+
+
+def test_untrained_and_unplayable_turns_get_no_row_and_are_named():
+    steps = (step(1), step(2, trained=False), step(3, problem="two actions"), step(4, won=True))
+    rows = list(rows_of(episode(steps=steps), WORLD_MODEL))
+    infos = [json.loads(row["extra_info"]) for row in rows]
+    assert [info["turn"] for info in infos] == [1, 4]
+    assert [info["untrained_turns"] for info in infos] == [[], [2, 3]]
+    assert len(rows[1]["messages"]) == 8
+
+
+def test_a_row_can_be_traced_to_its_game():
+    info = json.loads(next(rows_of(episode(7, success=False), WORLD_MODEL))["extra_info"])
+    assert info == {
+        "game_id": "pick_and_place_simple-Mug-None-Desk-7/trial_T7",
+        "split": "train",
+        "task_type": "pick_and_place_simple",
+        "episode_id": "000007:pick_and_place_simple-Mug-None-Desk-7/trial_T7",
+        "turn": 1,
+        "turns": 3,
+        "success": False,
+        "seed": 7,
+        "template": "add_wm1",
+        "policy": "scripted",
+        "untrained_turns": [],
+    }
+
+
+def test_the_success_flag_is_the_game_s():
+    assert json.loads(next(rows_of(episode(success=True), WORLD_MODEL))["reward_model"])["ground_truth"] == 1.0
+    assert json.loads(next(rows_of(episode(success=False), WORLD_MODEL))["reward_model"])["ground_truth"] == 0.0
+
+
+def test_a_window_shortens_single_turn_prompts_but_never_the_conversation():
+    last = list(rows_of(episode(turns=4), replace(WORLD_MODEL, history_length=1)))[-1]
+    assert "[step 3]" in last["prompt_data"]["content"]
+    assert "[step 2]" not in last["prompt_data"]["content"]
+    assert len(last["messages"]) == 8
