@@ -12,7 +12,6 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.logging import RichHandler
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -41,7 +40,9 @@ LOG_INTERVAL_S = 10.0
 
 def main() -> None:
     """Run the command line; what a user can mend becomes one line and exit code 2."""
-    logger.addHandler(RichHandler(console=Console(stderr=True), show_time=False, show_path=False, markup=False))
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     try:
         app()

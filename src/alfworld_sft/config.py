@@ -56,7 +56,7 @@ class PolicySection(Section):
     search: Literal["prior", "sweep"] = Field(
         "prior", description="How the expert searches: where things tend to lie, or in a fixed order (short histories)."
     )
-    use_prior: bool = Field(True, description="Let the expert's search use what lies where in train scenes.")
+    prior: bool = Field(True, description="Let the expert's search use what lies where in train scenes.")
     noise: float = Field(0.0, ge=0, le=0.9, description="Share of actions that the expert gets wrong on purpose.")
     noise_episodes: float = Field(0.5, ge=0, le=1, description="Share of the episodes that have such noise.")
 

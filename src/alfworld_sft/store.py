@@ -128,7 +128,7 @@ class RunFolder:
                     break
                 try:
                     record = json.loads(line)
-                    index, error = record["index"], record["error"]
+                    index, error = int(record["index"]), record["error"]
                 except (ValueError, TypeError, KeyError, RecursionError):
                     raise RunFolderError(f"{self.path / JOURNAL}: the line at byte {offset} is no episode") from None
                 self._note(index, offset, len(line), error)

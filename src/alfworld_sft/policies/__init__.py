@@ -16,7 +16,7 @@ def make_policy(options: PolicySection) -> Policy:
 
             return Expert(
                 search=options.search,
-                use_prior=options.use_prior,
+                prior=options.prior,
                 noise=options.noise,
                 noise_episodes=options.noise_episodes,
             )

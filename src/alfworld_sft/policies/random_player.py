@@ -1,0 +1,53 @@
+"""Plays any admissible command, each as likely as the others: the baseline that every policy must beat."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+
+from alfworld_sft.policies.base import Player
+from alfworld_sft.policies.belief import Belief
+from alfworld_sft.policies.decide import Mind
+from alfworld_sft.policies.goal import read_goal
+from alfworld_sft.policies.mistakes import imaginable
+from alfworld_sft.policies.predict import predict
+from alfworld_sft.policies.prior import NO_PRIOR
+from alfworld_sft.policies.words import summarise
+from alfworld_sft.prompts.tags import compose_reply
+from alfworld_sft.types import Prompt, Reply
+from alfworld_sft.world import Game
+from alfworld_sft.world.grammar import GrammarVersion
+
+
+@dataclass(frozen=True, slots=True)
+class RandomPlayer:
+    """Plays at random; without admissible commands it plays what the text suggests."""
+
+    @property
+    def name(self) -> str:
+        return "random"
+
+    def begin(self, game: Game, seed: int) -> Player:
+        """Return the player of one episode; each prompt's own seed decides the turn."""
+        return _Player(game.variant.version)
+
+
+@dataclass(frozen=True, slots=True)
+class _Player:
+    """Plays one episode at random."""
+
+    grammar: GrammarVersion
+
+    async def act(self, prompt: Prompt) -> Reply:
+        """Answer with a random command: the same prompt always gets the same reply."""
+        rng = Random(prompt.seed)
+        mind = Mind(Belief(prompt.view), read_goal(prompt.view.task), NO_PRIOR, "prior", self.grammar)
+        commands = prompt.view.admissible_commands
+        command = rng.choice(imaginable(mind) if commands is None else commands)
+        parts = {
+            "think": "I try any command.",
+            "prediction": predict(mind, command),
+            "observation": summarise(mind.belief.last, rng),
+            "action": command,
+        }
+        return Reply(compose_reply(prompt.tags, parts))
