@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -19,6 +19,7 @@ from alfworld_sft import __version__
 from alfworld_sft.collect import Job, collect, resume_run, start_run
 from alfworld_sft.config import CollectConfig, build_config, key_table
 from alfworld_sft.dataset.build import Summary
+from alfworld_sft.dataset.show import read_contents
 from alfworld_sft.errors import ConfigError, UserError
 from alfworld_sft.games.cli import SHORT_NAMES, games_app
 from alfworld_sft.runner import Tally
@@ -133,16 +134,28 @@ def _progress(job: Job) -> Iterator[Callable[[Episode | None], None]]:
         yield draw
 
 
+@app.command()
+def show(folder: Annotated[Path, typer.Argument(help="A run's folder, as sft_data_20261122_140550.")]) -> None:
+    """Show what is in a dataset: episodes, success, rows, lengths, files, and one example turn."""
+    contents = read_contents(folder)
+    counts, console = contents.stamp["counts"], Console(soft_wrap=True, highlight=False)
+    found = {t: (f["won"], f["played"]) for t, f in counts["success_by_task_type"].items()}
+    console.print(_success_table(found, counts["won"], counts["episodes"]))
+    console.print(f"\ngames: {contents.stamp['games']['description']}", markup=False)
+    console.print(f"rows: {contents.rows['train']} for training, {contents.rows['val']} for validation")
+    for name, lengths in (("single-turn rows", contents.single_turn), ("conversations", contents.multi_turn)):
+        console.print(f"tokens of {name}, about: {lengths.median} median, {lengths.longest} longest")
+    for name, size in contents.sizes.items():
+        console.print(f"{size / 2**20:8.1f} MiB  {folder / name}", markup=False)
+    console.print("\n--- a prompt (single-turn form) ---", style="bold")
+    console.print(contents.example["prompt_data"]["content"], markup=False)
+    console.print("--- and its response ---", style="bold")
+    console.print(contents.example["response_data"]["content"], markup=False)
+
+
 def _report(job: Job, summary: Summary) -> None:
     """Print what was made."""
-    table = Table(box=None, pad_edge=False)
-    for column in ("task type", "won", "played"):
-        table.add_column(column, justify="left" if column == "task type" else "right")
-    for task_type in TASK_TYPES:
-        if task_type in summary.success_by_task_type:
-            won, played = summary.success_by_task_type[task_type]
-            table.add_row(SHORT_NAMES[task_type], str(won), str(played))
-    table.add_row("all", str(summary.won), str(summary.episodes))
+    table = _success_table(summary.success_by_task_type, summary.won, summary.episodes)
     Console(soft_wrap=True).print(table)
     dropped = summary.episodes - summary.kept
     if dropped:
@@ -151,8 +164,8 @@ def _report(job: Job, summary: Summary) -> None:
         f"{summary.rows_train} rows of {summary.games_train} games for training,"
         f" {summary.rows_val} of {summary.games_val} for validation"
     )
-    if not summary.rows_val:
-        logger.warning("nothing is held out for validation: %s", "one game only" if job.total else "no games")
+    if not summary.rows_val and job.config.dataset.val_fraction:
+        logger.warning("nothing is held out for validation: all rows come from one game")
     failed = job.run.failed
     if failed:
         index, reason = next(iter(failed.items()))
@@ -161,3 +174,15 @@ def _report(job: Job, summary: Summary) -> None:
             len(failed), index, reason, job.run.path,
         )  # fmt: skip
     typer.echo(job.run.path)
+
+
+def _success_table(by_task_type: Mapping[str, tuple[int, int]], won: int, played: int) -> Table:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("task type")
+    table.add_column("won", justify="right")
+    table.add_column("played", justify="right")
+    for task_type in TASK_TYPES:
+        if task_type in by_task_type:
+            table.add_row(SHORT_NAMES[task_type], *map(str, by_task_type[task_type]))
+    table.add_row("all", str(won), str(played))
+    return table

@@ -33,7 +33,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         """Open an existing run; raises RunFolderError where it is none, or where another process writes it."""
         self.path = path
-        self.stamp = _read_stamp(path)
+        self.stamp = read_stamp(path)
         self._spans: dict[int, tuple[int, int]] = {}  # episode index → (offset, length) of its line
         self._failed: dict[int, str] = {}
         self._unsynced = 0
@@ -169,7 +169,8 @@ def create_run(parent: Path, stamp: dict[str, Any], *, name: str | None = None) 
         shutil.rmtree(making, ignore_errors=True)
 
 
-def _read_stamp(path: Path) -> dict[str, Any]:
+def read_stamp(path: Path) -> dict[str, Any]:
+    """Return the content of a run's `run.json`; raises RunFolderError where the folder is no run's."""
     try:
         stamp = json.loads((path / STAMP).read_bytes())
     except FileNotFoundError:

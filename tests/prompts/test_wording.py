@@ -19,8 +19,7 @@ def test_special_commands_are_grouped_by_place_and_by_object():
         "take cd 1 from desk 2",
     ]
     assert list_special_commands(commands) == (
-        "move mug 1 to (shelf 1, shelf 2); put mug 1 in/on desk 1; "
-        "take (pen 1, pen 2) from desk 1; take cd 1 from desk 2"
+        "move mug 1 to (shelf 1-2); put mug 1 in/on desk 1; take (pen 1-2) from desk 1; take cd 1 from desk 2"
     )
 
 

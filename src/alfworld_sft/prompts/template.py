@@ -21,6 +21,7 @@ from alfworld_sft.errors import TemplateError
 from alfworld_sft.prompts.tags import Tag
 from alfworld_sft.prompts.wording import (
     list_commands,
+    list_grouped_commands,
     list_history,
     list_short_history,
     list_special_commands,
@@ -33,6 +34,7 @@ VALUES = {
     "observation": "what the game said last",
     "short_observation": "the same in few words",
     "admissible": "all admissible commands",
+    "grouped": "the same, those of one kind together, `1-3` for a run of numbers",
     "special": "the admissible commands that are special to the place, grouped",
     "steps": "how many steps were taken, in words",
     "number": "the number of the step to take now, from 1",
@@ -42,7 +44,7 @@ VALUES = {
 }
 """What a template can show besides its own sections."""
 
-_LISTING_VALUES = frozenset({"admissible", "special"})
+_LISTING_VALUES = frozenset({"admissible", "grouped", "special"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +187,7 @@ def _values(view: View, layout: string.Template) -> dict[str, str]:
         "observation": lambda: view.observation,
         "short_observation": lambda: shorten(view.observation),
         "admissible": lambda: list_commands(view.admissible_commands or ()),
+        "grouped": lambda: list_grouped_commands(view.admissible_commands or ()),
         "special": lambda: list_special_commands(view.admissible_commands or ()),
         "steps": lambda: _counted(view.step),
         "number": lambda: str(view.step + 1),

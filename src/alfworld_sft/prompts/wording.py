@@ -12,36 +12,49 @@ NO_ACTION = "(no valid action)"
 """How the history shows a turn whose reply held no action at all."""
 
 _ALWAYS = ("go to ", "examine ", "look", "inventory", "help")
+_GO = re.compile(r"go to (.+)")
 _TAKE = re.compile(r"take (.+) from (.+)")
 _PUT = re.compile(r"(move .+ to|put .+ in/on) (.+)")
 
 
 def list_commands(commands: Iterable[str]) -> str:
-    """Write all commands on one line."""
+    """Write all commands on one line, each in full."""
     return ", ".join(commands)
 
 
-def list_special_commands(commands: Iterable[str]) -> str:
-    """Write the commands that are special to a place, grouped; those that are always possible are left out.
+def list_grouped_commands(commands: Iterable[str]) -> str:
+    """Write all commands in short: those of one kind together, runs of numbers as a range.
 
-    >>> list_special_commands(["go to bed 1", "look", "open safe 1", "take pen 1 from desk 1", "take mug 2 from desk 1"])
-    'open safe 1; take (pen 1, mug 2) from desk 1'
+    >>> list_grouped_commands(["go to bed 1", "go to shelf 1", "go to shelf 2", "look", "take pen 1 from bed 1"])
+    'look; go to (bed 1, shelf 1-2); take pen 1 from bed 1'
     """
     plain: list[str] = []
-    takes: dict[str, list[str]] = defaultdict(list)
+    goals: list[str] = []
     puts: dict[str, list[str]] = defaultdict(list)
+    takes: dict[str, list[str]] = defaultdict(list)
     for command in commands:
-        if command.startswith(_ALWAYS):
-            continue
-        if match := _TAKE.fullmatch(command):
+        if match := _GO.fullmatch(command):
+            goals.append(match[1])
+        elif match := _TAKE.fullmatch(command):
             takes[match[2]].append(match[1])
         elif match := _PUT.fullmatch(command):
             puts[match[1]].append(match[2])
         else:
             plain.append(command)
+    plain += [f"go to {_bracketed(goals)}"] if goals else []
     plain += [f"{verb} {_bracketed(places)}" for verb, places in puts.items()]
     plain += [f"take {_bracketed(objects)} from {place}" for place, objects in takes.items()]
-    return "; ".join(plain) or "nothing else"
+    return "; ".join(plain)
+
+
+def list_special_commands(commands: Iterable[str]) -> str:
+    """Write the commands that are special to a place, grouped; those that are always possible are left out.
+
+    >>> list_special_commands(["look", "open safe 1", "take pen 1 from desk 1", "take mug 2 from desk 1"])
+    'open safe 1; take (pen 1, mug 2) from desk 1'
+    """
+    special = [command for command in commands if not command.startswith(_ALWAYS)]
+    return list_grouped_commands(special) or "nothing else"
 
 
 def list_history(history: Sequence[Exchange], first_step: int) -> str:
@@ -113,4 +126,4 @@ def _runs(numbers: Sequence[int]) -> list[str]:
 
 
 def _bracketed(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"({', '.join(names)})"
+    return names[0] if len(names) == 1 else f"({_ranges(names)})"
