@@ -11,7 +11,12 @@ def test_the_defaults_need_no_override():
 def test_overrides_are_typed_with_or_without_a_plus():
     config = build_config(
         CollectConfig,
-        ["+num_episodes=12", "policy.noise=0.2", "dataset.require_success=True", "games.task_types=[look_at_obj_in_light]"],
+        [
+            "+num_episodes=12",
+            "policy.noise=0.2",
+            "dataset.require_success=True",
+            "games.task_types=[look_at_obj_in_light]",
+        ],
     )
     assert (config.num_episodes, config.policy.noise, config.dataset.require_success) == (12, 0.2, True)
     assert config.games.task_types == ["look_at_obj_in_light"]

@@ -132,7 +132,9 @@ def test_a_full_disk_is_one_clear_line(run, monkeypatch):
 
     run.close()
     monkeypatch.setattr(run, "_file", Full())
-    with pytest.raises(RunFolderError, match=r"No space left on device; make room, then: alfworld-sft collect --resume"):
+    with pytest.raises(
+        RunFolderError, match=r"No space left on device; make room, then: alfworld-sft collect --resume"
+    ):
         run.append(episode(0))
 
 

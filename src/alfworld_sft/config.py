@@ -6,10 +6,11 @@ are read as YAML, so numbers, `true`, `null` and `[a, b]` mean what they seem to
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -106,22 +107,29 @@ class CollectConfig(Section):
     runner: RunnerSection = RunnerSection()
 
 
-def build_config(model: type[Config], overrides: Sequence[str]) -> Config:
+def build_config(
+    model: type[Config],
+    overrides: Sequence[str],
+    *,
+    aliases: Mapping[str, str] | None = None,
+    hints: Mapping[str, str] | None = None,
+) -> Config:
     """Return the config that the overrides make; later ones win.
 
+    `aliases` are other names of keys; `hints` say what to do with keys of other tools that have no meaning here.
     Raises ConfigError, whose message has one line for each wrong override.
     """
     problems: list[str] = []
     values: dict[str, Any] = {}
+    aliases, hints = aliases or {}, hints or {}
     known = list(dotted_keys(model))
     for override in overrides:
-        key, equals, text = override.removeprefix("+").partition("=")
+        key, equals, text = override.lstrip("+").partition("=")
+        key = aliases.get(key, key)
         if not equals:
-            problems.append(f"'{override}' is not an option; write key=value, for example seed=7")
+            problems.append(f"'{override}' is not an option; write key=value, for example {_example(known)}")
         elif key not in known:
-            close = get_close_matches(key, known, 1) or [k for k in known if k.endswith(f".{key}")][:1]
-            hint = f"; did you mean '{close[0]}'?" if close else f"; there are {', '.join(known)}"
-            problems.append(f"unknown key '{key}'{hint}")
+            problems.append(f"unknown key '{key}'; {hints.get(key) or _suggestion(key, known)}")
         else:
             _put(values, key.split("."), _read_value(text))
     try:
@@ -158,9 +166,34 @@ def key_table(model: type[BaseModel]) -> str:
     return "\n".join(rows)
 
 
+def _suggestion(key: str, known: Sequence[str]) -> str:
+    close = get_close_matches(key, known, 1) or [k for k in known if k.endswith(f".{key}")][:1]
+    return f"did you mean '{close[0]}'?" if close else f"there are {', '.join(known)}"
+
+
+def _example(known: Sequence[str]) -> str:
+    return next((f"{key}=7" for key in known if key.endswith("seed")), f"{known[0]}=…")
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2's plain values, as in Hydra: a name such as 2024-12-11 or 20241211_143022 stays text, 5e-4 is a number."""
+
+    yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {}
+
+
+_Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"~|null|Null|NULL|"), ["~", "n", "N", ""])
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"(?i:true|false)"), list("tTfF"))
+_Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"[-+]?(0|[1-9][0-9]*)\Z"), list("-+0123456789"))
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?\Z"),
+    list("-+.0123456789"),
+)
+
+
 def _read_value(text: str) -> Any:
     try:
-        return yaml.safe_load(text) if text else None
+        return yaml.load(text, _Loader) if text else None  # noqa: S506 - a safe loader with fewer types
     except yaml.YAMLError:
         return text
 
@@ -175,7 +208,11 @@ def _lines(error: ValidationError, values: Mapping[str, Any]) -> list[str]:
     lines = []
     for problem in error.errors():
         key = ".".join(str(part) for part in problem["loc"])
-        lines.append(f"{key}={problem['input']}: {problem['msg'][0].lower()}{problem['msg'][1:]}")
+        if not key:  # a check of the config as a whole
+            lines.append(problem["msg"].removeprefix("Value error, "))
+            continue
+        reason = problem["msg"].removeprefix("Value error, ")
+        lines.append(f"{key}={problem['input']}: {reason[0].lower()}{reason[1:]}")
     return lines
 
 

@@ -20,10 +20,10 @@ class ConfigError(UserError):
 
 
 class GameFileError(UserError):
-    """A game file that is not a playable ALFWorld game; names the file and the reason."""
+    """A game file that is not a playable ALFWorld game; names the file and the reason, in one line."""
 
     def __init__(self, file: str, reason: str) -> None:
-        super().__init__(f"{file}: {reason}")
+        super().__init__(f"{file if file.isprintable() else ascii(file)}: {reason}")
         self.file = file
         self.reason = reason
 

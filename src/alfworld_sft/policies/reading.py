@@ -52,6 +52,7 @@ _CLOSING = re.compile(r"You close the (.+)\.")
 _USED = re.compile(r"You turn on the (.+)\.")
 _CARRYING = re.compile(r"You are carrying: an? (.+)\.")
 _OBJECT = re.compile(r"This is a ([a-z ]*?)([^\s.]+ \d+)\.(?: |$)")
+_PLAIN = re.compile(r"There's nothing special about (.+)\.")
 _FACING = re.compile(r"You are facing the (.*)\. Next to it", re.DOTALL)
 _ROOM = "You are in the middle of a room."
 _REFUSED = Reading("refused")
@@ -106,6 +107,8 @@ def _deed(text: str) -> Reading | None:
         return Reading("hand", object=match[1])
     if text == "You are not carrying anything.":
         return Reading("hand")
+    if match := _PLAIN.fullmatch(text):
+        return Reading("object", object=match[1])
     if match := _OBJECT.match(text):
         return Reading("object", object=match[2], how=match[1].strip())
     return None

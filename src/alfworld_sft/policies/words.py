@@ -52,6 +52,8 @@ def think(mind: Mind, decision: Decision, rng: Random) -> str:
     if state and len(sentences) < 2:
         sentences.append(state)
     sentences.append(rng.choice(_reasons(mind, decision, verb)).format_map(_vocabulary(mind, decision)))
+    if decision.aim == "fetch" and verb == "take" and len(sentences) < 3 and rng.random() < 0.4:
+        sentences.append(rng.choice(_next_steps(mind)))
     return " ".join(_sentence(text) for text in sentences)
 
 
@@ -150,6 +152,23 @@ def _reasons(mind: Mind, decision: Decision, verb: str) -> Sequence[str]:
             return ("{obj} is on already, and I bring {held} to it.", "The light of {obj} is on, so I go to it.")
         case aim, verb:
             return _REASONS.get((aim, verb), _REASONS["lost", "look"])
+
+
+def _next_steps(mind: Mind) -> Sequence[str]:
+    """Return what can be said of the step after taking the object."""
+    goal = mind.goal
+    if goal.lamp:
+        lamp = mind.lamp()
+        if lamp is None:
+            return (f"Then I have to find {a(goal.lamp)}.", f"After that I need {a(goal.lamp)}.")
+        return (f"Then I bring it to {lamp[0]}.", f"I have seen {lamp[0]} already, and I bring it there.")
+    if goal.treatment:
+        return (
+            f"Then it has to be {_TO_BE[goal.treatment]}.",
+            f"It must be {_TO_BE[goal.treatment]} before I put it away.",
+        )
+    where = f"{preposition(goal.place)} {a(goal.place)}"
+    return (f"Then I can put it {where}.", f"It has to end up {where}.")
 
 
 def _companion(mind: Mind, decision: Decision) -> str | None:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import json
 import re
+import stat
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
@@ -22,6 +24,7 @@ from alfworld_sft.world.sexpr import SExpr, parse_sexpr
 MAX_FILE_BYTES = 4 * 2**20
 """The largest published game file has under 200 KB."""
 MAX_ENTITIES = 5_000
+MAX_REASON_CHARS = 300
 _ENTITY_ID = re.compile(r"([a-z][a-z0-9]*)_bar_[a-z0-9_]+")
 
 Kind = Literal["agent", "object", "receptacle", "location", "otype", "rtype"]
@@ -173,10 +176,14 @@ def load_game(path: str | Path, *, game_id: str | None = None, split: str = "") 
     """
     path = Path(path)
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would keep us waiting
+            raise GameFileError(str(path), "it is not a regular file")
         with path.open("rb") as file:
             content = file.read(MAX_FILE_BYTES + 1)
     except OSError as error:
         raise GameFileError(str(path), error.strerror or str(error)) from None
+    except ValueError as error:  # a name that no file can have
+        raise GameFileError(str(path), str(error)) from None
     return parse_game(content, game_id=game_id or default_game_id(path), split=split, file=str(path))
 
 
@@ -192,7 +199,8 @@ def parse_game(content: bytes, *, game_id: str, split: str = "", file: str | Non
     try:
         return _parse(content, game_id, split)
     except ValueError as error:
-        raise GameFileError(file or game_id, str(error)) from None
+        reason = " ".join(str(error).split())
+        raise GameFileError(file or game_id, reason[:MAX_REASON_CHARS]) from None
 
 
 def _parse(content: bytes, game_id: str, split: str) -> Game:
@@ -203,7 +211,7 @@ def _parse(content: bytes, game_id: str, split: str) -> Game:
     blanked, task = split_task(grammar_text)
     variant = recognise(domain_text, blanked)
     sections = _sections(problem_text)
-    scene = _Entities(sections[":init"])
+    scene = _Entities(sections[":init"], _declared_kinds(sections[":objects"]))
     objects, receptacles, locations = scene.objects(), scene.receptacles(), scene.locations()
     goal, task_type = _read_goal(sections[":goal"], objects, receptacles)
     return Game(
@@ -248,20 +256,31 @@ def _sections(problem_text: str) -> dict[str, tuple[SExpr, ...]]:
         if not isinstance(part, tuple) or not part or not isinstance(part[0], str) or part[0] in sections:
             raise ValueError("its PDDL problem is not made of (:name …) parts, each once")
         sections[part[0]] = part[1:]
-    if not {":init", ":goal"} <= sections.keys():
-        raise ValueError("its PDDL problem has no :init or no :goal")
+    if not {":objects", ":init", ":goal"} <= sections.keys():
+        raise ValueError("its PDDL problem lacks one of :objects, :init and :goal")
     if sections.get(":domain", ("alfred",)) != ("alfred",):
-        raise ValueError(f"its PDDL problem belongs to another domain: {sections[':domain']}")
+        raise ValueError("its PDDL problem belongs to another domain than 'alfred'")
     unknown = sections.keys() - {"problem", ":domain", ":objects", ":init", ":goal", ":metric"}
     if unknown:
-        raise ValueError(f"its PDDL problem has an unknown part {min(unknown)!r}")
+        raise ValueError(f"its PDDL problem has an unknown part {min(unknown)[:60]!r}")
     return sections
+
+
+def _declared_kinds(objects: tuple[SExpr, ...]) -> dict[SExpr, SExpr]:
+    """Read `a - object b - location`, the form of all published files; raises ValueError for any other."""
+    names, dashes, kinds = objects[0::3], objects[1::3], objects[2::3]
+    if len(objects) % 3 or dashes.count("-") != len(dashes):
+        raise ValueError("its :objects are not of the form 'name - kind'")
+    declared = dict(zip(names, kinds, strict=True))
+    if len(declared) != len(names):
+        raise ValueError("its :objects declare a name twice")
+    return declared
 
 
 class _Entities:
     """The things that the `:init` facts speak of, numbered in id order (which is the reference's list order)."""
 
-    def __init__(self, init: tuple[SExpr, ...]) -> None:
+    def __init__(self, init: tuple[SExpr, ...], declared: Mapping[SExpr, SExpr]) -> None:
         by_predicate: dict[SExpr, list[tuple[SExpr, ...]]] = {}
         for fact in init:
             if not isinstance(fact, tuple) or not fact:
@@ -279,6 +298,9 @@ class _Entities:
                     if not isinstance(argument, str) or kinds.setdefault(argument, kind) != kind:
                         raise ValueError(f"its :init uses {str(argument)[:60]!r} as a {kind} and as something else")
             self.facts[str(predicate)] = cast("list[tuple[str, ...]]", facts)
+        if not kinds.items() <= declared.items():
+            wrong = min(name for name, kind in kinds.items() if declared.get(name) != kind)
+            raise ValueError(f"its :objects do not declare {wrong[:60]!r} as the {kinds[wrong]} that its :init uses")
         if len(kinds) > MAX_ENTITIES:
             raise ValueError(f"it names {len(kinds)} things; {MAX_ENTITIES} is the limit")
         ids = sorted(kinds)
@@ -294,7 +316,8 @@ class _Entities:
         types = self._single_values("objecttype")
         inner: dict[str, list[int]] = {}
         for held, holder in sorted(set(self.facts["inreceptacleobject"])):
-            inner.setdefault(holder, []).append(self._rank[held])
+            if held != holder:  # as the reference, which gives two variables two values
+                inner.setdefault(holder, []).append(self._rank[held])
         able = {predicate: {arguments[0] for arguments in self.facts[predicate]} for predicate in _ABILITIES}
         return tuple(
             Object(
@@ -339,14 +362,15 @@ class _Entities:
         return tuple(Location(name, tuple(there)) for name, there in zip(names, within, strict=True))
 
     def initial_state(self) -> State:
-        starts = {location for _, location in self.facts["atlocation"]}
+        starts = set(self.facts["atlocation"])
         if len(starts) != 1:
-            raise ValueError(f"its :init puts the agent at {len(starts)} locations")
+            raise ValueError(f"its :init puts an agent at a location {len(starts)} times, not once")
+        ((_, start),) = starts
         contents: list[list[int]] = [[] for _ in self._ids["receptacle"]]
         for held, receptacle in sorted(set(self.facts["inreceptacle"])):
             contents[self._rank[receptacle]].append(self._rank[held])
         return State(
-            location=self._rank[starts.pop()],
+            location=self._rank[start],
             held=NOTHING,
             contents=tuple(map(tuple, contents)),
             object_at=frozenset((self._rank[o], self._rank[place]) for o, place in self.facts["objectatlocation"]),
@@ -390,7 +414,7 @@ def _read_walkthrough(value: object, name_of: Any) -> tuple[str, ...] | None:
     """Return the stored commands with raw ids replaced by names: published files have the one or the other."""
     if value is None:
         return None
-    if not isinstance(value, list) or not all(isinstance(command, str) for command in value):
+    if not isinstance(value, list) or not all(isinstance(command, str) and command.isprintable() for command in value):
         raise ValueError("its walkthrough is not a list of commands")
     return tuple(" ".join(name_of(word) or word for word in command.split(" ")) for command in value)
 

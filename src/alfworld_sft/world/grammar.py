@@ -14,7 +14,7 @@ import json
 import re
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from alfworld_sft.world.sexpr import SExpr, parse_sexpr
 
@@ -31,18 +31,47 @@ class Variant:
     cleaning_types: frozenset[str]
 
 
+Author = Literal["ALFWorld", "ours"]
+"""Who wrote a text. Words name the parameters of the rules' actions, so the two must have one author."""
+
+
+class _Domain(NamedTuple):
+    author: Author
+    has_help: bool
+    cleaning_types: frozenset[str]
+
+
+class _Grammar(NamedTuple):
+    author: Author
+    version: GrammarVersion
+    has_help: bool
+
+
+_BASIN = frozenset({"sinkbasintype"})
 _SINKS = frozenset({"sinktype", "sinkbasintype"})
-_DOMAINS: dict[str, tuple[bool, frozenset[str]]] = {
-    # fingerprint → (has help, receptacle types that clean)
-    "6021d5884961c5bd77bbe0b8d39c342b77a465428cf414468092602e27c2178a": (True, _SINKS),  # in published files, 2024 on
-    "3953a2326cdb08783dadb6b48c2d1706930547c5aa8159c9fdbb9c791ff23546": (True, _SINKS - {"sinktype"}),  # alfworld 0.4
-    "7f42e703c4d647c3727e5bcb827869e0f6688c9da48a1a45bbdc42ef432a546c": (False, _SINKS - {"sinktype"}),  # 0.2 and 0.3
+_DOMAINS = {
+    # in the published files, since November 2024
+    "6021d5884961c5bd77bbe0b8d39c342b77a465428cf414468092602e27c2178a": _Domain("ALFWorld", True, _SINKS),
+    # in the package alfworld 0.4, so in games made with it
+    "3953a2326cdb08783dadb6b48c2d1706930547c5aa8159c9fdbb9c791ff23546": _Domain("ALFWorld", True, _BASIN),
+    # in the packages alfworld 0.2 and 0.3
+    "7f42e703c4d647c3727e5bcb827869e0f6688c9da48a1a45bbdc42ef432a546c": _Domain("ALFWorld", False, _BASIN),
+    # logic/domain.pddl
+    "2cc673fed6d8f9ecca4f23888cd762f46f9cfe2dbd660481ec3f5d22e97bee9c": _Domain("ours", True, _SINKS),
+    # logic/domain.pddl, with what alfworld 0.3 lacks taken out
+    "ed862ee0a5be4aaf186b492874bd540f6bb8725d374249628208d786d8b878f0": _Domain("ours", False, _BASIN),
 }
-_GRAMMARS: dict[str, tuple[GrammarVersion, bool]] = {
-    # fingerprint → (version, has words for help)
-    "2fc52ac8afd491a5cc60752d777862117c684e1116c28e45e157f04d04a47566": ("move", True),  # in published files, 2024 on
-    "30a5ae8edde6ae8b83cc6b4313a0c854fac7d5d5f4068cf0e1a8456ead43eb91": ("move", True),  # alfworld 0.4
-    "9467a53c2c023c31820cc63bef2eee426ea63ec338bb8514e4a939d7e45631d4": ("put", False),  # alfworld 0.2-0.3
+_GRAMMARS = {
+    # in the published files, since November 2024
+    "a2627e00182ef30569ef51c4fa3a68785a8fe7ebca35370a0cb8522462a611d7": _Grammar("ALFWorld", "move", True),
+    # in the package alfworld 0.4
+    "fd2ac4726c7222958ac0e42e5883de745c3ebbb8f0f96e6b83fb21dfe41ba1ab": _Grammar("ALFWorld", "move", True),
+    # in the packages alfworld 0.2 and 0.3
+    "966cb7fc02db5c8f6bf975da87f2e1e6803c8f37af7ac87219c976d9ef17acdb": _Grammar("ALFWorld", "put", False),
+    # logic/grammar.twl2
+    "30eae6a97b45e33bad3a7002e1775abcc43ff0f67ff8faf483a0684467d55c2c": _Grammar("ours", "move", True),
+    # logic/grammar.twl2 in the words of alfworld 0.3
+    "cb19d8bc4e1078566d31fa1185a8423894834229d0fba280ef3576888da3a215": _Grammar("ours", "put", False),
 }
 
 _ACTIONS = frozenset(
@@ -55,12 +84,13 @@ _IMPLICIT_RULES = ("intro", "list_empty", "list_separator", "list_last_separator
 _IGNORED_SECTIONS = frozenset({"domain", ":requirements", ":predicates", ":functions"})
 
 TASK_PREFIX = "Your task is to: "
-_TASK_RULE = re.compile(r'("task":\s*\[\s*\{\s*"rhs":\s*")Your task is to: ([^"\\#{}\[\]|;\r\n]{1,300})(")')
-_TASK_BLANK = "THE TASK"
+_TASK_RULE = re.compile(r'("task":\s*\[\s*\{\s*"rhs":\s*")Your task is to: ([^"\\#{}\[\]|;<>\r\n]{1,300})(")')
+_TASK_BLANK = "<THE TASK>"
 MAX_TEXT_CHARS = 200_000
 
 _GRAMMAR_TOKEN = re.compile(
-    r'(?P<space>\s+)|"""(?P<block>.*?)"""|"(?P<string>[^"]*)"|(?P<word>[A-Za-z_]\w*)|(?P<mark>::|[;{}])', re.DOTALL
+    r'(?P<space>\s+|#[^\n]*)|"""(?P<block>.*?)"""|"(?P<string>[^"]*)"|(?P<word>[A-Za-z_]\w*)|(?P<mark>::|[;{}])',
+    re.DOTALL,
 )
 _RULE_REFERENCE = re.compile(r"#([^#]+)#")
 _SPACES = re.compile(r"\s+")
@@ -75,7 +105,7 @@ def split_task(grammar_text: str) -> tuple[str, str]:
     Raises ValueError where there is no plain task sentence: one that would need evaluation is no plain sentence.
     """
     match = _TASK_RULE.search(grammar_text)
-    if match is None:
+    if match is None or _TASK_BLANK in grammar_text:
         raise ValueError("its grammar has no plain 'task' rule (\"Your task is to: …\")")
     task = match.group(2)
     if task != task.strip() or not task.isprintable():
@@ -95,10 +125,11 @@ def recognise(domain_text: str, blanked_grammar_text: str) -> Variant:
     grammar = _GRAMMARS.get(grammar_fingerprint(blanked_grammar_text))
     if grammar is None:
         raise ValueError("its text grammar is none of ALFWorld's known versions; changed wording cannot be played")
-    (has_help, cleaning_types), (version, has_words_for_help) = domain, grammar
-    if has_help and not has_words_for_help:
+    if domain.author != grammar.author:
+        raise ValueError("its domain and its grammar are not made for each other")
+    if domain.has_help and not grammar.has_help:
         raise ValueError("its domain has a 'help' action that its grammar has no words for")
-    return Variant(version, has_help, cleaning_types)
+    return Variant(grammar.version, domain.has_help, domain.cleaning_types)
 
 
 def domain_fingerprint(text: str) -> str:
@@ -109,7 +140,7 @@ def domain_fingerprint(text: str) -> str:
     sections: list[Any] = []
     for section in expressions[0][1:]:
         if not isinstance(section, tuple) or not section:
-            raise ValueError(f"its PDDL domain has a stray {section!r}")
+            raise ValueError(f"its PDDL domain has a stray {str(section)[:60]!r}")
         if section[0] not in _IGNORED_SECTIONS:
             sections.append(_without_costs(section))
     return _fingerprint(sorted(sections, key=repr))
@@ -150,23 +181,25 @@ def _parse_grammar(text: str) -> tuple[_Templates, _Rules]:
     rules: _Rules = {}
     position = 0
     while position < len(tokens):
-        if tokens[position : position + 2] == [("word", "grammar"), ("mark", "::")]:
-            block, position = _value(tokens, position)
-            rules.update(_parse_rules(block))
-        elif tokens[position] == ("word", "action") and tokens[position + 2 : position + 3] == [("mark", "{")]:
-            name = tokens[position + 1][1].lower()
-            position += 3
-            fields: dict[str, str] = {}
-            while tokens[position : position + 1] != [("mark", "}")]:
-                key = tokens[position][1] if position < len(tokens) else ""
-                fields[key], position = _value(tokens, position)
-            position += 1
-            if not {"template", "feedback"} <= fields.keys() <= {"template", "feedback", "grammar"}:
-                raise ValueError(f"action '{name}' of its grammar has the fields {sorted(fields)}")
-            actions[name] = (_folded(fields["template"]), _folded(fields["feedback"]))
-            rules.update(_parse_rules(fields.get("grammar", "{}")))
-        else:
-            raise ValueError(f"its grammar cannot be read near {tokens[position][1][:40]!r}")
+        match tokens[position : position + 3]:
+            case [("word", "grammar"), ("mark", "::"), _]:
+                _, block, position = _field(tokens, position)
+                rules.update(_parse_rules(block))
+            case [("word", "action"), ("word", name), ("mark", "{")]:
+                position += 3
+                fields: dict[str, str] = {}
+                while tokens[position : position + 1] != [("mark", "}")]:
+                    key, value, position = _field(tokens, position)
+                    if key in fields:
+                        raise ValueError(f"action {name[:40]!r} of its grammar has two fields {key!r}")
+                    fields[key] = value
+                position += 1
+                if not {"template", "feedback"} <= fields.keys():
+                    raise ValueError(f"action {name[:40]!r} of its grammar lacks a template or a feedback")
+                actions[name.lower()] = (fields["template"], fields["feedback"])
+                rules.update(_parse_rules(fields.get("grammar", "{}")))
+            case wrong:
+                raise _unreadable(wrong)
     return actions, rules
 
 
@@ -183,26 +216,30 @@ def _tokens(text: str) -> list[tuple[str, str]]:
     return tokens
 
 
-def _value(tokens: list[tuple[str, str]], position: int) -> tuple[str, int]:
-    """Read `key :: "value";` at `position`; return the value and the position behind it."""
+def _field(tokens: list[tuple[str, str]], position: int) -> tuple[str, str, int]:
+    """Read `key :: value;` at `position`; return key, value and the position behind it."""
     match tokens[position : position + 4]:
-        case [("word", _), ("mark", "::"), ("string" | "block", value), ("mark", ";")]:
-            return value, position + 4
+        case [("word", "template" | "feedback" as key), ("mark", "::"), ("string", value), ("mark", ";")]:
+            return key, value, position + 4
+        case [("word", "grammar"), ("mark", "::"), ("block", value), ("mark", ";")]:
+            return "grammar", value, position + 4
         case wrong:
-            raise ValueError(f"its grammar cannot be read near {' '.join(word for _, word in wrong)[:40]!r}")
+            raise _unreadable(wrong)
+
+
+def _unreadable(tokens: list[tuple[str, str]]) -> ValueError:
+    return ValueError(f"its grammar cannot be read near {' '.join(word for _, word in tokens)[:40]!r}")
 
 
 def _parse_rules(block: str) -> _Rules:
+    """Read {name: [{condition, rhs}]}; of the alternatives of a rule the first whose condition holds is taken."""
     lines = (line for line in block.split("\n") if not line.lstrip().startswith("#"))
+    rules: _Rules = {}
     try:
-        data = json.loads("\n".join(lines))
-        return {
-            name: [(_SPACES.sub("", rule.get("condition", "")), _folded(rule["rhs"])) for rule in alternatives]
-            for name, alternatives in data.items()
-        }
+        for name, alternatives in json.loads("\n".join(lines)).items():
+            rules[name] = [(_SPACES.sub("", rule.get("condition", "")), rule["rhs"]) for rule in alternatives]
+            if not all(isinstance(rhs, str) for _, rhs in rules[name]):
+                raise TypeError
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise ValueError("a rule block of its grammar is not JSON of the form {name: [{condition, rhs}]}") from None
-
-
-def _folded(text: str) -> str:
-    return text.strip("\n").replace("\\n", "\n")
+    return rules

@@ -37,8 +37,8 @@ class Admissible(NamedTuple):
         return self.here.get(command) or self.elsewhere.get(command)
 
 
-_HEATING = "microwavetype"
-_COOLING = "fridgetype"
+HEATING_TYPE = "microwavetype"
+COOLING_TYPE = "fridgetype"
 _KNIVES = frozenset({"knifetype", "butterknifetype"})
 _CACHE_ENTRIES = 2048
 _INVENTORY, _LOOK, _HELP = Action("inventory"), Action("look"), Action("help")
@@ -125,9 +125,9 @@ def _add_actions_at(game: Game, state: State, r: int, early: dict[str, Action], 
         late[words] = Action("put", state.held, r)
     if held.cleanable and receptacle.type in game.variant.cleaning_types:
         early[f"clean {held.name} with {name}"] = Action("clean", state.held, r)
-    if held.heatable and receptacle.type == _HEATING:
+    if held.heatable and receptacle.type == HEATING_TYPE:
         late[f"heat {held.name} with {name}"] = Action("heat", state.held, r)
-    if held.coolable and receptacle.type == _COOLING:
+    if held.coolable and receptacle.type == COOLING_TYPE:
         early[f"cool {held.name} with {name}"] = Action("cool", state.held, r)
 
 

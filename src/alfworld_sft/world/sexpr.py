@@ -14,10 +14,13 @@ _COMMENT = re.compile(r";[^\n]*")
 def parse_sexpr(text: str) -> tuple[SExpr, ...]:
     """Read all expressions of a PDDL text; PDDL ignores case, so tokens come out in lower case.
 
-    Raises ValueError where brackets do not match or nest deeper than `MAX_DEPTH`.
+    Raises ValueError where brackets do not match or nest deeper than `MAX_DEPTH`, and for letters beyond ASCII
+    outside of comments: they are no PDDL, and some turn into ASCII in lower case.
     """
     if ";" in text:
         text = _COMMENT.sub("", text)
+    if not text.isascii():
+        raise ValueError("it has characters that are not ASCII")
     open_lists: list[list[SExpr]] = []
     current: list[SExpr] = []
     for token in text.lower().replace("(", " ( ").replace(")", " ) ").split():

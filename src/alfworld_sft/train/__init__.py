@@ -1,0 +1,1 @@
+"""Training: rows → samples → packed batches → LoRA or full fine-tuning → checkpoints and merged models."""

@@ -1,0 +1,228 @@
+"""The typed config of training: the override names of the recipe's guide, and of the older verl trainer behind it.
+
+This module imports neither torch nor transformers, so a wrong key is told before anything heavy is loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
+
+from alfworld_sft.config import Section, build_config
+
+ALIASES = {
+    "model.path": "model.partial_pretrain",
+    "optim.lr_warmup_steps_ratio": "optim.warmup_steps_ratio",
+    "data.micro_batch_size": "data.micro_batch_size_per_gpu",
+}
+"""Other names under which a key is known in verl."""
+
+HINTS = {
+    "data.balance_dp_token": "leave it out: micro-batches are always balanced by tokens",
+    "data.chat_template": "leave it out: the tokenizer's own chat template is used",
+    "data.custom_cls.path": "leave it out: there are no datasets of your own classes here",
+    "data.multiturn.tools_key": "leave it out: ALFWorld's conversations have no tools",
+    "data.use_shm": "leave it out: it is not needed here",
+    "optim.learning_rate": "did you mean 'optim.lr'?",
+    "model.external_lib": "leave it out: no code from elsewhere is run",
+    "model.fsdp_config.model_dtype": "write model.dtype=bfloat16 or float32",
+    "model.trust_remote_code": "leave it out: no code from elsewhere is run",
+    "model.use_liger": "leave it out: cross-entropy in chunks is built in",
+    "model.use_shm": "leave it out: it is not needed here",
+    "trainer.default_hdfs_dir": "leave it out: copy trainer.default_local_dir when the run has ended",
+    "trainer.n_gpus_per_node": "leave it out: torchrun's --nproc_per_node decides it",
+    "trainer.nnodes": "leave it out: torchrun's --nnodes decides it",
+    "trainer.resume_from_path": "write trainer.resume_mode=PATH",
+    "ulysses_sequence_parallel_size": "leave it out: sequences are not split over GPUs here",
+    "use_remove_padding": "leave it out: sequences are always packed without padding",
+}
+"""What to do with the keys of verl that have no meaning here."""
+
+LOGGERS = ("console", "jsonl", "tensorboard", "wandb")
+RESUME_MODES = ("auto", "disable")
+
+
+def _listed(value: object) -> object:
+    """Take one item for a list of one; verl's keys accept both."""
+    return [value] if isinstance(value, str) else value
+
+
+def _known_loggers(names: list[str]) -> list[str]:
+    unknown = [name for name in names if name not in LOGGERS]
+    if unknown:
+        raise ValueError(f"there are {', '.join(LOGGERS)}")
+    return names
+
+
+def _strategy(value: object) -> object:
+    return "fsdp2" if value == "fsdp" else value
+
+
+Names = Annotated[list[str], BeforeValidator(_listed), Field(min_length=1)]
+
+
+class TrainSection(Section):
+    """A group of keys; a number stands for its own text where text is wanted, as in a run's name."""
+
+    model_config = ConfigDict(coerce_numbers_to_str=True)
+
+
+class MultiturnSection(TrainSection):
+    """Training on whole conversations."""
+
+    enable: bool = Field(False, description="Train on whole conversations; false trains on prompt and response.")
+    messages_key: str = Field("messages", description="Column with the conversation, a list of {role, content}.")
+    weighting: Literal["uniform", "cumulative"] = Field(
+        "uniform",
+        description="uniform: each turn counts once; cumulative: as often as rows contain it, as verl and TRL train.",
+    )
+    fold: bool = Field(True, description="Train the cumulative rows of a trajectory in one pass, with equal gradient.")
+
+
+class DataSection(TrainSection):
+    """What is trained on, and how much at a time."""
+
+    train_files: Names | None = Field(None, description="Parquet file or files, or a dataset folder. Needed.")
+    val_files: Annotated[list[str] | None, BeforeValidator(_listed)] = Field(
+        None, description="The same for validation; null trains without."
+    )
+    prompt_key: str = Field("prompt_data", description="Column with the prompt (single-turn).")
+    response_key: str = Field("response_data", description="Column with the response (single-turn).")
+    prompt_dict_keys: Annotated[list[str] | None, BeforeValidator(_listed)] = Field(
+        ["content"], description="Path to the text inside the prompt's column; null where it is text itself."
+    )
+    response_dict_keys: Annotated[list[str] | None, BeforeValidator(_listed)] = Field(
+        ["content"], description="Path to the text inside the response's column; null where it is text itself."
+    )
+    multiturn: MultiturnSection = MultiturnSection()
+    max_length: int = Field(2048, ge=8, description="Longest sequence in tokens.")
+    truncation: Literal["error", "left", "right", "turn"] = Field(
+        "turn",
+        description="What happens to longer ones: turn keeps the turns that fit and drops a single-turn row; left and"
+        " right cut tokens off; error refuses.",
+    )
+    train_batch_size: int = Field(128, ge=1, description="Rows in one optimizer step, over all processes.")
+    micro_batch_size_per_gpu: int = Field(
+        2, ge=1, description="Memory bound: a process holds this many times max_length tokens at a time."
+    )
+
+
+class ModelSection(TrainSection):
+    """What is trained."""
+
+    partial_pretrain: str = Field(
+        "Qwen/Qwen2.5-1.5B-Instruct", description="Folder of a model, or its name on the hub. Alias: `model.path`."
+    )
+    lora_rank: int = Field(32, ge=0, le=1024, description="Rank of the adapters; 0 trains all weights.")
+    lora_alpha: float = Field(16, gt=0, description="Scale of the adapters: what they add is multiplied by alpha/rank.")
+    target_modules: str | list[str] = Field(
+        "all-linear", description="Which layers get adapters: all-linear, or a list such as [q_proj,v_proj]."
+    )
+    enable_gradient_checkpointing: bool = Field(
+        False, description="Compute activations again in the backward pass: less memory, a third more time."
+    )
+    dtype: Literal["auto", "bfloat16", "float32"] = Field(
+        "auto", description="Of the frozen weights and the computation; auto: bfloat16 on a GPU, float32 elsewhere."
+    )
+    attention: Literal["auto", "packed", "sdpa"] = Field(
+        "auto",
+        description="packed: no work between sequences of a micro-batch (variable-length kernel on a GPU); sdpa: with a"
+        " mask; auto: packed where the architecture allows it.",
+    )
+    compile: bool = Field(False, description="Compile each layer with torch.compile; pays on a GPU only.")
+    strategy: Annotated[Literal["ddp", "fsdp2"], BeforeValidator(_strategy)] = Field(
+        "ddp", description="ddp: every process holds the model; fsdp2: it is sharded over them."
+    )
+
+
+class OptimSection(TrainSection):
+    """How the weights are moved."""
+
+    name: Literal["adamw", "muon"] = Field(
+        "adamw", description="adamw, or muon for the matrices inside the layers and adamw for the rest."
+    )
+    lr: float = Field(1e-4, gt=0, description="Peak learning rate.")
+    betas: tuple[float, float] = Field((0.9, 0.95), description="AdamW's decay rates of the two moments.")
+    weight_decay: float = Field(0.01, ge=0, description="Decoupled weight decay of matrices.")
+    momentum: float = Field(0.95, ge=0, lt=1, description="Muon's momentum.")
+    warmup_steps_ratio: float = Field(0.1, ge=0, le=1, description="Share of the steps that warm up, linearly.")
+    clip_grad: float = Field(1.0, ge=0, description="Largest gradient norm; 0 does not clip.")
+    lr_scheduler: Literal["cosine", "linear", "constant"] = Field(
+        "cosine", description="How the learning rate falls after the warm-up."
+    )
+    min_lr_ratio: float = Field(0.0, ge=0, le=1, description="Share of the peak at which a falling rate ends.")
+
+
+class WorldModelSection(TrainSection):
+    """Learning what the world answers."""
+
+    loss_weight: float = Field(1.0, ge=0, description="Weight of the loss on <prediction> tokens.")
+    observation_loss: float = Field(
+        0.0, ge=0, description="Weight of the loss on the observations of a conversation; 0.3 helps small models."
+    )
+    next_state_rows: float = Field(
+        0.0, ge=0, le=1, description="Rows that only predict the next observation, per action row; mixed with them."
+    )
+
+
+class TrainerSection(TrainSection):
+    """The run: how long, what is kept, what is shown."""
+
+    default_local_dir: str | None = Field(
+        None, description="Where checkpoints and logs go; null: checkpoints/project_name/experiment_name."
+    )
+    project_name: str = Field("alfworld-sft", min_length=1, description="Name of the project in wandb.")
+    experiment_name: str = Field("sft", min_length=1, description="Name of the run in wandb.")
+    total_epochs: int = Field(3, ge=1, description="Passes over the training data.")
+    total_training_steps: int | None = Field(
+        None, ge=1, description="Optimizer steps; null: as many as the epochs have. Fewer than that end the run early."
+    )
+    logger: Annotated[list[str], BeforeValidator(_listed), AfterValidator(_known_loggers)] = Field(
+        ["console", "tensorboard"],
+        description="Some of console, tensorboard, wandb; metrics.jsonl is always written.",
+    )
+    save_freq: int = Field(-1, ge=-1, description="Steps between checkpoints; -1: after each epoch, 0: at the end only.")
+    test_freq: int = Field(-1, ge=-1, description="Steps between validations; -1: after each epoch, 0: at the end only.")
+    max_ckpt_to_keep: int | None = Field(None, ge=1, description="Newest checkpoints that stay; null keeps all.")
+    resume_mode: str = Field(
+        "auto", min_length=1, description="auto: go on from the newest whole checkpoint; disable; or a checkpoint's path."
+    )
+    seed: int = Field(1, ge=0, lt=2**32, description="Decides the order of the data and the adapters' first weights.")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: the GPU where there is one.")
+
+
+class TrainConfig(Section):
+    """Everything that decides what a training run does."""
+
+    data: DataSection = DataSection()
+    model: ModelSection = ModelSection()
+    optim: OptimSection = OptimSection()
+    worldmodel: WorldModelSection = WorldModelSection()
+    trainer: TrainerSection = TrainerSection()
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> TrainConfig:
+        if not self.data.multiturn.enable and self.worldmodel.observation_loss:
+            raise ValueError("worldmodel.observation_loss needs data.multiturn.enable=true")
+        if not all(0 <= beta < 1 for beta in self.optim.betas):
+            raise ValueError("optim.betas are two numbers from 0 to below 1, as [0.9,0.95]")
+        return self
+
+    @property
+    def local_dir(self) -> Path:
+        """Where this run's checkpoints and logs go."""
+        trainer = self.trainer
+        return Path(trainer.default_local_dir or f"checkpoints/{trainer.project_name}/{trainer.experiment_name}")
+
+    @property
+    def token_budget(self) -> int:
+        """Most tokens of one micro-batch."""
+        return self.data.micro_batch_size_per_gpu * self.data.max_length
+
+
+def build_train_config(overrides: Sequence[str]) -> TrainConfig:
+    """Return the config that the overrides make; raises ConfigError with one line for each that is wrong."""
+    return build_config(TrainConfig, overrides, aliases=ALIASES, hints=HINTS)

@@ -1,0 +1,305 @@
+"""From a model's name to a module that returns a loss: loading, adapters, attention between packed sequences.
+
+Every way in which a model cannot be had is a ModelError of one line. Weights are read from safetensors only, and no
+code from a model's folder is run.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from transformers import AttentionInterface, AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import logging as transformers_logging
+
+from alfworld_sft.errors import UserError
+from alfworld_sft.train.loss import weighted_cross_entropy
+
+logger = logging.getLogger(__name__)
+
+PACKED = "alfworld_packed"
+"""Name of our attention function in transformers' registry."""
+PACKED_FAMILIES = frozenset({"llama", "mistral", "olmo2", "phi3", "qwen2", "qwen3", "smollm3", "granite"})
+"""Architectures whose attention is plain: causal, without sinks and soft caps."""
+
+
+class ModelError(UserError):
+    """A model or tokenizer that cannot be loaded or trained."""
+
+
+@dataclass(frozen=True, slots=True)
+class Segments:
+    """Where the sequences of a micro-batch lie, for attention that stays inside each.
+
+    `cu_seqlens` (sequences + 1,) is int32 and on the device. `longest` is rounded up, so that it has few values.
+    """
+
+    lengths: tuple[int, ...]
+    cu_seqlens: Tensor
+    longest: int
+
+    @classmethod
+    def of(cls, cu_seqlens: Tensor, device: torch.device) -> Segments:
+        """Make them from the bounds of the sequences, (sequences + 1,)."""
+        lengths = tuple(cu_seqlens.diff().tolist())
+        return cls(lengths, cu_seqlens.to(device=device, dtype=torch.int32), 1 << (max(lengths) - 1).bit_length())
+
+
+class LossModule(nn.Module):
+    """A causal language model whose forward pass returns the loss of a micro-batch, without its whole logits."""
+
+    def __init__(self, model: Any, *, autocast: torch.dtype | None = None) -> None:
+        super().__init__()
+        self.model = model
+        self.autocast = autocast
+        base = base_of(model)
+        head = base.get_output_embeddings()
+        if getattr(head, "bias", None) is not None or not isinstance(head, nn.Linear):
+            raise ModelError(f"{type(base).__name__}: its output layer is not a plain matrix; it cannot be trained here")
+        self.packed = base.config._attn_implementation == PACKED
+
+    def forward(
+        self, input_ids: Tensor, position_ids: Tensor, labels: Tensor, weights: Tensor, segments: Segments
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return Σ weight·nll, and each token's nll and whether the most probable token was right, both (1, tokens).
+
+        All but `segments` have shape (1, tokens); `labels` are shifted already and -100 where there is none.
+        """
+        base = base_of(self.model)
+        extra: dict[str, Any] = {"segments": segments} if self.packed else {}
+        device_type = input_ids.device.type
+        with torch.autocast(device_type, self.autocast or torch.bfloat16, enabled=self.autocast is not None):
+            hidden = base.model(input_ids=input_ids, position_ids=position_ids, use_cache=False, **extra)[0]
+            loss, nll, correct = weighted_cross_entropy(hidden, base.get_output_embeddings().weight, labels, weights)
+        return loss, nll, correct
+
+
+def base_of(model: Any) -> Any:
+    """Return the transformers model inside a PEFT model, or the model itself."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def layers_of(model: Any) -> Sequence[nn.Module]:
+    """Return the decoder's layers."""
+    return list(base_of(model).model.layers)
+
+
+def load_tokenizer(name: str) -> Any:
+    """Load a model's tokenizer; raises ModelError."""
+    with _one_line(name):
+        tokenizer = AutoTokenizer.from_pretrained(name)
+    if not tokenizer.chat_template:
+        raise ModelError(f"{name}: its tokenizer has no chat template; take an instruction-tuned model")
+    return tokenizer
+
+
+def load_model(name: str, dtype: torch.dtype | Literal["auto"], device: torch.device, attention: str = "sdpa") -> Any:
+    """Load a causal language model; raises ModelError with one line that says what is wrong and what to do."""
+    with _one_line(name):
+        config = AutoConfig.from_pretrained(name)
+        model, info = AutoModelForCausalLM.from_pretrained(
+            name,
+            config=config,
+            dtype=dtype,
+            attn_implementation=attention,
+            use_safetensors=True,
+            output_loading_info=True,
+        )
+        missing = sorted(info["missing_keys"])
+        if missing:
+            raise ModelError(f"{name}: {len(missing)} weights of {type(model).__name__} are missing, such as {missing[0]}")
+        if not hasattr(getattr(model, "model", None), "layers"):
+            raise ModelError(f"{name}: {type(model).__name__} has another shape than the decoders that are trained here")
+        if getattr(config, "final_logit_softcapping", None) or getattr(config, "logit_scale", None):
+            raise ModelError(f"{name}: {type(model).__name__} changes its logits after the output layer; not supported")
+        return model.to(device)
+
+
+def choose_attention(name: str, wish: Literal["auto", "packed", "sdpa"], max_length: int) -> str:
+    """Return the attention to load a model with: ours, where the architecture's attention is plain."""
+    with _one_line(name):
+        config = AutoConfig.from_pretrained(name)
+    window = config.sliding_window if "sliding_attention" in (getattr(config, "layer_types", None) or ()) else None
+    plain = config.model_type in PACKED_FAMILIES and (window is None or window >= max_length)
+    if wish == "packed" and not plain:
+        raise ModelError(f"model.attention=packed: not for {config.model_type}; write model.attention=sdpa")
+    return PACKED if plain and wish != "sdpa" else "sdpa"
+
+
+def add_lora(model: Any, rank: int, alpha: float, target_modules: str | Sequence[str], *, autocast: bool) -> Any:
+    """Return the model with float32 adapters on its linear layers, the output layer excepted.
+
+    Under autocast the adapters take the layer's input as it is, and are computed in its type.
+    """
+    from peft import LoraConfig, get_peft_model  # noqa: PLC0415 - slow to import, and not needed without adapters
+    from peft.tuners.lora import LoraLayer  # noqa: PLC0415
+
+    if target_modules != "all-linear" and not isinstance(target_modules, str) and "lm_head" in target_modules:
+        raise ModelError("model.target_modules: lm_head cannot have an adapter: the loss is computed from its matrix")
+    config = LoraConfig(
+        r=rank,
+        lora_alpha=alpha,  # type: ignore[arg-type] # PEFT divides it by r, whatever its type
+        target_modules=target_modules if isinstance(target_modules, str) else list(target_modules),
+        lora_dropout=0.0,
+        bias="none",
+        task_type="CAUSAL_LM",
+    )
+    try:
+        adapted: Any = get_peft_model(model, config, autocast_adapter_dtype=True)
+    except ValueError as error:
+        names = sorted({n.rsplit(".", 1)[-1] for n, m in model.named_modules() if isinstance(m, nn.Linear)})
+        raise ModelError(f"model.target_modules={target_modules}: {_first_line(error)} (there are {', '.join(names)})") from None
+    for layer in adapted.modules():
+        if isinstance(layer, LoraLayer):
+            layer.cast_input_dtype_enabled = not autocast
+    return adapted
+
+
+def prepare(model: Any, *, gradient_checkpointing: bool, compile_layers: bool) -> None:
+    """Set a model up for training, in place."""
+    model.train()
+    base_of(model).config.use_cache = False
+    if gradient_checkpointing:
+        base_of(model).gradient_checkpointing_enable({"use_reentrant": False})
+    device = next(model.parameters()).device
+    if device.type == "cuda":
+        _varlen_works(device)  # decide before anything is compiled
+    if compile_layers:
+        for layer in layers_of(model):
+            layer.compile()
+
+
+def packed_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    segments: Segments | None = None,
+    **_: Any,
+) -> tuple[Tensor, None]:
+    """Attend causally inside each sequence of a micro-batch.
+
+    `query` is (1, heads, tokens, d), `key` and `value` (1, kv_heads, tokens, d); returns (1, tokens, heads, d).
+    """
+    if segments is None or dropout:
+        raise RuntimeError("packed attention needs to know the sequences, and has no dropout")
+    query, key = query.to(value.dtype), key.to(value.dtype)  # rotary embedding leaves them in float32 under autocast
+    if query.is_cuda and _varlen_works(query.device):
+        q, k, v = (x[0].transpose(0, 1).contiguous() for x in (query, key, value))  # (tokens, heads, d)
+        return _varlen(q, k, v, segments, scaling)[None], None
+    return _attend_each(query, key, value, segments, scaling), None
+
+
+def _attend_each(query: Tensor, key: Tensor, value: Tensor, segments: Segments, scaling: float | None) -> Tensor:
+    """Attend to one sequence after the other: exact, and a sequence's result does not depend on its neighbours."""
+    gqa = query.shape[1] != key.shape[1]
+    parts = zip(*(x.split(segments.lengths, dim=2) for x in (query, key, value)), strict=True)
+    attend = nn.functional.scaled_dot_product_attention
+    outs = [attend(q, k, v, is_causal=True, scale=scaling, enable_gqa=gqa) for q, k, v in parts]
+    return torch.cat(outs, dim=2).transpose(1, 2)
+
+
+def _varlen(q: Tensor, k: Tensor, v: Tensor, segments: Segments, scaling: float | None) -> Tensor:
+    """Call PyTorch's variable-length kernel under the names that its version has for causal attention."""
+    from torch.nn.attention.varlen import varlen_attn  # noqa: PLC0415 - absent from older versions
+
+    out: Tensor = varlen_attn(
+        q, k, v, segments.cu_seqlens, segments.cu_seqlens, segments.longest, segments.longest,
+        **_varlen_options(q.shape[1] != k.shape[1], scaling),
+    )  # fmt: skip
+    return out
+
+
+def _varlen_options(gqa: bool, scaling: float | None) -> dict[str, Any]:
+    options: dict[str, Any] = {"window_size": (-1, 0)} if "window_size" in _VARLEN_NAMES else {"is_causal": True}
+    if "scale" in _VARLEN_NAMES:
+        options["scale"] = scaling
+    if "enable_gqa" in _VARLEN_NAMES:
+        options["enable_gqa"] = gqa
+    return options
+
+
+def _varlen_names() -> frozenset[str]:
+    try:
+        from torch.nn.attention.varlen import varlen_attn  # noqa: PLC0415
+    except ImportError:
+        return frozenset()
+    return frozenset(inspect.signature(varlen_attn).parameters)
+
+
+_VARLEN_NAMES = _varlen_names()
+_varlen_verdict: dict[int, bool] = {}
+
+
+def _varlen_works(device: torch.device) -> bool:
+    """Compare the kernel with plain attention, once for each device; a kernel that differs is not used."""
+    index = device.index or 0
+    if index not in _varlen_verdict:
+        _varlen_verdict[index] = bool(_VARLEN_NAMES) and _varlen_agrees(device)
+        if not _varlen_verdict[index]:
+            logger.warning("the variable-length attention kernel does not work here; sequences are attended to one by one")
+    return _varlen_verdict[index]
+
+
+@torch.no_grad()
+def _varlen_agrees(device: torch.device) -> bool:
+    segments = Segments.of(torch.tensor([0, 5, 133, 200]), device)
+    q, k, v = (torch.randn(1, heads, 200, 64, device=device, dtype=torch.bfloat16) for heads in (4, 2, 2))
+    try:
+        kernel = _varlen(*(x[0].transpose(0, 1).contiguous() for x in (q, k, v)), segments, 0.125)
+    except (RuntimeError, TypeError, ValueError) as error:
+        logger.info("variable-length attention: %s", _first_line(error))
+        return False
+    plain = _attend_each(q, k, v, segments, 0.125)[0]
+    return bool((kernel - plain).abs().max() < 0.03)  # two bfloat16 kernels over values of size 1
+
+
+AttentionInterface.register(PACKED, packed_attention)
+
+
+@contextmanager
+def _one_line(name: str) -> Iterator[None]:
+    """Turn what goes wrong while a model is loaded into one line."""
+    if _is_path(name) and not Path(name).expanduser().is_dir():
+        raise ModelError(f"model.partial_pretrain={name}: there is no such folder")
+    level = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
+    try:
+        yield
+    except UserError:
+        raise
+    except (torch.OutOfMemoryError, MemoryError):
+        raise ModelError(f"{name}: not enough memory to load it; take a smaller model or a larger device") from None
+    except Exception as error:  # noqa: BLE001 - transformers raises anything; the line names its type
+        raise ModelError(f"{name}: {_reason(name, error)}") from None
+    finally:
+        transformers_logging.set_verbosity(level)
+
+
+def _is_path(name: str) -> bool:
+    return name.startswith((".", "/", "~")) or name.count("/") > 1 or Path(name).is_dir()
+
+
+def _reason(name: str, error: Exception) -> str:
+    if isinstance(error, OSError) and not Path(name).is_dir():
+        return (
+            "cannot be had from the Hugging Face hub (no network, or no such model); give the folder of a model,"
+            " or make a small one: alfworld-sft tiny-model DIR"
+        )
+    if "out of memory" in str(error) or "can't allocate memory" in str(error):
+        return "not enough memory to load it; take a smaller model or a larger device"
+    return f"is not a causal language model that can be loaded: {_first_line(error)}"
+
+
+def _first_line(error: Exception) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -1,0 +1,46 @@
+"""Folders of hand-made games, and what a run leaves on disk, for the tests of collection."""
+
+from pathlib import Path
+
+from alfworld_sft.types import TaskType
+from tests.handmade import Furniture, game_file
+
+_ROOM = (
+    Furniture("countertop 1", 1, ("mug 1", "apple 1")),
+    Furniture("desk 1", 2, ("mug 2", "pen 1", "desklamp 1")),
+    Furniture("drawer 1", 3, ("pen 2",)),
+    Furniture("fridge 1", 4, ("apple 2",)),
+    Furniture("microwave 1", 5),
+    Furniture("sinkbasin 1", 6),
+    Furniture("shelf 1", 7),
+)
+_TASKS: tuple[tuple[TaskType, str, str, str], ...] = (
+    ("pick_and_place_simple", "pen", "shelf", "put some pen on shelf."),
+    ("look_at_obj_in_light", "pen", "desklamp", "look at pen under the desklamp."),
+    ("pick_clean_then_place_in_recep", "mug", "shelf", "put a clean mug in shelf."),
+    ("pick_heat_then_place_in_recep", "apple", "desk", "heat some apple and put it in desk."),
+    ("pick_cool_then_place_in_recep", "mug", "countertop", "cool some mug and put it in countertop."),
+    ("pick_two_obj_and_place", "mug", "drawer", "put two mug in drawer."),
+)
+
+
+def write_games(data_dir: Path, count: int = 12, split: str = "train") -> Path:
+    """Write games of all task types in ALFWorld's layout, and return the data folder."""
+    for number in range(count):
+        task_type, target, place, task = _TASKS[number % 6]
+        room = [Furniture(f.name, f.location, f.objects) for f in _ROOM]
+        room.append(Furniture("garbagecan 1", 8, tuple(f"book {n}" for n in range(1, number // 6 + 1))))
+        folder = (
+            data_dir / "json_2.1.1" / split / f"{task_type}-{target.title()}-None-{place.title()}-{number + 1}" / "t1"
+        )
+        folder.mkdir(parents=True)
+        (folder / "game.tw-pddl").write_bytes(game_file(task_type, target, place, room, task=task))
+        (folder / "traj_data.json").write_text("{}")
+    return data_dir
+
+
+def contents(run_folder: Path) -> dict[str, bytes]:
+    """Return what must be the same for the same seed: all files but the stamp; the journal by its set of lines."""
+    found = {file.name: file.read_bytes() for file in run_folder.iterdir() if file.name != "run.json"}
+    found["episodes.jsonl"] = b"".join(sorted(found["episodes.jsonl"].splitlines(keepends=True)))
+    return found

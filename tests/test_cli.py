@@ -1,0 +1,145 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.collecting import write_games
+
+REPOSITORY = Path(__file__).parents[1]
+SCRIPT = REPOSITORY / "examples/ppo_trainer/run_alfworld_sft_collection.sh"
+
+
+def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return _run([sys.executable, "-m", "alfworld_sft", *arguments], environment)
+
+
+def script(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return _run([str(SCRIPT), *arguments], {"VIRTUAL_ENV": sys.prefix} | environment)
+
+
+def _run(words: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("SFT_", "ALFWORLD"))}
+    return subprocess.run(words, env=inherited | environment, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def data(tmp_path):
+    return write_games(tmp_path / "data", 12)
+
+
+def test_collect_prints_the_table_and_the_folder(data, tmp_path):
+    result = command("collect", "--output-dir", str(tmp_path), f"games.source={data}")
+    assert result.returncode == 0
+    lines = result.stdout.splitlines()
+    assert lines[0].split() == ["task", "type", "won", "played"]
+    assert lines[-3].split() == ["all", "12", "12"]
+    assert Path(lines[-1], "train.parquet").exists()
+
+
+def test_progress_goes_to_stderr_and_names_the_games(data, tmp_path):
+    result = command("collect", "--output-dir", str(tmp_path), f"games.source={data}")
+    assert "playing 12 train games in" in result.stderr
+    assert "12 of 12 episodes, 100.0% won" in result.stderr
+
+
+def test_all_wrong_options_are_reported_one_a_line(tmp_path):
+    result = command("collect", "--output-dir", str(tmp_path), "sed=1", "num_episodes=0")
+    assert result.returncode == 2
+    assert result.stderr.splitlines() == [
+        "error: unknown key 'sed'; did you mean 'seed'?",
+        "error: num_episodes=0: input should be greater than or equal to 1",
+    ]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["games.source=/nowhere"], "error: no games found: /nowhere does not exist; get the official games with"),
+        (["games.split=valid_sen"], "error: unknown split 'valid_sen'; did you mean 'valid_seen'?"),
+        (["prompt.template=add_wm3"], "error: unknown template 'add_wm3'; did you mean 'add_wm"),
+        (["--resume", "/nowhere"], "error: /nowhere is no run's folder: it has no run.json"),
+        (["--resume", "/nowhere", "seed=3"], "error: --resume /nowhere goes on with that run's own config; leave out"),
+    ],
+)
+def test_what_a_user_can_mend_is_one_line_and_exit_code_2(arguments, message, tmp_path):
+    result = command("collect", "--output-dir", str(tmp_path), *arguments)
+    assert result.returncode == 2
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(message)
+
+
+def test_an_output_folder_that_cannot_be_made_is_named(data, tmp_path):
+    (tmp_path / "file").touch()
+    result = command("collect", "--output-dir", str(tmp_path / "file" / "x"), f"games.source={data}")
+    assert result.returncode == 2
+    assert f"cannot make a run's folder in {tmp_path / 'file' / 'x'}: Not a directory" in result.stderr
+
+
+def test_ctrl_c_says_how_to_go_on_and_loses_nothing(data, tmp_path):
+    words = [sys.executable, "-m", "alfworld_sft", "collect", "--output-dir", str(tmp_path), "--name", "run"]
+    process = subprocess.Popen(
+        [*words, f"games.source={data}", "num_episodes=1000000"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    journal = tmp_path / "run" / "episodes.jsonl"
+    while not (journal.exists() and journal.stat().st_size):
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert f"go on with: alfworld-sft collect --resume {tmp_path / 'run'}" in stderr.splitlines()[-1]
+    assert "Traceback" not in stderr
+    assert all(json.loads(line) for line in journal.read_bytes().splitlines())
+
+
+def test_the_collection_script_translates_its_variables(data, tmp_path):
+    result = script(
+        "policy.noise=0.1", "+env.max_steps=40",
+        ALFWORLD_DATA=str(data), OUTPUT_DIR=str(tmp_path), PROMPT_TEMPLATE="add_wm1", SFT_REQUIRE_SUCCESS="True",
+        SFT_SEED="123", NUM_EPISODES="9",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert "playing the built-in expert (no MODEL is set): it needs no GPU and no weights" in result.stderr
+    config = json.loads(Path(result.stdout.splitlines()[-1], "run.json").read_bytes())["config"]
+    assert (config["seed"], config["num_episodes"], config["prompt"]["template"]) == (123, 9, "add_wm1")
+    assert config["dataset"]["require_success"] is True
+    assert (config["policy"]["noise"], config["env"]["max_steps"]) == (0.1, 40)
+
+
+def test_a_model_cannot_play_yet_and_the_script_says_so(data, tmp_path):
+    result = script(ALFWORLD_DATA=str(data), OUTPUT_DIR=str(tmp_path), MODEL="Qwen/Qwen2.5-1.5B-Instruct")
+    assert result.returncode == 2
+    assert "plays no language model yet" in result.stderr
+
+
+def test_show_describes_a_dataset_with_an_example(data, tmp_path):
+    folder = command("collect", "--output-dir", str(tmp_path), f"games.source={data}").stdout.splitlines()[-1]
+    result = command("show", folder)
+    assert result.returncode == 0
+    assert "rows: " in result.stdout
+    assert "user: You are an agent in a house" in result.stdout
+    assert "<action>" in result.stdout
+
+
+def test_show_refuses_a_folder_without_a_dataset(tmp_path):
+    (tmp_path / "run.json").write_text("{}")
+    result = command("show", str(tmp_path))
+    assert result.returncode == 2
+    assert "this run has no dataset yet" in result.stderr
+
+
+def test_collecting_imports_neither_torch_nor_transformers():
+    code = "import sys, alfworld_sft.cli; sys.exit(bool({'torch', 'transformers', 'pandas'} & sys.modules.keys()))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_version_is_the_package_s():
+    from alfworld_sft import __version__
+
+    assert command("--version").stdout.strip() == f"alfworld-sft {__version__}"
