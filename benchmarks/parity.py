@@ -14,6 +14,7 @@ count only for the same world code, the same commands and the same number of ste
 """
 
 import argparse
+import ast
 import hashlib
 import json
 import os
@@ -39,6 +40,20 @@ HASH_SEEDS = (0, 1)
 DEFAULT_WORK = Path(tempfile.gettempdir()) / "alfworld-sft-parity"
 GAMES_PER_PROCESS = 40
 """The reference is started afresh after so many games, lest it grow."""
+
+
+def code_of(*packages: str) -> str:
+    """SHA-256 over the code of the packages' modules in this process; comments and layout do not count."""
+    whole = hashlib.sha256()
+    for name, module in sorted(sys.modules.items()):
+        if name.startswith(packages) and module.__file__:
+            tree = ast.parse(Path(module.__file__).read_text(encoding="utf-8"))
+            whole.update(f"{name}\0{ast.dump(tree)}\0".encode())
+    return whole.hexdigest()
+
+
+WORLD = code_of("alfworld_sft.world")
+TESTER = code_of("tests.reference")
 
 
 @dataclass(frozen=True)
@@ -68,9 +83,11 @@ def main() -> int:
     for difference in result["differences"]:
         print(json.dumps(difference, ensure_ascii=False))
     print(json.dumps(result["totals"], indent=2))
-    if options.per_type is None and options.games is None and not failed:
-        print(write_result("parity", result).relative_to(REPOSITORY))
     owed = len(jobs) * len(HASH_SEEDS) - len(lines)
+    if code_of("alfworld_sft.world") != WORLD:
+        sys.exit("the world's code has changed while this ran; run it again")
+    if not (options.per_type or options.games or failed or owed):
+        print(write_result("parity", result).relative_to(REPOSITORY))
     if owed or failed:
         report(f"{owed} comparisons are owed; run the same command again to go on")
     return 1 if result["differences"] or owed or failed else 0
@@ -234,10 +251,11 @@ def summary(options: argparse.Namespace, jobs: list[Job], lines: list[dict[str, 
         "steps_by_kind": dict(sorted(kinds.items())),
         "answers_by_shape": dict(shapes.most_common()),
         "differences": found,
+        "steps_a_game": options.steps,
         "hash_seeds": list(HASH_SEEDS),
         "seed": options.seed,
         "versions": lines[0]["reference"] if lines else {},
-        "world_sha256": stamp_of(options)["world"],
+        "world_sha256": WORLD,
     }
 
 
@@ -263,20 +281,7 @@ def journal_lines(options: argparse.Namespace, hash_seed: int) -> list[dict[str,
 
 def stamp_of(options: argparse.Namespace) -> dict[str, Any]:
     """What must be equal for a line of an earlier run to count: world, tester, steps, seed."""
-    return {
-        "world": digest(REPOSITORY / "src" / "alfworld_sft" / "world"),
-        "tester": digest(REPOSITORY / "tests" / "reference"),
-        "max_steps": options.steps,
-        "seed": options.seed,
-    }
-
-
-def digest(folder: Path) -> str:
-    """SHA-256 over the Python files of a folder, less its tests."""
-    whole = hashlib.sha256()
-    for path in sorted(set(folder.glob("*.py")) - set(folder.glob("test_*.py"))):
-        whole.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
-    return whole.hexdigest()
+    return {"world": WORLD, "tester": TESTER, "max_steps": options.steps, "seed": options.seed}
 
 
 def report(message: str) -> None:
