@@ -6,6 +6,7 @@ two receptacles, `heat` needs no open microwave, `use` looks into closed drawers
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Mapping
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -83,52 +84,53 @@ def _way_from(game: Game, location: int) -> _Way:
 
 def _derive_admissible(game: Game, state: State, way: _Way) -> Admissible:
     here, _, ways, elsewhere = way
-    early: dict[str, Action] = {}  # commands that sort before "go to"
-    late = {"inventory": _INVENTORY, "look": _LOOK}
+    actions = {"inventory": _INVENTORY, "look": _LOOK}
     if game.variant.has_help:
-        late["help"] = _HELP
+        actions["help"] = _HELP
     for r in here:
-        _add_actions_at(game, state, r, early, late)
+        _add_actions_at(game, state, r, actions)
     if state.held != NOTHING:
         held = game.objects[state.held]
-        early[f"examine {held.name}"] = Action("examine object", state.held)
+        actions[f"examine {held.name}"] = Action("examine object", state.held)
         if held.type in _KNIVES:
             for o, location in state.object_at:
                 if location == state.location and game.objects[o].sliceable:
-                    late[f"slice {game.objects[o].name} with {held.name}"] = Action("slice", o)
-    return Admissible((*sorted(early), *ways, *sorted(late)), early | late, elsewhere)
+                    actions[f"slice {game.objects[o].name} with {held.name}"] = Action("slice", o)
+    commands = sorted(actions)
+    first = bisect(commands, "go to ")
+    return Admissible((*commands[:first], *ways, *commands[first:]), actions, elsewhere)
 
 
-def _add_actions_at(game: Game, state: State, r: int, early: dict[str, Action], late: dict[str, Action]) -> None:
+def _add_actions_at(game: Game, state: State, r: int, actions: dict[str, Action]) -> None:
     receptacle = game.receptacles[r]
     name = receptacle.name
-    early[f"examine {name}"] = Action("examine receptacle", NOTHING, r)
+    actions[f"examine {name}"] = Action("examine receptacle", NOTHING, r)
     is_open = state.opened >> r & 1
     if receptacle.openable:
         if is_open:
-            early[f"close {name}"] = Action("close", NOTHING, r)
+            actions[f"close {name}"] = Action("close", NOTHING, r)
         else:
-            late[f"open {name}"] = Action("open", NOTHING, r)
+            actions[f"open {name}"] = Action("open", NOTHING, r)
     accessible = is_open or not receptacle.openable
     hand_empty = state.held == NOTHING
     for o in state.contents[r]:
         thing = game.objects[o]
         if thing.toggleable:
-            late[f"use {thing.name}"] = Action("use", o)
+            actions[f"use {thing.name}"] = Action("use", o)
         if accessible and hand_empty and thing.pickupable:
-            late[f"take {thing.name} from {name}"] = Action("take", o, r)
+            actions[f"take {thing.name} from {name}"] = Action("take", o, r)
     if hand_empty:
         return
     held = game.objects[state.held]
     if accessible and held.type in receptacle.can_contain:
-        words = f"move {held.name} to {name}" if game.grammar == "move" else f"put {held.name} in/on {name}"
-        late[words] = Action("put", state.held, r)
+        words = f"move {held.name} to {name}" if game.variant.version == "move" else f"put {held.name} in/on {name}"
+        actions[words] = Action("put", state.held, r)
     if held.cleanable and receptacle.type in game.variant.cleaning_types:
-        early[f"clean {held.name} with {name}"] = Action("clean", state.held, r)
+        actions[f"clean {held.name} with {name}"] = Action("clean", state.held, r)
     if held.heatable and receptacle.type == HEATING_TYPE:
-        late[f"heat {held.name} with {name}"] = Action("heat", state.held, r)
+        actions[f"heat {held.name} with {name}"] = Action("heat", state.held, r)
     if held.coolable and receptacle.type == COOLING_TYPE:
-        early[f"cool {held.name} with {name}"] = Action("cool", state.held, r)
+        actions[f"cool {held.name} with {name}"] = Action("cool", state.held, r)
 
 
 def transition(game: Game, state: State, action: Action) -> State:
@@ -137,24 +139,28 @@ def transition(game: Game, state: State, action: Action) -> State:
     match verb:
         case "go":
             location = game.receptacles[r].location
-            return state if location is None else state._replace(location=location)
+            return state if location is None else State(location, *state[1:])
         case "open":
             return state._replace(opened=state.opened | 1 << r)
         case "close":
             return state._replace(opened=state.opened & ~(1 << r))
         case "take":
-            return state._replace(
-                held=o,
-                contents=_with_contents(state, r, tuple(i for i in state.contents[r] if i != o)),
-                object_at=state.object_at - {(o, state.location)},
-                taken_from=state.taken_from | {(o, r)},
+            return State(
+                state.location,
+                o,
+                _with_contents(state, r, tuple([i for i in state.contents[r] if i != o])),
+                state.object_at - {(o, state.location)},
+                state.taken_from | {(o, r)},
+                *state[5:],
             )
         case "put":
-            return state._replace(
-                held=NOTHING,
-                contents=_with_contents(state, r, tuple(sorted({*state.contents[r], o}))),
-                object_at=state.object_at | {(o, state.location)},
-                taken_from=state.taken_from - {(o, r)},
+            return State(
+                state.location,
+                NOTHING,
+                _with_contents(state, r, tuple(sorted({*state.contents[r], o}))),
+                state.object_at | {(o, state.location)},
+                state.taken_from - {(o, r)},
+                *state[5:],
             )
         case "clean":
             return state._replace(clean=state.clean | 1 << o)
