@@ -21,6 +21,7 @@ from statistics import mean, median, quantiles
 import tiktoken
 
 from alfworld_sft.dataset.rows import Rendering, conversation_of, rows_of
+from alfworld_sft.dataset.show import count_tokens
 from alfworld_sft.games import find_games
 from alfworld_sft.policies.expert import Expert
 from alfworld_sft.prompts.template import Template, load_template, template_names
@@ -85,7 +86,10 @@ def measure(template: Template, episodes: list[Episode], encoding: tiktoken.Enco
         for row in rows_of(episode, rendering):
             prompt = Message("user", row["prompt_data"]["content"].removeprefix("user: "))
             rows.append(count(encoding, [prompt, Message("assistant", row["response_data"]["content"])]))
+    texts = [message.content for e in episodes for message in conversation_of(e, rendering)]
+    exact = sum(map(len, encoding.encode_ordinary_batch(texts)))
     result: dict[str, object] = {"multi-turn episodes": described(conversations), "single-turn rows": described(rows)}
+    result["estimate of 'show' / exact"] = round(sum(map(count_tokens, texts)) / exact, 3)
     if template.lists_admissible:
         peer = [count(encoding, with_full_lists(e, template, rendering)) for e in episodes]
         result["multi-turn episodes with full lists (peer)"] = described(peer)

@@ -9,10 +9,11 @@ control token (`<|im_end|>`), it is tokenised as ordinary text.
 from __future__ import annotations
 
 import re
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from alfworld_sft.errors import DatasetError, UserError
@@ -35,15 +36,19 @@ class Encoded:
     """A conversation in tokens; the lists have one entry for each token.
 
     `mask`: the token is a training target, which replies and the token that ends them are. `turn`: the number of the
-    exchange it belongs to, from 0; an exchange ends with its assistant message. `kind`: a TokenKind. `stable` tells
-    whether every shorter conversation that ends with an exchange has the same ids, up to there; where it is False,
-    `mask` names the last reply only, because earlier ones are not rendered as the model would have to say them.
+    exchange it belongs to, from 0; an exchange ends with its reply. `kind`: a TokenKind. `ends`: how many tokens there
+    are up to each reply's end. What a template writes after the last reply (a newline) is left out: nobody reads it.
+
+    `stable` tells whether every shorter conversation that ends with a reply has the same ids, up to there. Where it
+    is False, only the last reply is masked and counted, because earlier ones are not rendered as the model would have
+    to say them.
     """
 
     ids: list[int]
     mask: list[bool]
     turn: list[int]
     kind: list[int]
+    ends: list[int]
     stable: bool
 
     def __len__(self) -> int:
@@ -59,11 +64,16 @@ class _Span(NamedTuple):
 
 
 class _Reply(NamedTuple):
-    """Where a reply stands in the rendered text: it begins at `start`, is over at `end`; `turn` is its number."""
+    """Where a reply stands in the rendered text: what is said, the token that ends it, and what follows.
+
+    The model samples [start, over); [said, over) is the control token; [over, after) belongs to the template.
+    """
 
     turn: int
     start: int
-    end: int
+    said: int
+    over: int
+    after: int
 
 
 _SECTIONS = re.compile(r"<(think|prediction|action)>(.*?)</\1>", re.DOTALL)
@@ -77,6 +87,8 @@ _PROBE = (
     Message("assistant", "<think>Closed.</think>\n<action>open microwave 1</action>"),
 )
 _FIRST_PRIVATE_CHARACTER = 0xE000
+_LONE = "\uf8ff"
+"""A message that no template rewrites and no template's own text contains."""
 
 
 class ChatEncoder:
@@ -97,6 +109,7 @@ class ChatEncoder:
         self._control = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
         self.system_role = self._has_system_role()
         self._refuse_unless_pieces_join()
+        self._user_header = self._read_user_header()
         self.prefix_stable = self.encode_conversation(_PROBE).stable
 
     def encode_conversation(self, messages: Sequence[Message], untrained_turns: Collection[int] = ()) -> Encoded:
@@ -108,20 +121,25 @@ class ChatEncoder:
             raise DatasetError("a conversation must end with an assistant message")
         plain, mark = _escape(self._fit(messages), self._control)
         text = self._render(plain)
-        replies, stable = self._find_replies(plain, text)
         controls = [match.span() for match in self._control.finditer(text)]
+        replies, stable = self._find_replies(plain, text, controls)
         spans: list[_Span] = []
-        trained: list[tuple[int, int]] = []
         for reply in replies:
-            over = next((end for start, end in controls if reply.start <= start < reply.end), reply.end)
-            said = next((start for start, _ in controls if reply.start <= start < reply.end), reply.end)
-            spans += _reply_spans(text, reply.start, said)
-            spans.append(_Span(said, over, TokenKind.OTHER_REPLY))
-            if reply.turn not in untrained_turns:
-                trained.append((reply.start, over))
-        spans += _observation_spans(plain, text)
-        pieces = _cut(len(text), controls, [reply.start for reply in replies])
-        return self._tokenize(text, mark, pieces, sorted(spans), trained, replies, stable=stable)
+            spans += _reply_spans(text, reply.start, reply.said)
+            spans.append(_Span(reply.said, reply.over, TokenKind.OTHER_REPLY))
+        if stable:
+            spans += _observation_spans(plain, text, replies, self._user_header)
+        pieces = _cut(replies[-1].over, controls, [reply.start for reply in replies])
+        ids, where = self._tokenize(text, mark, pieces)
+        starts = [start for start, _ in where]
+        return Encoded(
+            ids=ids,
+            mask=_covered(starts, [(r.start, r.over) for r in replies if r.turn not in untrained_turns]),
+            turn=_turns(starts, replies),
+            kind=_kinds(where, sorted(spans)),
+            ends=[bisect_left(starts, reply.over) for reply in replies],
+            stable=stable,
+        )
 
     def encode_pair(self, prompt: str, response: str) -> Encoded:
         """Return one question and its answer, as single-turn training and evaluation see them."""
@@ -132,7 +150,7 @@ class ChatEncoder:
         plain, mark = _escape(self._fit(messages), self._control)
         text = self._render(plain, ask=True)
         controls = [match.span() for match in self._control.finditer(text)]
-        return self._tokenize(text, mark, _cut(len(text), controls, ()), [], [], [], stable=True).ids
+        return self._tokenize(text, mark, _cut(len(text), controls, ()))[0]
 
     def _render(self, messages: Sequence[Message], *, ask: bool = False) -> str:
         from jinja2 import TemplateError  # noqa: PLC0415  (comes with transformers)
@@ -157,7 +175,15 @@ class ChatEncoder:
         except DatasetError:
             return False
 
-    def _find_replies(self, messages: Sequence[Message], text: str) -> tuple[list[_Reply], bool]:
+    def _read_user_header(self) -> str:
+        """Return what the template writes before a user message that follows a reply."""
+        before = self._render(_PROBE[:2])
+        text = self._render((*_PROBE[:2], Message("user", _LONE)))
+        return text[len(before) : text.index(_LONE)] if text.startswith(before) and _LONE in text else ""
+
+    def _find_replies(
+        self, messages: Sequence[Message], text: str, controls: Sequence[tuple[int, int]]
+    ) -> tuple[list[_Reply], bool]:
         """Return where the replies stand in the text, and whether each one stands where its own prefix puts it."""
         found: list[_Reply] = []
         stable = True
@@ -168,7 +194,9 @@ class ChatEncoder:
             asked = self._render(messages[:index], ask=True)
             answered = text if index == len(messages) - 1 else self._render(messages[: index + 1])
             if text.startswith(answered) and answered.startswith(asked):
-                found.append(_Reply(turn, len(asked), len(answered)))
+                start, after = len(asked), len(answered)
+                said, over = next((span for span in controls if start <= span[0] < after), (after, after))
+                found.append(_Reply(turn, start, said, over, after))
             else:
                 stable = False
             turn += 1
@@ -179,18 +207,9 @@ class ChatEncoder:
         return found, stable
 
     def _tokenize(
-        self,
-        text: str,
-        mark: str,
-        pieces: Iterable[tuple[int, int, bool]],
-        spans: Sequence[_Span],
-        trained: Sequence[tuple[int, int]],
-        replies: Sequence[_Reply],
-        *,
-        stable: bool,
-    ) -> Encoded:
-        """Return the tokens of the pieces (start, end, whether it is a control token) with what is known of them."""
-        pieces = list(pieces)
+        self, text: str, mark: str, pieces: Sequence[tuple[int, int, bool]]
+    ) -> tuple[list[int], list[tuple[int, int]]]:
+        """Return ids and places in the text of the pieces (start, end, whether it is a control token)."""
         words = [text[start:end].replace(mark, "") for start, end, control in pieces if not control]
         batch = iter(zip(*self._tokenize_text(words), strict=True))
         marks = [match.start() for match in re.finditer(re.escape(mark), text)]
@@ -205,13 +224,7 @@ class ChatEncoder:
             ids += piece_ids
             inside = [place - start for place in marks if start <= place < end]
             where += [(start + _widen(first, inside), start + _widen(last, inside)) for first, last in offsets]
-        return Encoded(
-            ids=ids,
-            mask=_covered(where, trained),
-            turn=_turns(where, replies),
-            kind=_kinds(where, spans),
-            stable=stable,
-        )
+        return ids, where
 
     def _tokenize_text(self, texts: list[str]) -> tuple[list[list[int]], list[list[tuple[int, int]]]]:
         """Return ids and (start, end) offsets of ordinary text; control tokens spelt there are ordinary, too."""
@@ -258,9 +271,9 @@ def _widen(offset: int, marks: Sequence[int]) -> int:
 
 def _cut(length: int, controls: Sequence[tuple[int, int]], starts: Iterable[int]) -> list[tuple[int, int, bool]]:
     """Cut [0, length) at the control tokens and before each reply; the flag says which pieces are control tokens."""
-    edges = sorted({0, length, *starts, *(edge for span in controls for edge in span)})
-    known = set(controls)
-    return [(start, end, (start, end) in known) for start, end in zip(edges, edges[1:], strict=False)]
+    known = {span for span in controls if span[1] <= length}
+    edges = sorted({0, length, *starts, *(edge for span in known for edge in span)})
+    return [(start, end, (start, end) in known) for start, end in pairwise(edges)]
 
 
 def _reply_spans(text: str, start: int, end: int) -> list[_Span]:
@@ -277,21 +290,20 @@ def _reply_spans(text: str, start: int, end: int) -> list[_Span]:
     return [span for span in (*sections, *between) if span.start < span.end]
 
 
-def _observation_spans(messages: Sequence[Message], text: str) -> list[_Span]:
-    """Return where the user messages after the first stand in the rendered text."""
+def _observation_spans(messages: Sequence[Message], text: str, replies: Sequence[_Reply], header: str) -> list[_Span]:
+    """Return where the user messages between replies stand: after their header, up to the words that end them."""
     spans: list[_Span] = []
-    place = 0
-    first = True
-    for message in messages:
-        content = message.content.strip()
-        found = text.find(content, place)
-        if found < 0:  # a template that rewrites messages (strips <think>) hides some; they are prompt then
+    turn = 0
+    for before, message in zip((None, *messages), messages, strict=False):
+        turn += message.role == "assistant"
+        if before is None or before.role != "assistant" or message.role != "user":
             continue
-        if message.role == "user":
-            if not first and content:
-                spans.append(_Span(found, found + len(content), TokenKind.OBSERVATION))
-            first = False
-        place = found + len(content)
+        place = replies[turn - 1].after
+        for content in (message.content, message.content.strip()):
+            if content and text.startswith(header + content, place):
+                start = place + len(header)
+                spans.append(_Span(start, start + len(content), TokenKind.OBSERVATION))
+                break
     return spans
 
 
@@ -312,19 +324,17 @@ def _kinds(where: Sequence[tuple[int, int]], spans: Sequence[_Span]) -> list[int
     return kinds
 
 
-def _covered(where: Sequence[tuple[int, int]], stretches: Sequence[tuple[int, int]]) -> list[bool]:
-    starts = [start for start, _ in stretches]
-    mask = []
-    for start, _ in where:
-        index = bisect_left(starts, start + 1) - 1
-        mask.append(index >= 0 and start < stretches[index][1])
-    return mask
+def _covered(starts: Sequence[int], stretches: Sequence[tuple[int, int]]) -> list[bool]:
+    """Tell of each token whether it begins inside one of the stretches, which are in order."""
+    begins = [begin for begin, _ in stretches]
+    inside = (bisect_right(begins, start) - 1 for start in starts)
+    return [at >= 0 and start < stretches[at][1] for start, at in zip(starts, inside, strict=True)]
 
 
-def _turns(where: Sequence[tuple[int, int]], replies: Sequence[_Reply]) -> list[int]:
-    ends = [reply.end for reply in replies]
-    numbers = [reply.turn for reply in replies]
-    return [numbers[min(bisect_left(ends, start + 1), len(ends) - 1)] if ends else 0 for start, _ in where]
+def _turns(starts: Sequence[int], replies: Sequence[_Reply]) -> list[int]:
+    """Return the number of the exchange that each token belongs to."""
+    afters = [reply.after for reply in replies]
+    return [replies[bisect_right(afters, start)].turn for start in starts]
 
 
 def _name(tokenizer: Any) -> str:

@@ -73,7 +73,7 @@ def test_a_conversation_alternates_and_ends_with_what_is_to_be_answered():
     views = [template.view("t.", PAST[:n], "Now.", ADMISSIBLE) for n in range(3)]
     messages = template.conversation(views, ["first reply", "second reply"])
     assert [m.role for m in messages] == ["user", "assistant", "user", "assistant", "user"]
-    assert messages[2].content == "Now.\nYour task: t.\nHere you can also: take mug 1 from desk 1"
+    assert messages[2].content == "Now.\nYour task: t.\nYou can also: take mug 1 from desk 1"
     assert messages[3].content == "second reply"
 
 

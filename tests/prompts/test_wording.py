@@ -23,6 +23,11 @@ def test_special_commands_are_grouped_by_place_and_by_object():
     )
 
 
+def test_what_is_in_reach_is_told_where_there_is_a_choice():
+    commands = ["examine desk 1", "examine drawer 1", "examine drawer 2", "go to bed 1", "look"]
+    assert list_special_commands(commands) == "examine (desk 1, drawer 1-2)"
+
+
 def test_a_place_without_special_commands_says_so():
     assert list_special_commands(["look", "inventory"]) == "nothing else"
 

@@ -11,8 +11,8 @@ from alfworld_sft.types import Exchange
 NO_ACTION = "(no valid action)"
 """How the history shows a turn whose reply held no action at all."""
 
-_ALWAYS = ("go to ", "examine ", "look", "inventory", "help")
-_GO = re.compile(r"go to (.+)")
+_ALWAYS = ("go to ", "look", "inventory", "help")
+_GO = re.compile(r"(go to|examine) (.+)")
 _TAKE = re.compile(r"take (.+) from (.+)")
 _PUT = re.compile(r"(move .+ to|put .+ in/on) (.+)")
 
@@ -29,20 +29,19 @@ def list_grouped_commands(commands: Iterable[str]) -> str:
     'look; go to (bed 1, shelf 1-2); take pen 1 from bed 1'
     """
     plain: list[str] = []
-    goals: list[str] = []
+    ways: dict[str, list[str]] = defaultdict(list)
     puts: dict[str, list[str]] = defaultdict(list)
     takes: dict[str, list[str]] = defaultdict(list)
     for command in commands:
         if match := _GO.fullmatch(command):
-            goals.append(match[1])
+            ways[match[1]].append(match[2])
         elif match := _TAKE.fullmatch(command):
             takes[match[2]].append(match[1])
         elif match := _PUT.fullmatch(command):
             puts[match[1]].append(match[2])
         else:
             plain.append(command)
-    plain += [f"go to {_bracketed(goals)}"] if goals else []
-    plain += [f"{verb} {_bracketed(places)}" for verb, places in puts.items()]
+    plain += [f"{verb} {_bracketed(places)}" for verb, places in (*ways.items(), *puts.items())]
     plain += [f"take {_bracketed(objects)} from {place}" for place, objects in takes.items()]
     return "; ".join(plain)
 
@@ -50,10 +49,17 @@ def list_grouped_commands(commands: Iterable[str]) -> str:
 def list_special_commands(commands: Iterable[str]) -> str:
     """Write the commands that are special to a place, grouped; those that are always possible are left out.
 
-    >>> list_special_commands(["look", "open safe 1", "take pen 1 from desk 1", "take mug 2 from desk 1"])
-    'open safe 1; take (pen 1, mug 2) from desk 1'
+    `examine` is named only where there is a choice: it then tells what is in reach, and so where one cannot go. With
+    the receptacles named at the start, nothing that the full list tells is lost.
+
+    >>> list_special_commands(["look", "examine desk 1", "take pen 1 from desk 1", "take mug 2 from desk 1"])
+    'take (pen 1, mug 2) from desk 1'
+    >>> list_special_commands(["look", "examine desk 1", "examine drawer 1", "open drawer 1"])
+    'open drawer 1; examine (desk 1, drawer 1)'
     """
     special = [command for command in commands if not command.startswith(_ALWAYS)]
+    if sum(command.startswith("examine ") for command in special) == 1:
+        special = [command for command in special if not command.startswith("examine ")]
     return list_grouped_commands(special) or "nothing else"
 
 

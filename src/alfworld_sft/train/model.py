@@ -95,8 +95,6 @@ def load_tokenizer(name: str) -> Any:
     """Load a model's tokenizer; raises ModelError."""
     with _one_line(name):
         tokenizer = AutoTokenizer.from_pretrained(name)
-    if not tokenizer.chat_template:
-        raise ModelError(f"{name}: its tokenizer has no chat template; take an instruction-tuned model")
     return tokenizer
 
 

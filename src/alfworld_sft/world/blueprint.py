@@ -94,20 +94,23 @@ class Blueprint(NamedTuple):
     spots: tuple[Spot, ...]
     start: int
 
-    @property
-    def sha256(self) -> str:
-        """A hash of the whole content: equal hashes mean the same game."""
-        return hashlib.sha256(pack(self)).hexdigest()
+
+def sha256_of(blueprint: Blueprint) -> str:
+    """Return a hash of the whole content: equal hashes mean the same game."""
+    return hashlib.sha256(pack(blueprint)).hexdigest()
 
 
 def entity_id(entity_type: str, at: Point) -> str:
     """Return an id in AI2-THOR's style, as `Sink_bar__plus_00_dot_46_bar_…_bar_SinkBasin`."""
-    position = "".join(
-        f"_bar__{'plus' if n >= 0 else 'minus'}_{abs(n) // 100:02d}_dot_{abs(n) % 100:02d}" for n in at
-    )
+    position = "".join(map(_coordinate, at))
     if entity_type.endswith("Basin"):
         return f"{entity_type.removesuffix('Basin')}{position}_bar_{entity_type}"
     return entity_type + position
+
+
+@lru_cache(maxsize=2048)
+def _coordinate(cm: int) -> str:
+    return f"_bar__{'plus' if cm >= 0 else 'minus'}_{abs(cm) // 100:02d}_dot_{abs(cm) % 100:02d}"
 
 
 def pack(blueprint: Blueprint) -> bytes:
@@ -137,9 +140,7 @@ def unpack(line: bytes | str) -> Blueprint:
         raise ValueError(f"not a blueprint: {error}") from None
 
 
-def game_of(
-    blueprint: Blueprint, *, game_id: str, split: str = "", walkthrough: tuple[str, ...] | None = None
-) -> Game:
+def game_of(blueprint: Blueprint, *, game_id: str, split: str = "", walkthrough: tuple[str, ...] | None = None) -> Game:
     """Return the game, ready to play."""
     furniture, things, spots = blueprint.furniture, blueprint.things, blueprint.spots
     names = display_names(blueprint)
@@ -154,7 +155,7 @@ def game_of(
             inner.setdefault(thing.inside, []).append(o)
         cool |= thing.cool << o
     objects = tuple(
-        Object(name, f"{thing.type.lower()}type", *_abilities(thing.type), inner=tuple(inner.get(o, ())))
+        Object(name, f"{thing.type.lower()}type", *_abilities(thing.type), tuple(inner.get(o, ())))
         for o, (thing, name) in enumerate(zip(things, names, strict=False))
     )
     present = frozenset(thing.type for thing in things)
@@ -223,9 +224,10 @@ def _goal_of(blueprint: Blueprint) -> PlaceGoal | LightGoal:
 
 
 @lru_cache(maxsize=256)
-def _abilities(thing_type: str) -> tuple[bool, ...]:
+def _abilities(thing_type: str) -> tuple[bool, bool, bool, bool, bool, bool, bool]:
     able = statistics().abilities[thing_type]
-    return tuple(ability in able for ability in ABILITIES)
+    pickupable, cleanable, heatable, coolable, sliceable, toggleable, holds = (a in able for a in ABILITIES)
+    return pickupable, cleanable, heatable, coolable, sliceable, toggleable, holds
 
 
 @lru_cache(maxsize=4096)
@@ -281,7 +283,9 @@ def problem_text(blueprint: Blueprint, name: str) -> str:
         able = facts.can_contain[t]
         lines += [f"(canContain {t}Type {o}Type)" for o in present if o in able]
     for ability, predicate in _PREDICATES.items():
-        lines += [f"({predicate} {i})" for i, t in zip(objects, things, strict=True) if ability in facts.abilities[t.type]]
+        lines += [
+            f"({predicate} {i})" for i, t in zip(objects, things, strict=True) if ability in facts.abilities[t.type]
+        ]
     lines += [f"(openable {i})" for i, place in zip(places, furniture, strict=True) if place.openable]
     lines.append(f"(atLocation agent1 {locations[blueprint.start]})")
     lines += [f"(isCool {i})" for i, thing in zip(objects, things, strict=True) if thing.cool]

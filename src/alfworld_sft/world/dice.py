@@ -6,7 +6,7 @@ The other methods of `random.Random` may change between Python versions, so game
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, MutableSequence, Sequence
+from collections.abc import Callable, Iterable, MutableSequence, Sequence
 from itertools import accumulate
 from random import Random
 from typing import Generic, TypeVar
@@ -25,6 +25,12 @@ class Choices(Generic[T]):
             raise ValueError("there is nothing to choose from")
         self._values = [value for value, _ in pairs]
         self._bounds = list(accumulate(weight for _, weight in pairs))
+
+    def weighed(self, factor: Callable[[T], float]) -> Choices[T] | None:
+        """Return the choices with their weights times a factor; None where nothing is left."""
+        weights = (bound - before for bound, before in zip(self._bounds, [0, *self._bounds], strict=False))
+        pairs = [(value, weight * factor(value)) for value, weight in zip(self._values, weights, strict=True)]
+        return Choices(pairs) if any(weight > 0 for _, weight in pairs) else None
 
     def at(self, share: float) -> T:
         """Return the value at `share`, in [0, 1), of the whole weight."""

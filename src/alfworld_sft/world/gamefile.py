@@ -262,7 +262,7 @@ def _sections(problem_text: str) -> dict[str, tuple[SExpr, ...]]:
         raise ValueError("its PDDL problem belongs to another domain than 'alfred'")
     unknown = sections.keys() - {"problem", ":domain", ":objects", ":init", ":goal", ":metric"}
     if unknown:
-        raise ValueError(f"its PDDL problem has an unknown part {min(unknown)[:60]!r}")
+        raise ValueError(f"its PDDL problem has the unknown part {_shown(min(unknown))}")
     return sections
 
 
@@ -277,6 +277,12 @@ def _declared_kinds(objects: tuple[SExpr, ...]) -> dict[SExpr, SExpr]:
     return declared
 
 
+def _shown(expression: SExpr) -> str:
+    """Write an expression as in the file, cut short."""
+    text = expression if isinstance(expression, str) else f"({' '.join(map(_shown, expression))})"
+    return text if len(text) <= 80 else f"{text[:79]}…"
+
+
 class _Entities:
     """The things that the `:init` facts speak of, numbered in id order (which is the reference's list order)."""
 
@@ -284,7 +290,7 @@ class _Entities:
         by_predicate: dict[SExpr, list[tuple[SExpr, ...]]] = {}
         for fact in init:
             if not isinstance(fact, tuple) or not fact:
-                raise ValueError(f"its :init has a stray {str(fact)[:60]!r}")
+                raise ValueError(f"its :init has a stray {_shown(fact)}")
             by_predicate.setdefault(fact[0], []).append(fact[1:])
         by_predicate.pop("=", None)  # distances and costs: they change neither text nor commands
         self.facts: dict[str, list[tuple[str, ...]]] = {predicate: [] for predicate in _SIGNATURES}
@@ -292,15 +298,15 @@ class _Entities:
         for predicate, facts in by_predicate.items():
             signature = _SIGNATURES.get(str(predicate))
             if signature is None or {len(arguments) for arguments in facts} != {len(signature)}:
-                raise ValueError(f"its :init has the unknown fact {str((predicate, *facts[0]))[:80]}")
+                raise ValueError(f"its :init has the unknown fact {_shown((predicate, *facts[0]))}")
             for column, kind in zip(zip(*facts, strict=True), signature, strict=True):
                 for argument in set(column):
                     if not isinstance(argument, str) or kinds.setdefault(argument, kind) != kind:
-                        raise ValueError(f"its :init uses {str(argument)[:60]!r} as a {kind} and as something else")
+                        raise ValueError(f"its :init uses {_shown(argument)} as {kind} and as something else")
             self.facts[str(predicate)] = cast("list[tuple[str, ...]]", facts)
         if not kinds.items() <= declared.items():
             wrong = min(name for name, kind in kinds.items() if declared.get(name) != kind)
-            raise ValueError(f"its :objects do not declare {wrong[:60]!r} as the {kinds[wrong]} that its :init uses")
+            raise ValueError(f"its :objects do not declare {_shown(wrong)} as the {kinds[wrong]} that its :init uses")
         if len(kinds) > MAX_ENTITIES:
             raise ValueError(f"it names {len(kinds)} things; {MAX_ENTITIES} is the limit")
         ids = sorted(kinds)
@@ -390,7 +396,7 @@ class _Entities:
         values: dict[str, str] = {}
         for entity, value in self.facts[predicate]:
             if values.setdefault(entity, value) != value:
-                raise ValueError(f"its :init gives {entity[:60]!r} two values of {predicate}")
+                raise ValueError(f"its :init gives {_shown(entity)} two values of {predicate}")
         return values
 
 
@@ -399,7 +405,7 @@ def _display_names(ids: list[str]) -> dict[str, str]:
     for entity_id in ids:
         match = _ENTITY_ID.fullmatch(entity_id)
         if match is None:
-            raise ValueError(f"its :init names {entity_id[:60]!r}, which is no id of the form Class_bar_position")
+            raise ValueError(f"its :init names {_shown(entity_id)}, which is no id of the form Class_bar_position")
         classes[entity_id] = match[1] + ("basin" if "basin" in entity_id else "")
     left = Counter(classes.values())
     names: dict[str, str] = {}

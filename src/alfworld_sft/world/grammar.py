@@ -134,7 +134,10 @@ def recognise(domain_text: str, blanked_grammar_text: str) -> Variant:
 
 def domain_fingerprint(text: str) -> str:
     """Return a hash of the rules alone: types, and each action's parameters, precondition and effect."""
-    expressions = parse_sexpr(text)
+    try:
+        expressions = parse_sexpr(text)
+    except ValueError as error:
+        raise ValueError(f"its PDDL domain cannot be read: {error}") from None
     if len(expressions) != 1 or not isinstance(expressions[0], tuple) or expressions[0][:1] != ("define",):
         raise ValueError("its PDDL domain is not a single (define …)")
     sections: list[Any] = []

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from alfworld_sft.types import TASK_TYPES, TaskType
+from alfworld_sft.world.dice import Choices
 
 Room = Literal["kitchen", "living_room", "bedroom", "bathroom"]
 ROOMS: tuple[Room, ...] = get_args(Room)
@@ -27,31 +28,29 @@ ABILITIES = ("pickupable", "cleanable", "heatable", "coolable", "sliceable", "to
 
 @dataclass(frozen=True, slots=True)
 class ThingFacts:
-    """How often a room has such a thing, how many copies then (number → games), and where they are.
+    """How often a room has such a thing, how many copies then, and where they are.
 
     `places` has the mean number of them in each piece of furniture of that place, in the rooms that have any;
     `nowhere` the share of them that no furniture holds.
     """
 
     present: float
-    copies: Mapping[int, int]
+    copies: Choices[int]
     nowhere: float
     places: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)
-class LayoutFacts:
-    """The furniture of one real room: type → (how many, how many of them can be opened); and its number of games."""
-
-    games: int
-    furniture: Mapping[str, tuple[int, int]]
-
-
-@dataclass(frozen=True, slots=True)
 class RoomFacts:
-    """One kind of room. `sharing`: for each kind of shared location its furniture and the share of chances taken."""
+    """One kind of room.
 
-    layouts: tuple[LayoutFacts, ...]
+    `layouts`: the furniture of the real rooms, each as type → (how many, how many of them can be opened), as likely
+    as its number of games; `furniture_types`: all the types in them. `sharing`: for each kind of shared location its
+    furniture types and the share of the chances for one that are taken.
+    """
+
+    layouts: Choices[Mapping[str, tuple[int, int]]]
+    furniture_types: tuple[str, ...]
     sharing: tuple[tuple[tuple[str, ...], float], ...]
     things: Mapping[str, ThingFacts]
     fixtures: Mapping[str, ThingFacts]
@@ -59,14 +58,20 @@ class RoomFacts:
 
 @dataclass(frozen=True, slots=True)
 class TaskFacts:
-    """One task type: games by room; what is wanted and where, by room; copies of what is wanted; sentences."""
+    """One task type: games by room; what is wanted and where, by room; copies of what is wanted; sentences.
+
+    `in_openable`: how much likelier what is wanted lies in furniture that opens than other things of its type do;
+    `together`: how often a copy of it lies with another for no other reason than that it does.
+    """
 
     games: int
     rooms: Mapping[Room, int]
     targets: Mapping[Room, Mapping[str, int]]
     goals: Mapping[Room, Mapping[str, int]]
-    copies: Mapping[int, int]
-    sentences: Mapping[str, int]
+    copies: Choices[int]
+    in_openable: float
+    together: float
+    sentences: Choices[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +80,8 @@ class Statistics:
 
     `abilities`: type → what can be done with it; `can_contain`: furniture type → types of things; `most`: furniture
     type → how many things one such piece held at most; `nested`: share of the things able to hold others that do;
-    `astray`: share of the things in furniture whose location is recorded as another.
+    `astray`: share of the things in furniture whose location is recorded as another; `together`: as in TaskFacts, of
+    things that are not wanted.
     """
 
     tasks: Mapping[TaskType, TaskFacts]
@@ -85,12 +91,28 @@ class Statistics:
     most: Mapping[str, int]
     nested: float
     astray: float
+    together: float
 
 
 def room_of_scene(scene: int) -> Room:
     """Return the kind of room that ALFRED's numbering gives a scene: 1-30, 201-230, 301-330 or 401-430."""
     rooms: dict[int, Room] = {0: "kitchen", 2: "living_room", 3: "bedroom", 4: "bathroom"}
     return rooms[scene // 100]
+
+
+STATIONS: Mapping[TaskType, str] = {
+    "pick_clean_then_place_in_recep": "SinkBasin",
+    "pick_heat_then_place_in_recep": "Microwave",
+    "pick_cool_then_place_in_recep": "Fridge",
+}
+"""Where a task has the wanted thing treated."""
+
+
+def barred_at_start(task_type: TaskType, goal: str) -> frozenset[str]:
+    """Return the furniture that no wanted thing lies in at the start of any real game."""
+    if task_type == "look_at_obj_in_light":
+        return frozenset()
+    return frozenset({STATIONS.get(task_type, goal)})
 
 
 @lru_cache(maxsize=1)
@@ -107,21 +129,30 @@ def statistics() -> Statistics:
         most=data["most"],
         nested=data["nested"],
         astray=data["astray"],
+        together=data["together"],
     )
 
 
 def _task(data: dict[str, Any]) -> TaskFacts:
     return TaskFacts(
-        data["games"], data["rooms"], data["targets"], data["goals"], _by_number(data["copies"]), data["sentences"]
+        games=data["games"],
+        rooms=data["rooms"],
+        targets=data["targets"],
+        goals=data["goals"],
+        copies=_copies(data["copies"]),
+        in_openable=data["in_openable"],
+        together=data["together"],
+        sentences=Choices(data["sentences"].items()),
     )
 
 
 def _room(data: dict[str, Any]) -> RoomFacts:
     return RoomFacts(
-        layouts=tuple(
-            LayoutFacts(each["games"], {t: (n, openable) for t, (n, openable) in each["furniture"].items()})
+        layouts=Choices(
+            ({t: (n, openable) for t, (n, openable) in each["furniture"].items()}, each["games"])
             for each in data["layouts"]
         ),
+        furniture_types=tuple(sorted({t for each in data["layouts"] for t in each["furniture"]})),
         sharing=tuple((tuple(kind), rate) for kind, rate in data["sharing"]),
         things={t: _thing(facts) for t, facts in data["things"].items()},
         fixtures={t: _thing(facts) for t, facts in data["fixtures"].items()},
@@ -129,8 +160,8 @@ def _room(data: dict[str, Any]) -> RoomFacts:
 
 
 def _thing(data: dict[str, Any]) -> ThingFacts:
-    return ThingFacts(data["present"], _by_number(data["copies"]), data["nowhere"], data["places"])
+    return ThingFacts(data["present"], _copies(data["copies"]), data["nowhere"], data["places"])
 
 
-def _by_number(counts: dict[str, int]) -> dict[int, int]:
-    return {int(number): games for number, games in counts.items()}
+def _copies(games_by_number: dict[str, int]) -> Choices[int]:
+    return Choices((int(number), games) for number, games in games_by_number.items())

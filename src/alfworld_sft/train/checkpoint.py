@@ -1,0 +1,396 @@
+"""Checkpoints `global_step_N/`: written whole or not at all, found again, and refused where they do not fit.
+
+The folder itself is what other tools load: the adapter in PEFT's layout (or the whole model), with its tokenizer. In
+`trainer/` lies what going on needs: `state.json` (position, config, identity of model and data), `optimizer.safetensors`,
+`random.safetensors`, and last of all `manifest.json` with every file's size; a folder without one is no checkpoint.
+Nothing is read with pickle.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import random
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from alfworld_sft.errors import UserError
+from alfworld_sft.train.distributed import Ranks, whole
+from alfworld_sft.train.model import base_of
+from alfworld_sft.train.optim import Optimizer, State, clean_name, trained
+
+logger = logging.getLogger(__name__)
+
+FORMAT = 1
+TRAINER = "trainer"
+MANIFEST = "manifest.json"
+PREFIX = "global_step_"
+FINAL = "final"
+_SEPARATOR = "::"
+_RESTART = "remove it, or name another trainer.default_local_dir"
+
+
+class CheckpointError(UserError):
+    """A checkpoint that cannot be written, or cannot be gone on from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """How far a run is: steps done in all, the epoch it is in (from 0), and batches of it that are done."""
+
+    step: int
+    epoch: int
+    batch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A whole checkpoint on disk."""
+
+    path: Path
+    position: Position
+    identity: dict[str, Any]
+    config: dict[str, Any]
+
+
+def save(
+    folder: Path,
+    position: Position,
+    *,
+    model: Any,
+    tokenizer: Any,
+    optimizer: Optimizer,
+    identity: Mapping[str, Any],
+    config: Mapping[str, Any],
+    ranks: Ranks,
+    keep: int | None = None,
+) -> Path:
+    """Write `global_step_N/` and drop the oldest beyond `keep`; every process must take part.
+
+    `model` is the PEFT or transformers model. Raises CheckpointError where it cannot be written; then nothing of it is
+    left.
+    """
+    path = folder / f"{PREFIX}{position.step}"
+    weights = {name: _gathered(parameter, ranks) for name, parameter in _saved(model)}
+    states = optimizer.state(keep=ranks.first)
+    randoms = ranks.gather(_random_states(ranks.device))
+    problem = None
+    if ranks.first:
+        try:
+            with _whole_folder(path) as partial:
+                _write_model(partial, model, weights, tokenizer)
+                trainer = partial / TRAINER
+                trainer.mkdir()
+                save_file(_flat(states), trainer / "optimizer.safetensors")
+                save_file(_by_rank(randoms), trainer / "random.safetensors")
+                _write_json(trainer / "state.json", _state(position, identity, config))
+                _write_json(trainer / MANIFEST, {"files": _sizes(partial)})
+            _drop_old(folder, keep)
+        except OSError as error:
+            problem = f"{path}: the checkpoint cannot be written: {error.strerror or error}"
+        except SafetensorError as error:
+            problem = f"{path}: the checkpoint cannot be written: {error}"
+    problem = ranks.share(problem)
+    if problem:
+        raise CheckpointError(problem)
+    return path
+
+
+def finish(checkpoint: Path) -> Path:
+    """Put the model of the last checkpoint into `final/`, without what only going on needs; returns its path."""
+    final = checkpoint.parent / FINAL
+    with _whole_folder(final) as partial:
+        for file in sorted(checkpoint.iterdir()):
+            if file.is_file():
+                _link_or_copy(file, partial / file.name)
+    return final
+
+
+def newest(folder: Path) -> Checkpoint | None:
+    """Return the newest whole checkpoint of a run's folder; what is not whole is named in a warning and passed over."""
+    for path in sorted(_folders(folder), key=_step_of, reverse=True):
+        missing = _what_is_missing(path)
+        if missing is None:
+            return open_checkpoint(path)
+        logger.warning("%s is not whole (%s); an older checkpoint is taken", path, missing)
+    return None
+
+
+def open_checkpoint(path: Path) -> Checkpoint:
+    """Read what a checkpoint says of itself; raises CheckpointError where it is none, or not whole."""
+    if not path.is_dir():
+        raise CheckpointError(f"{path}: there is no such checkpoint")
+    missing = _what_is_missing(path)
+    if missing is not None:
+        raise CheckpointError(f"{path} is not a whole checkpoint ({missing})")
+    try:
+        state = json.loads((path / TRAINER / "state.json").read_bytes())
+        if state["format"] != FORMAT:
+            raise CheckpointError(f"{path}: its format {state['format']} is not known to this version")
+        position = Position(int(state["step"]), int(state["epoch"]), int(state["batch"]))
+        return Checkpoint(path, position, dict(state["identity"]), dict(state["config"]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path / TRAINER / 'state.json'} cannot be read: {error}") from None
+
+
+def check_same_run(checkpoint: Checkpoint, identity: Mapping[str, Any]) -> None:
+    """Raise CheckpointError where a checkpoint is of another model, other adapters or other data."""
+    for key in identity.keys() | checkpoint.identity.keys():
+        was, now = checkpoint.identity.get(key), identity.get(key)
+        if was != now:
+            said = f"of another {key}" if isinstance(was, str) and len(was) >= 16 else f"with {key}={was}, not {now}"
+            raise CheckpointError(f"{checkpoint.path} was made {said}; {_RESTART}")
+
+
+def restore_weights(checkpoint: Checkpoint, model: Any) -> None:
+    """Put the weights back, before the model is wrapped or sharded; raises CheckpointError."""
+    with _damage_is_told(checkpoint.path):
+        _restore_weights(checkpoint.path, model)
+
+
+def restore_progress(checkpoint: Checkpoint, optimizer: Optimizer, ranks: Ranks) -> None:
+    """Put the optimizer's state and the random states back; raises CheckpointError."""
+    with _damage_is_told(checkpoint.path):
+        optimizer.load(_nested(load_file(checkpoint.path / TRAINER / "optimizer.safetensors")))
+        _set_random_states(load_file(checkpoint.path / TRAINER / "random.safetensors"), ranks)
+
+
+def refuse_existing(folder: Path) -> None:
+    """Raise CheckpointError where a run from the start would mix its checkpoints with those of another."""
+    found = sorted(_folders(folder), key=_step_of)
+    if found:
+        raise CheckpointError(
+            f"{folder} holds checkpoints up to {found[-1].name}: {_RESTART}; or go on: trainer.resume_mode=auto"
+        )
+
+
+def clear_unfinished(folder: Path) -> None:
+    """Delete what a killed process left half-written."""
+    for leftover in folder.glob(".*.partial"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    for leftover in folder.glob(".*.old"):
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
+def base_fingerprint(model: Any) -> str:
+    """Return a hash of the names, shapes and first values of a base model's weights, equal for every stored type.
+
+    Values are compared as bfloat16, so a base that was loaded in float32 matches itself in bfloat16.
+    """
+    digest = hashlib.sha256()
+    for name, parameter in sorted((n, p) for n, p in base_of(model).named_parameters() if "lora_" not in n):
+        plain = name.replace(".base_layer.", ".")
+        values = parameter.detach().flatten()[:512].to(device="cpu", dtype=torch.bfloat16).view(torch.int16)
+        digest.update(f"{plain}{tuple(parameter.shape)}".encode() + values.numpy().tobytes())
+    return digest.hexdigest()
+
+
+@contextmanager
+def _damage_is_told(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (SafetensorError, ValueError, KeyError, RuntimeError, OSError) as error:
+        raise CheckpointError(f"{path} is damaged: {error}; {_RESTART}") from None
+
+
+def _saved(model: Any) -> Iterable[tuple[str, nn.Parameter]]:
+    """Yield the weights that a checkpoint holds: the adapters, or all of a model without any."""
+    if hasattr(model, "peft_config"):
+        return trained(model)
+    return [(clean_name(name), parameter) for name, parameter in model.named_parameters()]
+
+
+def _gathered(parameter: Tensor, ranks: Ranks) -> Tensor:
+    tensor = whole(parameter.detach())
+    return tensor.cpu().contiguous() if ranks.first else torch.empty(0)
+
+
+def _write_model(folder: Path, model: Any, weights: dict[str, Tensor], tokenizer: Any) -> None:
+    tokenizer.save_pretrained(folder)
+    if not hasattr(model, "peft_config"):
+        model.save_pretrained(folder, state_dict=_with_tied(model, weights))
+        return
+    save_file({_peft_name(name): tensor for name, tensor in weights.items()}, folder / "adapter_model.safetensors")
+    config = model.peft_config["default"]
+    base = Path(config.base_model_name_or_path or "")
+    record = config.to_dict() | {"inference_mode": True, "base_model_name_or_path": str(base)}
+    if base.is_dir():
+        record["base_model_name_or_path"] = str(base.absolute())
+    _write_json(folder / "adapter_config.json", {key: _plain(value) for key, value in sorted(record.items())})
+
+
+def _with_tied(model: Any, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Name a tied output matrix too: save_pretrained knows which of the two to leave out."""
+    head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
+    if head is not None and head.weight is embedding.weight and "lm_head.weight" not in weights:
+        weights = weights | {"lm_head.weight": weights["model.embed_tokens.weight"]}
+    return weights
+
+
+def _peft_name(name: str) -> str:
+    return name.replace(".default.", ".")
+
+
+def _restore_weights(path: Path, model: Any) -> None:
+    adapted = hasattr(model, "peft_config")
+    files = [path / "adapter_model.safetensors"] if adapted else sorted(path.glob("model*.safetensors"))
+    stored = {name: tensor for file in files for name, tensor in load_file(file).items()}
+    for name, parameter in _saved(model):
+        tensor = stored[_peft_name(name) if adapted else name]
+        if tensor.shape != parameter.shape:
+            raise ValueError(f"{name} has shape {tuple(tensor.shape)}, not {tuple(parameter.shape)}")
+        with torch.no_grad():
+            parameter.copy_(tensor)
+
+
+def _flat(states: State) -> dict[str, Tensor]:
+    return {
+        f"{name}{_SEPARATOR}{key}": torch.as_tensor(value).contiguous()
+        for name, values in states.items()
+        for key, value in values.items()
+    }
+
+
+def _nested(flat: Mapping[str, Tensor]) -> State:
+    states: State = {}
+    for key, value in flat.items():
+        name, _, kind = key.rpartition(_SEPARATOR)
+        states.setdefault(name, {})[kind] = value
+    return states
+
+
+def _random_states(device: torch.device) -> dict[str, Tensor]:
+    """Return the states of all random generators of this process, as tensors."""
+    _, python, gauss = random.getstate()
+    _, keys, position, has_gauss, cached = np.random.get_state(legacy=True)  # type: ignore[misc]
+    states = {
+        "torch": torch.get_rng_state(),
+        "python": torch.tensor([*python, float("nan") if gauss is None else gauss], dtype=torch.float64),
+        "numpy": torch.tensor([*keys.tolist(), position, has_gauss, cached], dtype=torch.float64),  # type: ignore[union-attr]
+    }
+    if device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    return states
+
+
+def _set_random_states(stored: Mapping[str, Tensor], ranks: Ranks) -> None:
+    """Put this process's states back; one that did not exist then takes those of the first."""
+    rank = ranks.rank if f"torch.{ranks.rank}" in stored else 0
+    torch.set_rng_state(stored[f"torch.{rank}"])
+    if ranks.device.type == "cuda" and f"cuda.{rank}" in stored:
+        torch.cuda.set_rng_state(stored[f"cuda.{rank}"], ranks.device)
+    *python, gauss = stored[f"python.{rank}"].tolist()
+    random.setstate((3, tuple(int(value) for value in python), None if gauss != gauss else gauss))
+    *keys, position, has_gauss, cached = stored[f"numpy.{rank}"].tolist()
+    np.random.set_state(("MT19937", np.array(keys, dtype=np.uint32), int(position), int(has_gauss), cached))
+
+
+def _by_rank(states: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    return {f"{name}.{rank}": tensor for rank, of_rank in enumerate(states) for name, tensor in of_rank.items()}
+
+
+def _state(position: Position, identity: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "step": position.step,
+        "epoch": position.epoch,
+        "batch": position.batch,
+        "identity": dict(identity),
+        "config": dict(config),
+    }
+
+
+@contextmanager
+def _whole_folder(path: Path) -> Iterator[Path]:
+    """Fill a folder under a temporary name; it takes its own name, over an older one, when the block ends well."""
+    partial = path.with_name(f".{path.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        partial.mkdir(parents=True)
+        yield partial
+        for file in partial.rglob("*"):
+            _sync(file)
+        _sync(partial)
+        if path.exists():
+            _remove(path)
+        partial.rename(path)
+        _sync(path.parent)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def _remove(path: Path) -> None:
+    """Delete a folder so that a kill in between leaves no half of it under its name."""
+    old = path.with_name(f".{path.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    path.rename(old)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _drop_old(folder: Path, keep: int | None) -> None:
+    if keep is not None:
+        for path in sorted(_folders(folder), key=_step_of)[:-keep]:
+            _remove(path)
+
+
+def _folders(folder: Path) -> list[Path]:
+    return [p for p in folder.glob(f"{PREFIX}*") if p.is_dir() and p.name.removeprefix(PREFIX).isdigit()]
+
+
+def _step_of(path: Path) -> int:
+    return int(path.name.removeprefix(PREFIX))
+
+
+def _what_is_missing(path: Path) -> str | None:
+    """Return what a checkpoint lacks, or None where it is whole."""
+    try:
+        files: dict[str, int] = json.loads((path / TRAINER / MANIFEST).read_bytes())["files"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return f"{TRAINER}/{MANIFEST} is missing"
+    for name, size in files.items():
+        file = path / name
+        if not file.is_file():
+            return f"{name} is missing"
+        if file.stat().st_size != size:
+            return f"{name} has {file.stat().st_size} bytes, not {size}"
+    return None
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    return {str(f.relative_to(folder)): f.stat().st_size for f in sorted(folder.rglob("*")) if f.is_file()}
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
+def _write_json(path: Path, value: object) -> None:
+    path.write_text(json.dumps(value, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+
+
+def _plain(value: Any) -> Any:
+    return sorted(value) if isinstance(value, set) else value

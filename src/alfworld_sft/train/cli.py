@@ -1,0 +1,103 @@
+"""`alfworld-sft train` and `merge`. Torch is imported when there is something to do, not before."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Sequence
+from enum import StrEnum
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from alfworld_sft.config import key_table
+from alfworld_sft.errors import UserError
+from alfworld_sft.train.config import TrainConfig, build_train_config
+
+logger = logging.getLogger(__name__)
+
+NEEDED = ("torch", "transformers", "peft", "safetensors", "numpy")
+INSTALL = "pip install 'alfworld-sft[train]'"
+LISTEN_S = 3.0
+
+
+class DType(StrEnum):
+    """Types in which a merged model can be stored."""
+
+    AUTO = "auto"
+    BFLOAT16 = "bfloat16"
+    FLOAT16 = "float16"
+    FLOAT32 = "float32"
+
+
+def train_command(
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="Dotted keys, as optim.lr=5e-4 or +model.lora_rank=64; see --keys.")
+    ] = None,
+    keys: Annotated[bool, typer.Option("--keys", help="Print all keys with their defaults, and stop.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check options and files, and stop before anything is loaded.")
+    ] = False,
+) -> None:
+    """Fine-tune a model on a dataset: LoRA or all weights, single-turn or whole conversations.
+
+    Several processes: torchrun --standalone --nproc_per_node=N -m alfworld_sft.train key=value…
+    """
+    if keys:
+        typer.echo(key_table(TrainConfig))
+        return
+    from alfworld_sft.train.inputs import look_at  # noqa: PLC0415
+
+    config = build_train_config(overrides or [])
+    look_at(config)
+    require_training_packages()
+    if dry_run:
+        return
+    from alfworld_sft.train.loop import train  # noqa: PLC0415
+
+    first = os.environ.get("RANK", "0") == "0"
+    try:
+        trained = train(config)
+    except UserError:
+        if not first:
+            time.sleep(LISTEN_S)  # where the first process has the same to say, torchrun ends this one meanwhile
+        raise
+    except KeyboardInterrupt:
+        typer.echo(f"stopped; the same command goes on from the last checkpoint in {config.local_dir}", err=True)
+        raise typer.Exit(130) from None
+    if first:
+        typer.echo(trained.final)
+
+
+def merge_command(
+    checkpoint: Annotated[Path, typer.Argument(help="global_step_N or final of a run, or another PEFT adapter.")],
+    output: Annotated[Path, typer.Argument(help="The new model's folder.")],
+    base: Annotated[str | None, typer.Option(help="The base model, where it has moved.")] = None,
+    dtype: Annotated[DType, typer.Option(help="Type of the stored weights; auto: the base's.")] = DType.AUTO,
+) -> None:
+    """Merge an adapter into its base: a model that transformers and vLLM load by its path."""
+    require_training_packages()
+    from alfworld_sft.train.merge import merge  # noqa: PLC0415
+
+    typer.echo(merge(checkpoint, output, base=base, dtype=dtype.value))
+
+
+def require_training_packages() -> None:
+    """Raise UserError where the packages that training needs are not installed."""
+    missing = [name for name in NEEDED if find_spec(name) is None]
+    if missing:
+        raise UserError(f"training needs {', '.join(missing)}: {INSTALL}")
+
+
+def standalone(arguments: Sequence[str]) -> None:
+    """Be the command `train` of a process that torchrun started."""
+    from alfworld_sft.cli import app, main  # noqa: PLC0415 - the command line hooks this module in
+
+    if not any(command.name == "train" for command in app.registered_commands):
+        app.command("train")(train_command)
+    sys.argv[1:] = ["train", *arguments]
+    main()

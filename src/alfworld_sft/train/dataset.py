@@ -1,0 +1,295 @@
+"""Rows → samples: token ids, and for every token the weight of the loss of predicting it.
+
+A sample is what an optimizer step takes or leaves as a whole: a single-turn row, or all rows of a trajectory folded
+into one conversation (see fold.py). The loss of a step is Σ weight·nll ÷ Σ weight over its samples, which is the token
+mean of training row by row.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alfworld_sft.chat import ChatEncoder, Encoded, TokenKind
+from alfworld_sft.errors import DatasetError
+from alfworld_sft.seeds import derive_seed
+from alfworld_sft.train.fold import Chain, Part, TurnWeights, Weighting, add_to_chains, fold, weights_by_row
+from alfworld_sft.train.table import Columns, Row, dataset_file, read_rows
+from alfworld_sft.types import Message
+
+logger = logging.getLogger(__name__)
+
+Truncation = Literal["turn", "right", "left", "error"]
+"""turn: cut after the last reply that fits; right and left: cut at that end; error: refuse."""
+
+NAMES = {"data.train_files": "train.parquet", "data.val_files": "val.parquet"}
+NEXT_STATE_QUESTION = (
+    "{prompt}\n\nSuppose you answer with this action: {action}\nDo not act now. Write only what you are told next."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SampleOptions:
+    """What decides a sample's tokens and weights.
+
+    `prediction_weight` scales the loss on <prediction>, `observation_weight` is that of the observations in a
+    conversation, `next_state_rows` adds so many rows per action row that only predict what comes next.
+    """
+
+    max_length: int = 2048
+    truncation: Truncation = "turn"
+    weighting: Weighting = "uniform"
+    fold: bool = True
+    prediction_weight: float = 1.0
+    observation_weight: float = 0.0
+    next_state_rows: float = 0.0
+    seed: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One sequence. `weight[t]` belongs to the loss of predicting token t; 0 where nothing is trained."""
+
+    ids: NDArray[np.int32]  # (tokens,)
+    weight: NDArray[np.float32]  # (tokens,)
+    kind: NDArray[np.uint8]  # (tokens,) TokenKind
+    rows: int
+    truncated: bool
+    key: str
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass
+class LoadReport:
+    """What became of the rows. `lengths` are those before any cut, one for each sequence."""
+
+    rows: int = 0
+    samples: int = 0
+    next_state: int = 0
+    cut: int = 0
+    dropped_rows: int = 0
+    branches: int = 0
+    unstable: int = 0
+    tokens: int = 0
+    trained_tokens: int = 0
+    lengths: list[int] = field(default_factory=list)
+
+    def add(self, sample: Sample | None, rows: int, length: int) -> None:
+        """Count a sequence that stands for some rows, whether a sample came of it or not."""
+        self.lengths.append(length)
+        if sample is None:
+            self.dropped_rows += rows
+            return
+        self.samples += 1
+        self.cut += sample.truncated
+        self.tokens += len(sample)
+        self.trained_tokens += int(np.count_nonzero(sample.weight))
+
+    def warnings(self, options: SampleOptions) -> list[str]:
+        """Return what a user should know before training, a line each."""
+        lines = []
+        longer = f"longer than data.max_length={options.max_length}"
+        if self.cut:
+            how = "after the last reply that fits" if options.truncation == "turn" else f"at the {options.truncation}"
+            lines.append(f"{self.cut} of {self.samples} sequences are {longer} and were cut {how}")
+        if self.dropped_rows:
+            lines.append(f"{self.dropped_rows} of {self.rows} rows were dropped: no trained token is left of them"
+                         f" (too long, or nothing new to learn)")  # fmt: skip
+        if self.branches:
+            lines.append(f"{self.branches} rows do not continue their episode's conversation; each is trained alone")
+        if self.unstable:
+            lines.append(
+                f"the chat template rewrites earlier turns (it strips <think>, say): {self.unstable} trajectories are"
+                " trained row by row, each row for its last reply"
+            )
+            if options.observation_weight:
+                lines.append("worldmodel.observation_loss has no effect on those")
+        return lines
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Samples in the order of the files, and what became of the rows."""
+
+    samples: list[Sample]
+    report: LoadReport
+
+
+def load_samples(
+    files: Sequence[str | Path],
+    encoder: ChatEncoder,
+    columns: Columns,
+    options: SampleOptions,
+    *,
+    option: str = "data.train_files",
+) -> Loaded:
+    """Return the samples of dataset files or folders, which may be none; `option` names them in errors.
+
+    Raises DatasetError for what cannot be read (see table.py), and for a sequence that is too long where
+    `truncation` is error.
+    """
+    paths = [dataset_file(file, NAMES.get(option, "train.parquet"), option) for file in files]
+    rows = read_rows(paths, columns, option)
+    report = LoadReport()
+    samples = list(_conversations(rows, encoder, options, report, single=not columns.multiturn))
+    return Loaded(samples, report)
+
+
+def _conversations(
+    rows: Iterator[Row], encoder: ChatEncoder, options: SampleOptions, report: LoadReport, *, single: bool
+) -> Iterator[Sample]:
+    """Yield the samples of all rows: of single-turn rows at once, of trajectories when all of them are known."""
+    trajectories: dict[tuple[str, ...], list[Chain]] = {}
+    actions: list[tuple[str, tuple[str, ...], int, str]] = []
+    for row in rows:
+        report.rows += 1
+        if row.messages:
+            chains = trajectories.setdefault(_trajectory(row), [])
+            add_to_chains(chains, row.messages, Part(row.place, len(row.messages), row.turns, row.untrained))
+        if options.next_state_rows and row.prompt:
+            question = NEXT_STATE_QUESTION.format(prompt=row.prompt[-1].content, action=_action(row.response))
+            actions.append((row.place, _trajectory(row), len(row.messages), question))
+        if single:
+            messages = (*row.prompt, Message("assistant", row.response))
+            encoded = encoder.encode_conversation(messages)
+            yield from _made([_sample(encoded, _ONCE, options, 1, row.place)], 1, encoded, report)
+    if not single:
+        for chains in trajectories.values():
+            report.branches += len(chains) - 1
+            for chain in chains:
+                yield from _trajectory_samples(chain, encoder, options, report)
+    if options.next_state_rows:
+        yield from _next_state_samples(actions, trajectories, encoder, options, report)
+
+
+def _trajectory(row: Row) -> tuple[str, ...]:
+    """Return what rows of one trajectory have in common; a row without an episode id is one of its own."""
+    file = row.place.rpartition(" row ")[0]
+    episode = row.extra.get("episode_id")
+    return (row.place,) if episode is None else (file, str(episode))
+
+
+_ONCE = TurnWeights((1.0,), (1.0,))
+
+
+def _trajectory_samples(
+    chain: Chain, encoder: ChatEncoder, options: SampleOptions, report: LoadReport
+) -> Iterator[Sample]:
+    """Yield the samples of a chain of rows: one, where all rows can be folded."""
+    parts = chain.parts
+    weights = weights_by_row(parts, options.weighting)
+    whole = encoder.encode_conversation(chain.messages)
+    report.unstable += not whole.stable and len(parts) > 1
+    for group in _groups(parts, whole, options):
+        longest = parts[group[-1]]
+        encoded = whole if longest.messages == len(chain.messages) else _prefix(whole, chain, longest, encoder)
+        weight = fold(weights[index] for index in group)
+        yield from _made([_sample(encoded, weight, options, len(group), longest.place)], len(group), encoded, report)
+
+
+def _groups(parts: Sequence[Part], whole: Encoded, options: SampleOptions) -> list[list[int]]:
+    """Return which rows go into one sample. Cut at the left, a longer row is no prefix any more: it stays alone."""
+    every = range(len(parts))
+    if not options.fold or not whole.stable:
+        return [[index] for index in every]
+    if options.truncation != "left":
+        return [list(every)]
+    fits = [index for index in every if whole.ends[parts[index].turns - 1] <= options.max_length]
+    return [group for group in (fits, *([index] for index in every if index not in fits)) if group]
+
+
+def _prefix(whole: Encoded, chain: Chain, part: Part, encoder: ChatEncoder) -> Encoded:
+    """Return one of the chain's shorter rows in tokens."""
+    if not whole.stable:
+        return encoder.encode_conversation(chain.messages[: part.messages])
+    end = whole.ends[part.turns - 1]
+    return Encoded(
+        whole.ids[:end], whole.mask[:end], whole.turn[:end], whole.kind[:end], whole.ends[: part.turns], stable=True
+    )
+
+
+def _sample(encoded: Encoded, weights: TurnWeights, options: SampleOptions, rows: int, place: str) -> Sample | None:
+    """Return a sample of one sequence, cut to fit; None where no trained token is left of it."""
+    first, last = _kept(encoded, options, place)
+    turn = np.asarray(encoded.turn[first:last], dtype=np.intp)  # (tokens,)
+    kind = np.asarray(encoded.kind[first:last], dtype=np.uint8)
+    mask = np.asarray(encoded.mask[first:last], dtype=bool)
+    scale = np.where(kind == TokenKind.PREDICTION, options.prediction_weight, 1.0)
+    weight = np.where(mask, np.asarray(weights.trained)[turn] * scale, 0.0)
+    weight += np.where(kind == TokenKind.OBSERVATION, np.asarray(weights.held)[turn] * options.observation_weight, 0.0)
+    weight[:1] = 0.0  # nothing comes before the first token that could predict it
+    if not weight.any():
+        return None
+    return Sample(
+        ids=np.asarray(encoded.ids[first:last], dtype=np.int32),
+        weight=weight.astype(np.float32),
+        kind=kind,
+        rows=rows,
+        truncated=last - first < len(encoded),
+        key=place,
+    )
+
+
+def _kept(encoded: Encoded, options: SampleOptions, place: str) -> tuple[int, int]:
+    """Return which tokens, [first, last), stay."""
+    length, limit = len(encoded), options.max_length
+    if length <= limit:
+        return 0, length
+    match options.truncation:
+        case "left":
+            return length - limit, length
+        case "right":
+            return 0, limit
+        case "turn":
+            return 0, max((end for end in encoded.ends if end <= limit), default=0)
+        case "error":
+            raise DatasetError(
+                f"{place}: {length} tokens are more than data.max_length={limit}; raise it, or set data.truncation=turn"
+            )
+
+
+def _made(samples: Sequence[Sample | None], rows: int, encoded: Encoded, report: LoadReport) -> Iterator[Sample]:
+    for sample in samples:
+        report.add(sample, rows, len(encoded))
+        if sample is not None:
+            yield sample
+
+
+def _next_state_samples(
+    actions: Sequence[tuple[str, tuple[str, ...], int, str]],
+    trajectories: dict[tuple[str, ...], list[Chain]],
+    encoder: ChatEncoder,
+    options: SampleOptions,
+    report: LoadReport,
+) -> Iterator[Sample]:
+    """Yield rows that ask what comes after an action: the next user message of the same conversation.
+
+    As many as `next_state_rows` says per action row, chosen by the seed; the last action of a trajectory has none.
+    """
+    found: list[tuple[int, str, str, str]] = []
+    for place, trajectory, messages, question in actions:
+        longest = max((chain.messages for chain in trajectories[trajectory]), key=len)
+        if len(longest) > messages and longest[messages].role == "user":
+            found.append((derive_seed(options.seed, place), place, question, longest[messages].content))
+    found.sort()
+    for _, place, question, answer in found[: round(options.next_state_rows * len(actions))]:
+        encoded = encoder.encode_pair(question, answer)
+        told = [TokenKind.PREDICTION if t else kind for t, kind in zip(encoded.mask, encoded.kind, strict=True)]
+        encoded = replace(encoded, kind=told)
+        report.next_state += 1
+        yield from _made([_sample(encoded, _ONCE, options, 1, f"{place}, next state")], 1, encoded, report)
+
+
+def _action(response: str) -> str:
+    """Return the action of a reply; one without tags is an action as a whole."""
+    match = re.search(r"<action>(.*?)</action>", response, re.DOTALL)
+    return (match[1] if match else response).strip()

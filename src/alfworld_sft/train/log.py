@@ -1,0 +1,200 @@
+"""Where a run's figures go: the console, metrics.jsonl, TensorBoard, wandb; and what they are measured against (MFU).
+
+One line of JSON a step is always written. After a resume the lines of steps that are done again are gone, so the
+file reads as if the run had not been disturbed.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from alfworld_sft.errors import UserError
+from alfworld_sft.files import whole_file
+
+logger = logging.getLogger(__name__)
+
+METRICS = "metrics.jsonl"
+CONSOLE_INTERVAL_S = 5.0
+"""The console shows a step at most this often, and always the first and the last."""
+
+PEAK_FLOPS = {
+    "B200": 2250e12,
+    "GH200": 989e12,
+    "H200": 989e12,
+    "H100 PCIe": 756e12,
+    "H100": 989e12,
+    "H20": 148e12,
+    "A100": 312e12,
+    "A800": 312e12,
+    "L40S": 362e12,
+    "L4": 121e12,
+    "A10": 125e12,
+    "RTX 4090": 165e12,
+    "RTX 3090": 71e12,
+    "MI300X": 1307e12,
+}
+"""Dense bfloat16 FLOP/s by the makers' data sheets; the first name that a device's name contains counts."""
+
+
+def peak_flops(device: torch.device) -> float | None:
+    """Return a device's peak, or None where it is not known."""
+    if device.type != "cuda":
+        return None
+    name = torch.cuda.get_device_name(device)
+    return next((peak for known, peak in PEAK_FLOPS.items() if known in name), None)
+
+
+class FlopCounter:
+    """Counts what a training step needs: 2 FLOP a weight and token forward, 2 for the gradient of the layer's input,
+    2 for the weight's own where it is trained; and causal attention. What is computed twice counts once."""
+
+    def __init__(self, model: nn.Module, config: Any) -> None:
+        linear = {id(m.weight): m.weight for m in model.modules() if isinstance(m, nn.Linear)}
+        used = sum(weight.numel() for weight in linear.values())
+        trained = sum(weight.numel() for weight in linear.values() if weight.requires_grad)
+        self.per_token = 4 * used + 2 * trained
+        head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        self.per_token_pair = 6 * config.num_hidden_layers * config.num_attention_heads * head_dim
+
+    def of(self, lengths: Sequence[int]) -> float:
+        """Return the FLOP of training on sequences of these lengths."""
+        return float(self.per_token * sum(lengths) + self.per_token_pair * sum(n * n for n in lengths))
+
+
+class RunLog:
+    """The figures of one run; made by the first process only."""
+
+    def __init__(
+        self,
+        folder: Path,
+        loggers: Collection[str],
+        *,
+        project: str,
+        experiment: str,
+        config: Mapping[str, Any],
+        done: int,
+        total: int,
+    ) -> None:
+        """Open the outputs; `done` steps of `total` are behind us. Raises UserError where one is not installed."""
+        self._console = "console" in loggers
+        self._total, self._done_before = total, done
+        self._started = self._shown = time.monotonic()
+        self._tensorboard = _tensorboard(folder, done) if "tensorboard" in loggers else None
+        self._wandb = _wandb(folder, project, experiment, config) if "wandb" in loggers else None
+        keep_lines_until(folder / METRICS, done)
+        self._file = (folder / METRICS).open("a", encoding="utf-8")
+
+    def step(self, step: int, figures: Mapping[str, float | None]) -> None:
+        """Note one training step: loss, lr, grad_norm, tokens_per_s and what else there is."""
+        self._write(step, {f"train/{key}": value for key, value in figures.items()}, {"step": step, **figures})
+        now = time.monotonic()
+        if self._console and (now - self._shown >= CONSOLE_INTERVAL_S or step in (self._done_before + 1, self._total)):
+            self._shown = now
+            logger.info("%s", self._line(step, figures, now))
+
+    def test(self, step: int, figures: Mapping[str, float]) -> None:
+        """Note a validation, or what a hook measured at this step."""
+        self._write(step, figures, {"step": step, **figures})
+        if self._console and figures:
+            shown = ", ".join(f"{key.removeprefix('val/')} {value:.4g}" for key, value in figures.items())
+            logger.info("step %d validation: %s", step, shown)
+
+    def close(self) -> None:
+        """Close all outputs."""
+        self._file.close()
+        if self._tensorboard is not None:
+            self._tensorboard.close()
+        if self._wandb is not None:
+            self._wandb.finish()
+
+    def _write(self, step: int, scalars: Mapping[str, float | None], record: Mapping[str, float | None]) -> None:
+        self._file.write(json.dumps(record) + "\n")
+        self._file.flush()
+        known = {key: value for key, value in scalars.items() if value is not None}
+        if self._tensorboard is not None:
+            for key, value in known.items():
+                self._tensorboard.add_scalar(key, value, step)
+        if self._wandb is not None:
+            self._wandb.log(known, step=step)
+
+    def _line(self, step: int, figures: Mapping[str, float | None], now: float) -> str:
+        parts = [f"step {step}/{self._total} ({step / self._total:.0%})"]
+        formats = {"epoch": "{:.2f}", "loss": "{:.4f}", "lr": "{:.2e}", "grad_norm": "{:.3f}"}
+        parts += [f"{key} {form.format(figures[key])}" for key, form in formats.items() if figures.get(key) is not None]
+        if figures.get("tokens_per_s") is not None:
+            parts.append(f"{figures['tokens_per_s']:,.0f} tokens/s")
+        if figures.get("mfu") is not None:
+            parts.append(f"MFU {figures['mfu']:.1%}")
+        seconds = (now - self._started) / max(1, step - self._done_before) * (self._total - step)
+        return "  ".join([*parts, f"{duration(seconds)} left"])
+
+
+def keep_lines_until(path: Path, step: int) -> None:
+    """Cut off the lines of later steps, and a torn last one."""
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_bytes().splitlines(keepends=True):
+        try:
+            if line.endswith(b"\n") and json.loads(line)["step"] <= step:
+                kept.append(line)
+        except (ValueError, KeyError, TypeError):
+            continue
+    with whole_file(path) as file:
+        file.writelines(kept)
+
+
+def duration(seconds: float) -> str:
+    """Return a time in the two units that matter, as 2 h 05 min."""
+    minutes, s = divmod(round(seconds), 60)
+    hours, m = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {m:02d} min"
+    return f"{m} min {s:02d} s" if m else f"{s} s"
+
+
+def _tensorboard(folder: Path, done: int) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - only where it is wanted
+    except ImportError:
+        raise UserError(
+            "trainer.logger names tensorboard, which is not installed: pip install tensorboard, or leave it out"
+        ) from None
+    return SummaryWriter(str(folder / "tensorboard"), purge_step=done + 1)  # type: ignore[no-untyped-call]
+
+
+def _wandb(folder: Path, project: str, experiment: str, config: Mapping[str, Any]) -> Any:
+    try:
+        import wandb  # noqa: PLC0415 - only where it is wanted
+    except ImportError:
+        raise UserError("trainer.logger names wandb, which is not installed: pip install wandb, or leave it out") from None
+    if not os.environ.get("WANDB_API_KEY") and not os.environ.get("WANDB_MODE") and not _has_netrc(wandb):
+        logger.warning("wandb has no key here, so it writes offline; to send it later: wandb sync")
+        os.environ["WANDB_MODE"] = "offline"
+    try:
+        return wandb.init(
+            project=project, name=experiment, id=_wandb_id(folder), resume="allow", dir=str(folder), config=dict(config)
+        )
+    except Exception as error:  # noqa: BLE001 - wandb raises its own classes, which are not imported here
+        raise UserError(f"wandb cannot start: {error}; try WANDB_MODE=offline, or leave it out of trainer.logger") from None
+
+
+def _has_netrc(wandb: Any) -> bool:
+    return bool(getattr(getattr(wandb, "api", None), "api_key", None))
+
+
+def _wandb_id(folder: Path) -> str:
+    """Return the run's id in wandb, kept in its folder so that a resumed run goes on in the same curves."""
+    path = folder / "wandb_id"
+    if not path.exists():
+        path.write_text(os.urandom(4).hex() + "\n", encoding="utf-8")
+    return path.read_text(encoding="utf-8").strip()

@@ -1,0 +1,402 @@
+"""A training run, from its config to its last checkpoint.
+
+One step: the batch's samples are dealt out over the processes and packed into micro-batches; each adds Σ weight·nll
+divided by the weight of the whole global batch; then the gradient is clipped and the optimizer moves the weights. So
+the loss is the weighted mean over tokens, whatever the split into micro-batches and processes.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from alfworld_sft.chat import ChatEncoder
+from alfworld_sft.errors import DatasetError, UserError
+from alfworld_sft.train import checkpoint as checkpoints
+from alfworld_sft.train.checkpoint import Checkpoint, Position
+from alfworld_sft.train.config import TrainConfig
+from alfworld_sft.train.dataset import Sample, SampleOptions, load_samples
+from alfworld_sft.train.distributed import Ranks, distribute, joined, no_exchange
+from alfworld_sft.train.inputs import columns_of, train_files, val_files
+from alfworld_sft.train.log import FlopCounter, RunLog, peak_flops
+from alfworld_sft.train.model import (
+    LossModule,
+    Segments,
+    add_lora,
+    base_of,
+    choose_attention,
+    layers_of,
+    load_model,
+    load_tokenizer,
+    prepare,
+)
+from alfworld_sft.train.optim import Optimizer, lr_factor
+from alfworld_sft.train.pack import Packed
+from alfworld_sft.train.plan import Batch, Plan, fingerprint, micro_batches, tokens_of, total_weight
+from alfworld_sft.train.validate import validate
+
+logger = logging.getLogger(__name__)
+
+
+class DivergedError(UserError):
+    """A loss or gradient that is no finite number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """What a hook sees at a test step; every process calls it."""
+
+    step: int
+    model: Any
+    tokenizer: Any
+    ranks: Ranks
+
+
+Hook = Callable[[Moment], Mapping[str, float]]
+"""Measures a model at a test step, and returns figures for the log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What a run has made: the folder of the final model, the last checkpoint, and the steps that were done now."""
+
+    final: Path
+    checkpoint: Path
+    steps: int
+
+
+def train(config: TrainConfig, hooks: Sequence[Hook] = ()) -> Trained:
+    """Train as configured; run by every process. Raises UserError for what the user can mend."""
+    with joined(config.trainer.device) as ranks:
+        _be_quiet(ranks)
+        start = _find_checkpoint(config, ranks)
+        tokenizer = load_tokenizer(config.model.partial_pretrain)
+        samples, held_out = _load_data(config, ChatEncoder(tokenizer), ranks)
+        run = _Run(config, ranks, tokenizer, samples, held_out, start)
+        try:
+            return run.go(hooks)
+        finally:
+            run.close()
+
+
+class _Run:
+    """The parts of one run, ready to go."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        ranks: Ranks,
+        tokenizer: Any,
+        samples: list[Sample],
+        held_out: list[Sample],
+        start: Checkpoint | None,
+    ) -> None:
+        self.config, self.ranks, self.tokenizer, self.samples = config, ranks, tokenizer, samples
+        self.plan = Plan(
+            [sample.rows for sample in samples],
+            config.data.train_batch_size,
+            config.trainer.seed,
+            epochs=config.trainer.total_epochs,
+            steps=config.trainer.total_training_steps,
+        )
+        self.position = start.position if start else Position(0, 0, 0)
+        self.last_saved = start.path if start else None
+        compute = compute_dtype(config.model.dtype, ranks.device)
+        self.model = load_trainable(config, ranks.device, compute)
+        self.identity = _identity(config, self.model, samples)
+        if start:
+            checkpoints.check_same_run(start, self.identity)
+            checkpoints.restore_weights(start, self.model)
+        flops = FlopCounter(self.model, base_of(self.model).config)
+        self.count_flops = flops.of
+        self.peak = peak_flops(ranks.device)
+        loss = LossModule(self.model, autocast=compute if compute != torch.float32 else None)
+        self.module = distribute(loss, layers_of(self.model), ranks, config.model.strategy, compute)
+        self.optimizer = Optimizer(
+            self.module,
+            name=config.optim.name,
+            lr=config.optim.lr,
+            betas=config.optim.betas,
+            weight_decay=config.optim.weight_decay,
+            momentum=config.optim.momentum,
+        )
+        if start:
+            checkpoints.restore_progress(start, self.optimizer, ranks)
+        self.tests = micro_batches(held_out, ranks.rank, ranks.world, config.token_budget) if held_out else []
+        self.log = self._open_log() if ranks.first else None
+
+    def go(self, hooks: Sequence[Hook]) -> Trained:
+        """Do the steps that are left, test and save on the way, and leave the final model."""
+        done = 0
+        self._say_what_will_be_done()
+        for batch in self.plan.batches(self.position):
+            figures = self.step(batch)
+            self.position = batch.after
+            done += 1
+            if self.log:
+                self.log.step(batch.after.step, figures)
+            if self._is_due(batch, self.config.trainer.test_freq):
+                self.test(hooks)
+            if self._is_due(batch, self.config.trainer.save_freq):
+                self.save()
+        if self.last_saved is None:
+            raise DatasetError("data.train_files: there is nothing to train on")
+        final = self.ranks.share(checkpoints.finish(self.last_saved) if self.ranks.first else None)
+        return Trained(final, self.last_saved, done)
+
+    def step(self, batch: Batch) -> dict[str, float | None]:
+        """Train on one batch, and return its figures. Raises DivergedError."""
+        started = time.perf_counter()
+        samples = [self.samples[index] for index in batch.indices]
+        weight = total_weight(samples)
+        lengths = tokens_of(samples)
+        loss: float | None = None
+        norm: float | None = None
+        trainer, optim = self.config.trainer, self.config.optim
+        factor = lr_factor(
+            batch.after.step - 1, self.plan.total, optim.warmup_steps_ratio, optim.lr_scheduler, optim.min_lr_ratio
+        )
+        if weight > 0:
+            with _out_of_memory_is_told(self.config):
+                micro = micro_batches(samples, self.ranks.rank, self.ranks.world, self.config.token_budget)
+                loss = self.ranks.sums(self._backward(micro, weight))[0]
+                norm = self.optimizer.clip(optim.clip_grad)
+            self._check_finite(batch, samples, loss, norm)
+            self.optimizer.step(factor)
+        else:
+            logger.warning("step %d: no token of its %d rows is trained; skipped", batch.after.step, len(samples))
+        seconds = time.perf_counter() - started
+        mfu = self.count_flops(lengths) / seconds / (self.peak * self.ranks.world) if self.peak else None
+        return {
+            "epoch": (batch.after.step / self.plan.total) * trainer.total_epochs,
+            "loss": loss,
+            "lr": optim.lr * factor,
+            "grad_norm": norm,
+            "tokens": sum(lengths),
+            "tokens_per_s": sum(lengths) / seconds,
+            **({"mfu": mfu} if mfu is not None else {}),
+        }
+
+    def _backward(self, micro: Sequence[Packed], weight: float) -> float:
+        """Add the gradient of the batch's mean loss, and return this process's part of that loss."""
+        total = torch.zeros((), dtype=torch.float64, device=self.ranks.device)
+        for number, packed in enumerate(micro, 1):
+            with no_exchange(self.module, last=number == len(micro)):
+                loss, _, _ = forward(self.module, packed, self.ranks.device)
+                # Gradients are averaged over processes, and are to be summed.
+                (loss * (self.ranks.world / weight)).backward()
+            total += loss.detach()
+        return float(total) / weight
+
+    def _check_finite(self, batch: Batch, samples: Sequence[Sample], loss: float, norm: float) -> None:
+        if math.isfinite(loss) and math.isfinite(norm):
+            return
+        keys = [sample.key for sample in samples]
+        shown = ", ".join(keys[:4]) + (f" and {len(keys) - 4} more" if len(keys) > 4 else "")
+        kept = f"the last checkpoint is {self.last_saved}" if self.last_saved else "there is no checkpoint yet"
+        what = f"the loss is {loss}" if not math.isfinite(loss) else f"the gradient's norm is {norm}"
+        raise DivergedError(
+            f"step {batch.after.step}: {what}, on the batch of {shown}; {kept};"
+            f" try a smaller optim.lr (now {self.config.optim.lr:g})"
+        )
+
+    def test(self, hooks: Sequence[Hook]) -> dict[str, float]:
+        """Validate, call the hooks, and log what they return."""
+        figures: dict[str, float] = {}
+        if self.tests:
+            figures |= validate(self.module, self.tests, self.tokenizer.decode, self.ranks)
+        for hook in hooks:
+            figures |= hook(Moment(self.position.step, self.model, self.tokenizer, self.ranks))
+        if self.log:
+            self.log.test(self.position.step, figures)
+        return figures
+
+    def save(self) -> None:
+        """Write a checkpoint."""
+        self.last_saved = checkpoints.save(
+            self.config.local_dir,
+            self.position,
+            model=self.model,
+            tokenizer=self.tokenizer,
+            optimizer=self.optimizer,
+            identity=self.identity,
+            config=self.config.model_dump(mode="json"),
+            ranks=self.ranks,
+            keep=self.config.trainer.max_ckpt_to_keep,
+        )
+
+    def close(self) -> None:
+        """Close the log."""
+        if self.log:
+            self.log.close()
+
+    def _is_due(self, batch: Batch, every: int) -> bool:
+        step = batch.after.step
+        if step == self.plan.total:
+            return True
+        return batch.ends_epoch if every < 0 else every > 0 and step % every == 0
+
+    def _open_log(self) -> RunLog:
+        trainer = self.config.trainer
+        return RunLog(
+            self.config.local_dir,
+            trainer.logger,
+            project=trainer.project_name,
+            experiment=trainer.experiment_name,
+            config=self.config.model_dump(mode="json"),
+            done=self.position.step,
+            total=self.plan.total,
+        )
+
+    def _say_what_will_be_done(self) -> None:
+        if not self.ranks.first:
+            return
+        parameters = list(self.model.parameters())
+        trained = sum(p.numel() for p in parameters if p.requires_grad)
+        logger.info(
+            "training %s of %s weights of %s on %d rows in %d sequences, %d steps, %s",
+            f"{trained:,}", f"{sum(p.numel() for p in parameters):,}", self.config.model.partial_pretrain,
+            sum(s.rows for s in self.samples), len(self.samples), self.plan.total,
+            f"{self.ranks.world} × {self.ranks.device.type}",
+        )  # fmt: skip
+        if self.position.step:
+            logger.info("going on from %s", self.last_saved)
+        if self.position.step >= self.plan.total:
+            logger.info("all %d steps are done already", self.plan.total)
+
+
+def forward(module: nn.Module, packed: Packed, device: torch.device) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Run one micro-batch through a LossModule, wrapped or not."""
+    fields = (packed.input_ids, packed.position_ids, packed.labels, packed.weights)
+    moved = [tensor.to(device, non_blocking=True) for tensor in fields]
+    result: tuple[torch.Tensor, torch.Tensor, torch.Tensor] = module(*moved, Segments.of(packed.cu_seqlens, device))
+    return result
+
+
+def compute_dtype(wish: str, device: torch.device) -> torch.dtype:
+    """Return the type to compute in: bfloat16 on GPUs that have it, float32 elsewhere, unless it is said."""
+    if wish != "auto":
+        return torch.bfloat16 if wish == "bfloat16" else torch.float32
+    if device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0):
+        return torch.bfloat16
+    return torch.float32
+
+
+def load_trainable(config: TrainConfig, device: torch.device, compute: torch.dtype) -> Any:
+    """Load the model with what is to be trained: float32 adapters on a base in the computing type, or float32 weights."""
+    options = config.model
+    attention = choose_attention(options.partial_pretrain, options.attention, config.data.max_length)
+    dtype = compute if options.lora_rank else torch.float32
+    model = load_model(options.partial_pretrain, dtype, device, attention)
+    if options.lora_rank:
+        torch.manual_seed(config.trainer.seed)
+        autocast = compute != torch.float32
+        model = add_lora(model, options.lora_rank, options.lora_alpha, options.target_modules, autocast=autocast)
+    prepare(model, gradient_checkpointing=options.enable_gradient_checkpointing, compile_layers=options.compile)
+    return model
+
+
+def _load_data(config: TrainConfig, encoder: ChatEncoder, ranks: Ranks) -> tuple[list[Sample], list[Sample]]:
+    """Return samples for training and for validation; an empty validation file is told, and means none."""
+    data, world = config.data, config.worldmodel
+    options = SampleOptions(
+        max_length=data.max_length,
+        truncation=data.truncation,
+        weighting=data.multiturn.weighting,
+        fold=data.multiturn.fold,
+        prediction_weight=world.loss_weight,
+        observation_weight=world.observation_loss,
+        next_state_rows=world.next_state_rows,
+        seed=config.trainer.seed,
+    )
+    columns = columns_of(config)
+    loaded = load_samples(train_files(config), encoder, columns, options)
+    warnings = loaded.report.warnings(options)
+    if not loaded.samples:
+        why = "; ".join(warnings) or "there are no rows"
+        raise DatasetError(f"data.train_files={', '.join(data.train_files or [])}: nothing to train on: {why}")
+    files = val_files(config)
+    held_out = load_samples(files, encoder, columns, options, option="data.val_files").samples if files else []
+    if ranks.first:
+        for line in warnings:
+            logger.warning("%s", line)
+        if files and not held_out:
+            logger.warning("data.val_files=%s: no rows; training goes on without validation", ", ".join(map(str, files)))
+    return loaded.samples, held_out
+
+
+def _find_checkpoint(config: TrainConfig, ranks: Ranks) -> Checkpoint | None:
+    """Return where to go on from; the first process looks, so that all agree."""
+    found: Checkpoint | UserError | None = None
+    if ranks.first:
+        try:
+            found = _look_for_checkpoint(config.local_dir, config.trainer.resume_mode)
+        except UserError as error:
+            found = error
+        except OSError as error:
+            found = UserError(f"trainer.default_local_dir={config.local_dir}: {error.strerror}")
+    found = ranks.share(found)
+    if isinstance(found, UserError):
+        raise found
+    return found
+
+
+def _look_for_checkpoint(folder: Path, mode: str) -> Checkpoint | None:
+    folder.mkdir(parents=True, exist_ok=True)
+    checkpoints.clear_unfinished(folder)
+    if mode == "auto":
+        return checkpoints.newest(folder)
+    if mode == "disable":
+        checkpoints.refuse_existing(folder)
+        return None
+    return checkpoints.open_checkpoint(Path(mode).expanduser())
+
+
+def _identity(config: TrainConfig, model: Any, samples: Sequence[Sample]) -> dict[str, Any]:
+    """Return what must be equal for a run to go on from another's checkpoint; keys are the options to look at."""
+    modules = config.model.target_modules
+    return {
+        "base model": checkpoints.base_fingerprint(model) if config.model.lora_rank else _shape_of(model),
+        "training data": fingerprint(samples),
+        "data.train_batch_size": config.data.train_batch_size,
+        "model.lora_rank": config.model.lora_rank,
+        "model.lora_alpha": config.model.lora_alpha,
+        "model.target_modules": modules if isinstance(modules, str) else sorted(modules),
+        "optim.name": config.optim.name,
+        "trainer.seed": config.trainer.seed,
+    }
+
+
+def _shape_of(model: Any) -> str:
+    """Return a text that is equal for models of one shape; where all weights are trained, theirs are the checkpoint's."""
+    return "; ".join(sorted(f"{name} {tuple(p.shape)}" for name, p in model.named_parameters()))
+
+
+@contextmanager
+def _out_of_memory_is_told(config: TrainConfig) -> Iterator[None]:
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not isinstance(error, torch.OutOfMemoryError):
+            if "can't allocate memory" not in str(error) and "out of memory" not in str(error):
+                raise
+        data = config.data
+        smaller = "a smaller data.max_length" if data.micro_batch_size_per_gpu == 1 else "data.micro_batch_size_per_gpu=1"
+        wider = "" if config.model.enable_gradient_checkpointing else " or model.enable_gradient_checkpointing=true"
+        raise UserError(
+            f"out of memory with {data.micro_batch_size_per_gpu} × {data.max_length} tokens at a time; try {smaller}{wider}"
+        ) from None
+
+
+def _be_quiet(ranks: Ranks) -> None:
+    if not ranks.first:
+        logging.getLogger("alfworld_sft").setLevel(logging.ERROR)

@@ -1,0 +1,151 @@
+"""Samples → batches: which samples make an optimizer step, and how they lie in memory.
+
+A step is filled by rows, so that folding changes neither the number of steps nor the learning-rate schedule.
+Inside a step the samples are packed end to end (`pack`), or padded beside one another (`pad`) where attention over a
+long packed row would cost more than the padding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from alfworld_sft.train.dataset import Sample
+
+IGNORED = -100
+"""The label of a token whose loss nobody wants."""
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """One micro-batch. `labels[b, t]` is token t + 1 of the same sample, or IGNORED; `weights` and `kinds` are its.
+
+    `position_ids` restart at every sample; with use_cache=False and no attention mask no sample sees another one.
+    `cu_seqlens` are the samples' borders in the flattened batch; padding belongs to the sample before it.
+    """
+
+    input_ids: torch.Tensor  # (rows, tokens) int64
+    position_ids: torch.Tensor  # (rows, tokens) int64
+    labels: torch.Tensor  # (rows, tokens) int64
+    weights: torch.Tensor  # (rows, tokens) float32
+    kinds: torch.Tensor  # (rows, tokens) uint8
+    cu_seqlens: torch.Tensor  # (samples + 1,) int32
+    tokens: int
+    """Without padding."""
+
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Packed:
+        """Return the batch on a device."""
+        moved = [
+            tensor.to(device, non_blocking=non_blocking)
+            for tensor in (
+                self.input_ids, self.position_ids, self.labels, self.weights, self.kinds, self.cu_seqlens
+            )
+        ]  # fmt: skip
+        return Packed(*moved, self.tokens)
+
+
+def count_steps(rows: Sequence[int], train_batch_size: int) -> int:
+    """Return how many optimizer steps an epoch over samples with so many rows each has, were it row by row."""
+    return -(-sum(rows) // train_batch_size)
+
+
+def global_batches(rows: Sequence[int], order: Sequence[int], train_batch_size: int) -> list[list[int]]:
+    """Return the samples of each optimizer step; `rows[i]` is how many dataset rows sample i stands for.
+
+    Batches have about `train_batch_size` rows, the last one what is left. There are `count_steps` of them, whatever
+    the order, unless a sample alone has more rows than a batch: then there are fewer, for it cannot be divided.
+    """
+    steps = count_steps(rows, train_batch_size)
+    batches: list[list[int]] = [[] for _ in range(steps)]
+    before = 0
+    for index in order:
+        # The sample that begins within the rows of a step belongs to it: no step is more than one sample off.
+        batches[before // train_batch_size].append(index)
+        before += rows[index]
+    if batches and not batches[-1] and len(batches) > 1 and len(batches[-2]) > 1:
+        batches[-1].append(batches[-2].pop())
+    return [batch for batch in batches if batch]
+
+
+def pack(samples: Sequence[Sample], token_budget: int) -> list[Packed]:
+    """Return micro-batches of one row each, with at most `token_budget` tokens unless one sample alone has more."""
+    bins: list[list[Sample]] = []
+    left: list[int] = []
+    for sample in sorted(samples, key=len, reverse=True):  # first fit, longest first
+        place = next((index for index, free in enumerate(left) if free >= len(sample)), None)
+        if place is None:
+            bins.append([])
+            left.append(token_budget)
+            place = len(bins) - 1
+        bins[place].append(sample)
+        left[place] -= len(sample)
+    return [_joined(group) for group in bins]
+
+
+def pad(samples: Sequence[Sample], token_budget: int) -> list[Packed]:
+    """Return micro-batches of samples side by side, of like length, padded to the longest one.
+
+    Exact without an attention mask: attention is causal, padding comes last, and its labels are ignored.
+    """
+    groups: list[list[Sample]] = []
+    for sample in sorted(samples, key=len, reverse=True):
+        if groups and (len(groups[-1]) + 1) * len(groups[-1][0]) <= token_budget:
+            groups[-1].append(sample)
+        else:
+            groups.append([sample])
+    return [_stacked(group) for group in groups]
+
+
+def _joined(samples: Sequence[Sample]) -> Packed:
+    lengths = [len(sample) for sample in samples]
+    return Packed(
+        input_ids=_long(np.concatenate([sample.ids for sample in samples])[None]),
+        position_ids=_long(np.concatenate([np.arange(length) for length in lengths])[None]),
+        labels=_long(np.concatenate([_labels(sample) for sample in samples])[None]),
+        weights=torch.from_numpy(np.concatenate([_shifted(sample.weight) for sample in samples])[None]),
+        kinds=torch.from_numpy(np.concatenate([_shifted(sample.kind) for sample in samples])[None]),
+        cu_seqlens=torch.tensor([0, *np.cumsum(lengths)], dtype=torch.int32),
+        tokens=sum(lengths),
+    )
+
+
+def _stacked(samples: Sequence[Sample]) -> Packed:
+    width = max(map(len, samples))
+    shape = (len(samples), width)
+    ids, labels = np.zeros(shape, np.int64), np.full(shape, IGNORED, np.int64)
+    weights, kinds = np.zeros(shape, np.float32), np.zeros(shape, np.uint8)
+    for row, sample in enumerate(samples):
+        length = len(sample)
+        ids[row, :length] = sample.ids
+        labels[row, :length] = _labels(sample)
+        weights[row, :length] = _shifted(sample.weight)
+        kinds[row, :length] = _shifted(sample.kind)
+    return Packed(
+        input_ids=torch.from_numpy(ids),
+        position_ids=torch.arange(width).expand(shape).contiguous(),
+        labels=torch.from_numpy(labels),
+        weights=torch.from_numpy(weights),
+        kinds=torch.from_numpy(kinds),
+        cu_seqlens=torch.arange(0, (len(samples) + 1) * width, width, dtype=torch.int32),
+        tokens=sum(map(len, samples)),
+    )
+
+
+def _labels(sample: Sample) -> NDArray[np.int64]:
+    """Return for each token the one after it, where its loss is wanted."""
+    following = np.append(sample.ids[1:], 0).astype(np.int64)
+    return np.where(_shifted(sample.weight) != 0, following, IGNORED)
+
+
+def _shifted(values: NDArray[Any]) -> NDArray[Any]:
+    """Return what belongs to the next token, at the token that predicts it; 0 at the end."""
+    return np.append(values[1:], values.dtype.type(0))
+
+
+def _long(values: NDArray[Any]) -> torch.Tensor:
+    return torch.from_numpy(values.astype(np.int64))

@@ -1,0 +1,243 @@
+"""A small random Qwen2 model with a tokenizer trained on our own text: for tests, demos, and training from nothing.
+
+The folder has the Hugging Face layout, so everything that loads Qwen2.5 by path loads it. Equal options and texts
+give equal bytes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+
+from alfworld_sft.dataset.rows import Rendering, rows_of
+from alfworld_sft.errors import UserError
+from alfworld_sft.games.sources import Games
+from alfworld_sft.prompts.tags import compose_reply
+from alfworld_sft.prompts.template import load_template
+from alfworld_sft.rollout import Protocol, run_episode
+from alfworld_sft.seeds import derive_seed
+from alfworld_sft.train.table import SUFFIXES, dataset_file, read_records
+from alfworld_sft.types import Prompt, Reply
+from alfworld_sft.world import Game
+
+TURN_START, TURN_END, TEXT_END = "<|im_start|>", "<|im_end|>", "<|endoftext|>"
+CHAT_TEMPLATE = """\
+{%- if messages and messages[0]['role'] != 'system' and default_system %}
+{{- '<|im_start|>system\\n' + default_system + '<|im_end|>\\n' }}
+{%- endif %}
+{%- for message in messages %}
+{{- '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}
+{%- endfor %}
+{%- if add_generation_prompt %}
+{{- '<|im_start|>assistant\\n' }}
+{%- endif %}"""
+"""As Qwen2.5 writes a conversation. A default system message comes first where one is set (see `chat_template`)."""
+
+WORDS = r" ?[A-Za-z]+| ?\d+| ?[^\sA-Za-z\d]+|\s+(?!\S)|\s+"
+PIECES = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+"""How text falls apart before BPE, as for Qwen2.5: digits alone, a word with what precedes it."""
+
+TEMPLATES = ("default", "add_wm1", "add_wm2", "compact")
+
+
+@dataclass(frozen=True, slots=True)
+class TinyOptions:
+    """The shape. `vocab_size` bounds the vocabulary, control tokens included; None: 2,048 for bpe, all words for word.
+
+    `system` is the default system message; None sets none.
+    """
+
+    tokenizer: Literal["word", "bpe"] = "word"
+    vocab_size: int | None = None
+    width: int = 128
+    layers: int = 4
+    head_dim: int = 64
+    kv_heads: int | None = None
+    feed_forward: int | None = None
+    tied: bool = True
+    system: str | None = None
+    max_length: int = 8192
+    seed: int = 0
+
+
+def make_tiny_model(folder: Path, texts: Iterable[str], options: TinyOptions) -> tuple[int, int]:
+    """Write a model with its tokenizer into a folder; return how many parameters and tokens it has.
+
+    Raises UserError where the shape is impossible, or where the folder holds something else already.
+    """
+    _check(folder, options)
+    tokenizer = train_tokenizer(texts, options)
+    model = random_model(len(tokenizer), tokenizer, options)
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer.save_pretrained(folder)
+    model.save_pretrained(folder)
+    return sum(weight.numel() for weight in model.parameters()), len(tokenizer)
+
+
+def random_model(vocab_size: int, tokenizer: Any, options: TinyOptions) -> Any:
+    """Return a Qwen2ForCausalLM with random float32 weights that the seed decides."""
+    heads = options.width // options.head_dim
+    ends = [tokenizer.convert_tokens_to_ids(token) for token in (TURN_END, TEXT_END)]
+    config = Qwen2Config(
+        vocab_size=vocab_size,
+        hidden_size=options.width,
+        intermediate_size=options.feed_forward or 3 * options.width,
+        num_hidden_layers=options.layers,
+        num_attention_heads=heads,
+        num_key_value_heads=options.kv_heads or heads,
+        head_dim=options.head_dim,
+        max_position_embeddings=options.max_length,
+        rope_theta=10_000.0,
+        tie_word_embeddings=options.tied,
+        bos_token_id=None,
+        eos_token_id=ends[0],
+        pad_token_id=ends[1],
+        dtype=torch.float32,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(options.seed)
+        model = Qwen2ForCausalLM(config)
+    model.generation_config = GenerationConfig(eos_token_id=ends, pad_token_id=ends[1], do_sample=False)
+    return model
+
+
+def train_tokenizer(texts: Iterable[str], options: TinyOptions) -> Any:
+    """Return a lossless tokenizer with Qwen's control tokens: any text comes back as it was.
+
+    word: a token for each word of the texts, bytes for words that they lack. bpe: byte-level pairs, as Qwen's.
+    """
+    shown = [*texts, "system\nuser\nassistant\n"]  # what the chat template writes must be known, too
+    tokenizer = _words(shown, options) if options.tokenizer == "word" else _pairs(shown, options)
+    tokenizer.normalizer = normalizers.NFC()
+    tokenizer.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        eos_token=TURN_END,
+        pad_token=TEXT_END,
+        additional_special_tokens=[TURN_START],
+        model_max_length=options.max_length,
+        clean_up_tokenization_spaces=False,
+        chat_template=chat_template(options.system),
+    )
+
+
+def chat_template(system: str | None = None) -> str:
+    """Return the template; with a default system message it sets one before a conversation that has none."""
+    if system is None:
+        return CHAT_TEMPLATE
+    quoted = system.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n")
+    return f"{{%- set default_system = '{quoted}' %}}\n{CHAT_TEMPLATE}"
+
+
+def _words(texts: Iterable[str], options: TinyOptions) -> Any:
+    """Return a tokenizer of bytes and whole words, the most frequent first; nothing is ever merged."""
+    symbol = dict(zip(_bytes(), _alphabet(), strict=True))
+    counts: Counter[str] = Counter()
+    for text in texts:
+        counts.update(re.findall(WORDS, text))
+    words = sorted(counts, key=lambda word: (-counts[word], word))
+    most = None if options.vocab_size is None else max(0, options.vocab_size - 256 - 3)
+    vocabulary = {character: index for index, character in enumerate(_alphabet())}
+    for word in words[:most]:
+        vocabulary.setdefault("".join(symbol[byte] for byte in word.encode()), len(vocabulary))
+    # A word in the vocabulary is taken as it is (ignore_merges); any other one falls apart into its bytes.
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[], ignore_merges=True))
+    tokenizer.pre_tokenizer = _split(WORDS)
+    return tokenizer
+
+
+def _pairs(texts: Iterable[str], options: TinyOptions) -> Any:
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = _split(PIECES)
+    trainer = trainers.BpeTrainer(
+        vocab_size=(options.vocab_size or 2048) - 3, initial_alphabet=_alphabet(), show_progress=False
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return tokenizer
+
+
+def _split(pattern: str) -> Any:
+    bytes_as_characters = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    return pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(pattern), "isolated"), bytes_as_characters])
+
+
+def _bytes() -> list[int]:
+    """Return the bytes in the order of `_alphabet`: GPT-2's byte-level alphabet shows printable ones as themselves."""
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    return [*printable, *(byte for byte in range(256) if byte not in printable)]
+
+
+def _alphabet() -> list[str]:
+    printable = _bytes()[:188]
+    return [*map(chr, printable), *(chr(256 + index) for index in range(256 - 188))]
+
+
+def _check(folder: Path, options: TinyOptions) -> None:
+    heads, rest = divmod(options.width, options.head_dim)
+    if rest or not heads:
+        raise UserError(f"--width {options.width} is not a multiple of --head-dim {options.head_dim}")
+    if options.kv_heads and heads % options.kv_heads:
+        raise UserError(f"--kv-heads {options.kv_heads} does not divide the {heads} heads (width / head-dim)")
+    if options.vocab_size is not None and options.vocab_size < 300:
+        raise UserError(f"--vocab-size {options.vocab_size} is too small: 256 bytes and 3 control tokens need 259")
+    if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / "config.json").exists())):
+        raise UserError(f"{folder} exists and is not a model's folder; name another one")
+
+
+def texts_of_files(paths: Sequence[Path]) -> Iterator[str]:
+    """Yield the texts of datasets (folders or files) and of plain text files; raises DatasetError."""
+    for path in paths:
+        file = dataset_file(path, "train.parquet", "--corpus")
+        if file.suffix not in SUFFIXES:
+            yield file.read_text(encoding="utf-8")
+            continue
+        wanted = {"messages": "data.multiturn.messages_key", "prompt_data": "data.prompt_key"}
+        for record in read_records(file, wanted, "--corpus"):
+            yield str(record["prompt_data"]).replace("\\n", "\n")
+            yield from (str(message["content"]) for message in record["messages"][-2:])
+
+
+def texts_of_games(games: Games, *, seed: int = 0, max_games: int = 200) -> Iterator[str]:
+    """Yield what the prompts of all templates say while random play (half of it along the walkthrough) goes on."""
+    refs = random.Random(seed).sample(games.refs, min(max_games, len(games)))
+    templates = [load_template(name) for name in TEMPLATES]
+    for index, ref in enumerate(refs):
+        game = ref.load()
+        episode = asyncio.run(
+            run_episode(game, _Wanderer(), templates[0], Protocol(max_steps=20), seed=derive_seed(seed, index))
+        )
+        for template in templates:
+            rows = list(rows_of(episode, Rendering(template)))
+            if rows:
+                yield rows[-1]["prompt_data"]["content"]
+                yield from (message["content"] for message in rows[-1]["messages"])
+
+
+class _Wanderer:
+    """A policy for vocabulary's sake: the walkthrough's next command, or at times any admissible one."""
+
+    name = "wanderer"
+
+    def begin(self, game: Game, seed: int) -> _Wanderer:
+        self._walk = list(game.walkthrough or ())
+        return self
+
+    async def act(self, prompt: Prompt) -> Reply:
+        rng = random.Random(prompt.seed)
+        if self._walk and rng.random() < 0.5:
+            action = self._walk.pop(0)
+        else:
+            action = rng.choice(prompt.view.admissible_commands or ("look",))
+        return Reply(compose_reply(prompt.tags, {"think": f"I {action}.", "action": action}))

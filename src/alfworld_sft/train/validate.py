@@ -1,0 +1,117 @@
+"""What a model does on held-out data: its loss, split by what a token is part of, and whole actions by their verb.
+
+Token accuracy misleads: an action of five tokens of which four are right is wrong. An action counts as right when every
+one of its tokens is the most probable one, given the true tokens before it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from alfworld_sft.chat import TokenKind
+from alfworld_sft.train.distributed import Ranks
+from alfworld_sft.train.model import Segments
+from alfworld_sft.train.pack import Packed
+
+KINDS = {
+    TokenKind.THINK: "think",
+    TokenKind.PREDICTION: "prediction",
+    TokenKind.ACTION: "action",
+    TokenKind.OBSERVATION: "observation",
+}
+"""The kinds whose loss is shown apart."""
+MAX_VERBS = 12
+"""Verbs shown apart, the most frequent first; a model's nonsense cannot fill the log, since the true verb counts."""
+
+
+@dataclass
+class Tally:
+    """Sums over validation data: weighted loss, loss and tokens by kind, and whole actions by verb."""
+
+    loss: float = 0.0
+    weight: float = 0.0
+    nll: Counter[str] = field(default_factory=Counter)
+    tokens: Counter[str] = field(default_factory=Counter)
+    right: Counter[str] = field(default_factory=Counter)
+    actions: Counter[str] = field(default_factory=Counter)
+
+    def add(self, other: Tally) -> None:
+        """Take in another tally."""
+        self.loss += other.loss
+        self.weight += other.weight
+        for mine, theirs in (
+            (self.nll, other.nll), (self.tokens, other.tokens), (self.right, other.right), (self.actions, other.actions),
+        ):  # fmt: skip
+            mine.update(theirs)
+
+    def figures(self) -> dict[str, float]:
+        """Return loss, loss by kind, and the share of right actions, over all and by verb; what has no data is absent."""
+        found: dict[str, float] = {}
+        if self.weight:
+            found["val/loss"] = self.loss / self.weight
+        for kind in KINDS.values():
+            if self.tokens[kind]:
+                found[f"val/loss_{kind}"] = self.nll[kind] / self.tokens[kind]
+        if self.actions:
+            found["val/action_accuracy"] = self.right.total() / self.actions.total()
+            for verb, count in self.actions.most_common(MAX_VERBS):
+                found[f"val/action_accuracy_{verb}"] = self.right[verb] / count
+        return found
+
+
+def validate(
+    module: nn.Module, batches: Sequence[Packed], decode: Callable[[list[int]], str], ranks: Ranks
+) -> dict[str, float]:
+    """Return the figures of a model on micro-batches, over all processes; the model is left in training mode.
+
+    Every process gives its own share, all of equal number (FSDP2 computes in step), weightless ones to fill up.
+    """
+    tally = Tally()
+    module.eval()
+    with torch.no_grad():
+        for batch in batches:
+            segments = Segments.of(batch.cu_seqlens, ranks.device)
+            fields = (batch.input_ids, batch.position_ids, batch.labels, batch.weights)
+            _, nll, correct = module(*(tensor.to(ranks.device) for tensor in fields), segments)
+            tally.add(tally_of(batch, nll.flatten().cpu(), correct.flatten().cpu(), decode))
+    module.train()
+    whole = Tally()
+    for part in ranks.gather(tally):
+        whole.add(part)
+    return whole.figures()
+
+
+def tally_of(batch: Packed, nll: Tensor, correct: Tensor, decode: Callable[[list[int]], str]) -> Tally:
+    """Count one micro-batch; `nll` and `correct` are (tokens,)."""
+    labels, weights, kinds = batch.labels.flatten(), batch.weights.flatten(), batch.kinds.flatten()
+    counted = (labels >= 0) & (weights > 0)
+    tally = Tally(float((nll.double() * weights.double())[counted].sum()), float(weights.double()[counted].sum()))
+    for kind, name in KINDS.items():
+        mine = counted & (kinds == int(kind))
+        tally.nll[name] = float(nll.double()[mine].sum())
+        tally.tokens[name] = int(mine.sum())
+    for start, end in runs(counted & (kinds == int(TokenKind.ACTION))):
+        verb = _verb(decode(labels[start:end].tolist()))
+        tally.actions[verb] += 1
+        tally.right[verb] += bool(correct[start:end].all())
+    return tally
+
+
+def runs(mask: Tensor) -> Iterator[tuple[int, int]]:
+    """Yield start and end of each run of true values in (tokens,)."""
+    edges = torch.diff(mask.to(torch.int8), prepend=torch.zeros(1, dtype=torch.int8), append=torch.zeros(1, dtype=torch.int8))
+    yield from zip((edges == 1).nonzero()[:, 0].tolist(), (edges == -1).nonzero()[:, 0].tolist(), strict=True)
+
+
+def _verb(action: str) -> str:
+    return (action.split() or ["empty"])[0].lower()
+
+
+def kinds_shown() -> Iterable[str]:
+    """Return the names of the kinds whose loss is shown apart."""
+    return KINDS.values()
