@@ -302,7 +302,8 @@ class _Entities:
             for column, kind in zip(zip(*facts, strict=True), signature, strict=True):
                 for argument in set(column):
                     if not isinstance(argument, str) or kinds.setdefault(argument, kind) != kind:
-                        raise ValueError(f"its :init uses {_shown(argument)} as {kind} and as something else")
+                        other = kinds.get(str(argument), "a list")
+                        raise ValueError(f"its :init uses {_shown(argument)} as {other} and as {kind}")
             self.facts[str(predicate)] = cast("list[tuple[str, ...]]", facts)
         if not kinds.items() <= declared.items():
             wrong = min(name for name, kind in kinds.items() if declared.get(name) != kind)
