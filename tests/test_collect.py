@@ -105,6 +105,21 @@ def test_nothing_left_is_an_error_and_leaves_no_dataset(data, tmp_path):
     assert not any((tmp_path / "run" / name).exists() for name in DATA_FILES)
 
 
+def test_a_disk_that_fills_up_while_writing_loses_nothing(data, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    job = start_run(build_config(CollectConfig, [f"games.source={data}"]), tmp_path, name="run")
+    with monkeypatch.context() as context, job.run:
+        context.setattr("alfworld_sft.dataset.write.RowWriter.write", full)
+        with pytest.raises(RunFolderError, match=r"No space left on device; .*collect --resume"):
+            collect(job)
+    assert not any((tmp_path / "run" / name).exists() for name in DATA_FILES)
+    job = resume_run(tmp_path / "run")
+    with job.run:
+        assert collect(job).won == 24
+
+
 def test_mistakes_on_purpose_are_context_and_never_a_row(data, tmp_path):
     folder, summary = collected(data, tmp_path, "policy.noise=0.3", "policy.noise_episodes=1")
     assert summary.untrained_turns > 0

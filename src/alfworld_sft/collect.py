@@ -100,6 +100,18 @@ def collect(job: Job, on_episode: Callable[[Episode | None], None] = lambda _: N
             on_episode=on_episode,
         )
     )
+    try:
+        return _write(job)
+    except OSError as error:
+        raise RunFolderError(
+            f"{run.path}: {error.strerror}; all episodes are safe; mend that, then:"
+            f" alfworld-sft collect --resume {run.path}"
+        ) from None
+
+
+def _write(job: Job) -> Summary:
+    """Write the dataset, then its card, then the stamp that calls the run complete."""
+    config, run = job.config, job.run
     rendering = Rendering(job.template, config.prompt.history_length, config.worldmodel.predictions)
     summary = build_dataset(
         run,
