@@ -4,8 +4,9 @@
 
 Both play the same commands in the same games in one run. *Load* is from a file's path to an environment that can be
 reset, *reset* the first observation, *step* one command; reset and step make the list of admissible commands. Times are
-medians over repetitions, then means over games. Our world may keep what it has worked out, so `first reset` and `first
-steps` are those on a game just loaded, `reset` and `step` those on a game that has been played before.
+CPU seconds, so that other work on the machine does not count: medians over repetitions, then means over games. Our
+world may keep what it has worked out, so `first_reset` and `first_steps` are those on a game just loaded, `reset` and
+`step` those on a game that has been played before.
 
 Memory is measured in a process of its own: all games loaded, many environments of them reset and played for a while.
 """
@@ -20,7 +21,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, median
-from time import perf_counter
+from time import process_time
 from typing import Any
 
 from tests.reference.client import Reference, why_no_reference
@@ -41,7 +42,7 @@ STEPS_BEFORE_MEMORY = 20
 
 @dataclass(frozen=True)
 class Times:
-    """Seconds for one load, one reset, one step; the reference keeps nothing, so its first times are its times."""
+    """CPU seconds for one load, one reset, one step; the reference keeps nothing, so its first times are its times."""
 
     load: float
     first_reset: float
@@ -133,10 +134,10 @@ def our_times(path: Path, commands: list[str]) -> Times:
 
 
 def timed(call: Callable[[], Any]) -> tuple[float, Any]:
-    """Seconds and result of one call."""
-    started = perf_counter()
+    """CPU seconds and result of one call."""
+    started = process_time()
     result = call()
-    return perf_counter() - started, result
+    return process_time() - started, result
 
 
 def play(env: Env, commands: list[str]) -> int:
@@ -179,12 +180,12 @@ def memory_of(paths: list[Path], environments: int) -> dict[str, object]:
     envs = [Env(games[number % len(games)]) for number in range(environments)]
     rng = random.Random(0)
     latest = [env.reset() for env in envs]
-    started = perf_counter()
+    started = process_time()
     for _ in range(STEPS_BEFORE_MEMORY):
         latest = [
             env.step(rng.choice(observation.admissible_commands)) for env, observation in zip(envs, latest, strict=True)
         ]
-    seconds = perf_counter() - started
+    seconds = process_time() - started
     return {
         "games": len(games),
         "environments": len(latest),

@@ -34,7 +34,6 @@ WASHABLE = (
 HOT_AND_COLD = ("apple", "bread", "cup", "egg", "mug", "plate", "potato", "tomato")
 LAMPS = ("desklamp", "floorlamp")
 CLOSABLE = ("cabinet", "drawer", "fridge", "microwave", "safe")
-TYPE_NAMES = {"basin": "Basin"}
 
 _GOALS: dict[str, str] = {
     "pick_and_place_simple": """(and (exists (?r - receptacle) (exists (?o - object) (and
@@ -48,12 +47,11 @@ _GOALS: dict[str, str] = {
         (objectType ?o1 {target}) (receptacleType ?r {place}) (inReceptacle ?o1 ?r)
         (exists (?o2 - object) (and
             (not (= ?o1 ?o2)) (objectType ?o2 {target}) (receptacleType ?r {place}) (inReceptacle ?o2 ?r)))))))""",
-} | {
-    f"pick_{verb}_then_place_in_recep": """(and (exists (?r - receptacle) (exists (?o - object) (and
-        (%sable ?o) (objectType ?o {target}) (receptacleType ?r {place}) (is%s ?o) (inReceptacle ?o ?r)))))"""
-    % (verb, flag)
-    for verb, flag in (("clean", "Clean"), ("heat", "Hot"), ("cool", "Cool"))
 }
+for _verb, _flag in (("clean", "Clean"), ("heat", "Hot"), ("cool", "Cool")):
+    _GOALS[f"pick_{_verb}_then_place_in_recep"] = f"""(and (exists (?r - receptacle) (exists (?o - object) (and
+        ({_verb}able ?o) (objectType ?o {{target}}) (receptacleType ?r {{place}}) (is{_flag} ?o)
+        (inReceptacle ?o ?r)))))"""
 
 
 @dataclass(frozen=True)
