@@ -96,6 +96,6 @@ def wander(game: Game, steps: int, rng: random.Random) -> State:
     for _ in range(steps):
         admissible = admissible_actions(game, state)
         near = [*admissible.here.values()]
-        far = [*admissible.elsewhere.values()]
+        far = [way for way in admissible.ways.values() if way.receptacle not in admissible.in_reach]
         state = transition(game, state, rng.choice(near if not far or rng.random() < 0.7 else far))
     return state

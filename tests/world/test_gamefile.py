@@ -126,6 +126,7 @@ def test_a_file_with_another_name_is_known_by_that():
     assert default_game_id(Path("a/b/mine.tw-pddl")) == "mine"
 
 
+@pytest.mark.real_games
 def test_published_files_can_be_read(real_game_paths: list[Path]):
     """All of them play by the same rules."""
     assert {load_game(path).variant.version for path in real_game_paths} == {"move"}

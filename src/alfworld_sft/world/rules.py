@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect
 from collections.abc import Mapping
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple
 
 from alfworld_sft.world.gamefile import NOTHING, Game, LightGoal, State
 
@@ -31,11 +31,19 @@ class Admissible(NamedTuple):
 
     commands: tuple[str, ...]
     here: Mapping[str, Action]
-    elsewhere: Mapping[str, Action]
+    """What is done at the receptacles in reach."""
+    ways: Mapping[str, Action]
+    """Going to any receptacle, those in reach among them."""
+    in_reach: tuple[int, ...]
 
     def action(self, command: str) -> Action | None:
         """Return what an admissible command means, None for any other text."""
-        return self.here.get(command) or self.elsewhere.get(command)
+        action = self.here.get(command)
+        if action is None:
+            action = self.ways.get(command)
+            if action is not None and action.receptacle in self.in_reach:
+                return None
+        return action
 
 
 HEATING_TYPE = "microwavetype"
@@ -50,45 +58,48 @@ def admissible_actions(game: Game, state: State) -> Admissible:
 
     The answer depends on little of the state and repeats itself, so the game keeps the last ones.
     """
-    location, held = state.location, state.held
-    way = game.action_cache.get(location)
-    if way is None:
-        way = game.action_cache[location] = _way_from(game, location)
-    here, here_bits, _, _ = way
-    contents = state.contents
-    key = (location, held, state.opened & here_bits, *[contents[r] for r in here])
+    cache = game.action_cache
+    place: _Place | None = cache.get(state.location)
+    if place is None:
+        place = cache[state.location] = _Place(game, state.location)
+    contents, held = state.contents, state.held
+    key = (state.location, held, state.opened & place.bits, *[contents[r] for r in place.receptacles])
     if held != NOTHING and game.objects[held].type in _KNIVES:
         key = (*key, state.object_at)
-    found: Admissible | None = game.action_cache.get(key)
+    found: Admissible | None = cache.get(key)
     if found is None:
-        if len(game.action_cache) >= _CACHE_ENTRIES:
-            game.action_cache.clear()
-        found = game.action_cache[key] = _derive_admissible(game, state, way)
+        if len(cache) >= _CACHE_ENTRIES:
+            cache.clear()
+        found = cache[key] = _derive_admissible(game, state, place)
     return found
 
 
-_Way: TypeAlias = "tuple[tuple[int, ...], int, tuple[str, ...], dict[str, Action]]"
+class _Place:
+    """What never changes at a location: the receptacles in reach, a bit for each, and the commands always given."""
+
+    def __init__(self, game: Game, location: int) -> None:
+        ways: dict[str, Action] | None = game.action_cache.get("ways")
+        if ways is None:
+            reachable = ((f"go to {p.name}", r) for r, p in enumerate(game.receptacles) if p.location is not None)
+            ways = game.action_cache["ways"] = {command: Action("go", NOTHING, r) for command, r in sorted(reachable)}
+        self.ways = ways
+        self.receptacles = game.locations[location].receptacles
+        self.bits = sum([1 << r for r in self.receptacles])
+        self.always = {"inventory": _INVENTORY, "look": _LOOK}
+        if game.variant.has_help:
+            self.always["help"] = _HELP
+        self.ways_out = list(ways)
+        for r in self.receptacles:
+            name = game.receptacles[r].name
+            self.always[f"examine {name}"] = Action("examine receptacle", NOTHING, r)
+            self.ways_out.remove(f"go to {name}")
+        self.takes: dict[tuple[int, int], tuple[str, Action]] = {}
 
 
-def _way_from(game: Game, location: int) -> _Way:
-    """Return what never changes at a location: receptacles in reach, a bit for each, and the ways to all others."""
-    everywhere = game.action_cache.get("everywhere")
-    if everywhere is None:
-        reachable = ((f"go to {p.name}", r) for r, p in enumerate(game.receptacles) if p.location is not None)
-        everywhere = {command: Action("go", NOTHING, r) for command, r in sorted(reachable)}
-        game.action_cache["everywhere"] = everywhere
-    here = game.locations[location].receptacles
-    ways = {command: action for command, action in everywhere.items() if action.receptacle not in here}
-    return here, sum(1 << r for r in here), tuple(ways), ways
-
-
-def _derive_admissible(game: Game, state: State, way: _Way) -> Admissible:
-    here, _, ways, elsewhere = way
-    actions = {"inventory": _INVENTORY, "look": _LOOK}
-    if game.variant.has_help:
-        actions["help"] = _HELP
-    for r in here:
-        _add_actions_at(game, state, r, actions)
+def _derive_admissible(game: Game, state: State, place: _Place) -> Admissible:
+    actions = place.always.copy()
+    for r in place.receptacles:
+        _add_actions_at(game, state, r, actions, place.takes)
     if state.held != NOTHING:
         held = game.objects[state.held]
         actions[f"examine {held.name}"] = Action("examine object", state.held)
@@ -98,13 +109,16 @@ def _derive_admissible(game: Game, state: State, way: _Way) -> Admissible:
                     actions[f"slice {game.objects[o].name} with {held.name}"] = Action("slice", o)
     commands = sorted(actions)
     first = bisect(commands, "go to ")
-    return Admissible((*commands[:first], *ways, *commands[first:]), actions, elsewhere)
+    commands[first:first] = place.ways_out
+    return Admissible(tuple(commands), actions, place.ways, place.receptacles)
 
 
-def _add_actions_at(game: Game, state: State, r: int, actions: dict[str, Action]) -> None:
+def _add_actions_at(
+    game: Game, state: State, r: int, actions: dict[str, Action], takes: dict[tuple[int, int], tuple[str, Action]]
+) -> None:
+    """Add what can be done at one receptacle in reach; `takes` remembers the words for taking an object from it."""
     receptacle = game.receptacles[r]
     name = receptacle.name
-    actions[f"examine {name}"] = Action("examine receptacle", NOTHING, r)
     is_open = state.opened >> r & 1
     if receptacle.openable:
         if is_open:
@@ -112,25 +126,32 @@ def _add_actions_at(game: Game, state: State, r: int, actions: dict[str, Action]
         else:
             actions[f"open {name}"] = Action("open", NOTHING, r)
     accessible = is_open or not receptacle.openable
-    hand_empty = state.held == NOTHING
+    can_take = accessible and state.held == NOTHING
     for o in state.contents[r]:
         thing = game.objects[o]
         if thing.toggleable:
             actions[f"use {thing.name}"] = Action("use", o)
-        if accessible and hand_empty and thing.pickupable:
-            actions[f"take {thing.name} from {name}"] = Action("take", o, r)
-    if hand_empty:
-        return
-    held = game.objects[state.held]
+        if can_take and thing.pickupable:
+            words = takes.get((o, r))
+            if words is None:
+                words = takes[o, r] = (f"take {thing.name} from {name}", Action("take", o, r))
+            actions[words[0]] = words[1]
+    if state.held != NOTHING:
+        _add_actions_with_held(game, state.held, r, actions, accessible=bool(accessible))
+
+
+def _add_actions_with_held(game: Game, o: int, r: int, actions: dict[str, Action], *, accessible: bool) -> None:
+    held, receptacle = game.objects[o], game.receptacles[r]
+    name = receptacle.name
     if accessible and held.type in receptacle.can_contain:
-        words = f"move {held.name} to {name}" if game.variant.version == "move" else f"put {held.name} in/on {name}"
-        actions[words] = Action("put", state.held, r)
+        command = f"move {held.name} to {name}" if game.grammar == "move" else f"put {held.name} in/on {name}"
+        actions[command] = Action("put", o, r)
     if held.cleanable and receptacle.type in game.variant.cleaning_types:
-        actions[f"clean {held.name} with {name}"] = Action("clean", state.held, r)
+        actions[f"clean {held.name} with {name}"] = Action("clean", o, r)
     if held.heatable and receptacle.type == HEATING_TYPE:
-        actions[f"heat {held.name} with {name}"] = Action("heat", state.held, r)
+        actions[f"heat {held.name} with {name}"] = Action("heat", o, r)
     if held.coolable and receptacle.type == COOLING_TYPE:
-        actions[f"cool {held.name} with {name}"] = Action("cool", state.held, r)
+        actions[f"cool {held.name} with {name}"] = Action("cool", o, r)
 
 
 def transition(game: Game, state: State, action: Action) -> State:
@@ -192,11 +213,9 @@ def goal_reached(game: Game, state: State) -> bool:
         able &= getattr(state, flag)
     if not able:
         return False
-    contents = state.contents
+    wanted, contents = goal.objects, state.contents
     for r in goal.receptacles:
         held = contents[r]
-        if goal.objects.isdisjoint(held):
-            continue
-        if sum(o in goal.objects and able >> o & 1 for o in held) >= goal.count:
+        if held and not wanted.isdisjoint(held) and sum(o in wanted and able >> o & 1 for o in held) >= goal.count:
             return True
     return False

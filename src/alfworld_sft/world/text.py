@@ -41,7 +41,7 @@ def opening_look(game: Game) -> str:
     if game.locations[game.initial.location].receptacles:
         return _look(game, game.initial)
     everything = [place.name for place in game.receptacles if place.location is not None]
-    return f"You are in the middle of a room. Looking quickly around you, you see {_listed(_with_article(everything))}."
+    return f"You are in the middle of a room. Looking quickly around you, you see {_listed(everything, 'a ')}."
 
 
 def feedback(game: Game, state: State, action: Action) -> str:
@@ -88,7 +88,7 @@ def _receptacle(game: Game, state: State, r: int) -> str:
     is_open = state.opened >> r & 1
     if receptacle.openable and not is_open:
         return f"The {receptacle.name} is closed."
-    contents = _listed(_with_article([game.objects[o].name for o in state.contents[r]]))
+    contents = _listed([game.objects[o].name for o in state.contents[r]], "a ")
     if receptacle.openable:
         return f"The {receptacle.name} is open. In it, you see {contents}."
     return f"On the {receptacle.name}, you see {contents}."
@@ -97,7 +97,7 @@ def _receptacle(game: Game, state: State, r: int) -> str:
 def _object(game: Game, state: State, o: int) -> str:
     thing = game.objects[o]
     if thing.holds_objects:
-        inner = _listed(_with_article([game.objects[i].name for i in thing.inner]))
+        inner = _listed([game.objects[i].name for i in thing.inner], "a ")
         return f"This is a normal {thing.name}. In it, you see {inner}."
     clean, hot, cool, sliced = (flags >> o & 1 for flags in (state.clean, state.hot, state.cool, state.sliced))
     temperature = "hot" if hot else "cool" if cool else ""
@@ -130,16 +130,12 @@ def _look(game: Game, state: State) -> str:
         if r in here and (o, state.location) in state.object_at
     ]
     facing = _listed([game.receptacles[r].name for r in here])
-    return f"You are facing the {facing}. Next to it, you see {_listed(_with_article(around))}."
+    return f"You are facing the {facing}. Next to it, you see {_listed(around, 'a ')}."
 
 
-def _with_article(names: Sequence[str]) -> list[str]:
-    return [f"a {name}" for name in names]
-
-
-def _listed(names: Sequence[str]) -> str:
+def _listed(names: Sequence[str], article: str = "") -> str:
     if not names:
         return "nothing"
     if len(names) == 1:
-        return names[0]
-    return f"{', '.join(names[:-1])}, and {names[-1]}"
+        return article + names[0]
+    return f"{article}{f', {article}'.join(names[:-1])}, and {article}{names[-1]}"
