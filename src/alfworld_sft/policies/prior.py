@@ -99,9 +99,13 @@ def learned_counts() -> Counts:
     }
 
 
-@lru_cache(maxsize=256)
 def learned_prior(without_scene: int | None = None) -> Prior:
     """Return the prior that comes with the package, less what was counted in one scene."""
+    return _prior_without(without_scene if without_scene in learned_counts() else None)
+
+
+@lru_cache(maxsize=128)
+def _prior_without(without_scene: int | None) -> Prior:
     return Prior({scene: counts for scene, counts in learned_counts().items() if scene != without_scene})
 
 

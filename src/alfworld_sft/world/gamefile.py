@@ -199,15 +199,13 @@ def parse_game(content: bytes, *, game_id: str, split: str = "", file: str | Non
     try:
         return _parse(content, game_id, split)
     except ValueError as error:
-        reason = " ".join(str(error).split())
-        raise GameFileError(file or game_id, reason[:MAX_REASON_CHARS]) from None
+        reason = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(error)[:MAX_REASON_CHARS])
+        raise GameFileError(file or game_id, reason) from None
 
 
 def _parse(content: bytes, game_id: str, split: str) -> Game:
     data = _read_json(content)
-    domain_text, grammar_text, problem_text = (data.get(key) for key in ("pddl_domain", "grammar", "pddl_problem"))
-    if not (isinstance(domain_text, str) and isinstance(grammar_text, str) and isinstance(problem_text, str)):
-        raise ValueError("it lacks one of the texts 'pddl_domain', 'grammar', 'pddl_problem'")
+    domain_text, grammar_text, problem_text = (_text(data, key) for key in ("pddl_domain", "grammar", "pddl_problem"))
     blanked, task = split_task(grammar_text)
     variant = recognise(domain_text, blanked)
     sections = _sections(problem_text)
@@ -240,6 +238,13 @@ def _read_json(content: bytes) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise ValueError("it is not a JSON object")
     return data
+
+
+def _text(data: dict[str, Any], key: str) -> str:
+    value = data.get(key)
+    if not isinstance(value, str):
+        raise ValueError(f"it lacks the text {key!r}")
+    return value
 
 
 def _sections(problem_text: str) -> dict[str, tuple[SExpr, ...]]:
@@ -298,7 +303,8 @@ class _Entities:
         for predicate, facts in by_predicate.items():
             signature = _SIGNATURES.get(str(predicate))
             if signature is None or {len(arguments) for arguments in facts} != {len(signature)}:
-                raise ValueError(f"its :init has the unknown fact {_shown((predicate, *facts[0]))}")
+                unknown = next(fact for fact in facts if signature is None or len(fact) != len(signature))
+                raise ValueError(f"its :init has the unknown fact {_shown((predicate, *unknown))}")
             for column, kind in zip(zip(*facts, strict=True), signature, strict=True):
                 for argument in set(column):
                     if not isinstance(argument, str) or kinds.setdefault(argument, kind) != kind:
@@ -427,7 +433,7 @@ def _read_walkthrough(value: object, name_of: Any) -> tuple[str, ...] | None:
 
 
 def _scene_of(game_id: str) -> int | None:
-    match = re.match(r"[^/]*-(\d{1,3})(?:/|$)", game_id)
+    match = re.match(r"[^/]*-(\d{1,7})(?:/|$)", game_id)
     return int(match[1]) if match else None
 
 
