@@ -17,11 +17,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from itertools import islice
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from alfworld_sft.games import GameRef, find_games
+from alfworld_sft.games import find_games
 from alfworld_sft.runner import game_order
 from benchmarks._result import versions_of, write_result
 
@@ -38,8 +39,8 @@ def main() -> None:
     parser.add_argument("--peer-games", type=int, default=12)
     options = parser.parse_args()
     ours = collect(options.data, options.episodes)
-    refs = [ref for ref, _ in zip(game_order(find_games(options.data).refs, seed=42), range(options.peer_games))]
-    peer = play_peer(refs)
+    refs = islice(game_order(find_games(options.data).refs, seed=42), options.peer_games)
+    peer = play_peer([ref.path for ref in refs if ref.path])
     ratio = round(ours["episodes_per_s"] / peer["episodes_per_s"]) if peer else None
     print(
         json.dumps({"ours": {k: v for k, v in ours.items() if k != "rss_mib"}, "peer": peer, "ratio": ratio}, indent=2)
@@ -95,14 +96,12 @@ def rss_mib(pid: int) -> float:
     return int(match[1]) / 1024 if match else 0.0
 
 
-def play_peer(refs: list[GameRef]) -> dict[str, Any] | None:
-    """Let the reference play the same games with its own expert; None where there is no reference."""
+def play_peer(files: list[Path]) -> dict[str, Any] | None:
+    """Let the reference play the same games with its own expert; None where there is no reference or no file."""
     python = os.environ.get("ALFWORLD_REFERENCE_PYTHON", str(REPOSITORY / ".venv-reference" / "bin" / "python"))
-    if not refs or not Path(python).exists():
+    if not files or not Path(python).exists():
         return None
-    with tempfile.TemporaryDirectory() as folder:
-        files = [ref.write_to(Path(folder)) for ref in refs]
-        output = subprocess.run([python, str(PEER), "50", *map(str, files)], check=True, capture_output=True).stdout
+    output = subprocess.run([python, str(PEER), "50", *map(str, files)], check=True, capture_output=True).stdout
     answers = [json.loads(line) for line in output.splitlines()]
     return {
         "environment": "alfworld 0.4.2 with its handcoded expert, no dataset written",
