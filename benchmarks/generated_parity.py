@@ -20,14 +20,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tests.reference.client import Reference, World, why_no_reference
-from tests.reference.differential import Difference, OurWorld, compare_game, differences
-from tests.reference.facts import read_facts
-
 from alfworld_sft.types import TASK_TYPES
 from alfworld_sft.world.generate import GeneratedGame, GeneratedSplit, generate_game
 from alfworld_sft.world.houses import DIFFICULTIES
 from benchmarks._result import write_result
+from tests.reference.client import Reference, World, why_no_reference
+from tests.reference.differential import Difference, OurWorld, compare_game, differences
+from tests.reference.facts import read_facts
 
 SPLITS: tuple[GeneratedSplit, ...] = ("train", "valid_seen", "valid_unseen")
 HASH_SEEDS = (0, 1)

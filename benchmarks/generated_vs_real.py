@@ -5,7 +5,7 @@
 The 200 real train games beside N generated ones (seed 0, split train): receptacles and objects a scene, objects a
 receptacle, shared and unopenable receptacles, the shortest plan, the expert's steps and success, and, over the
 expert's episodes, the length of an observation and of the admissible list. `--plot` draws the distributions into
-docs/generated-games.svg (with matplotlib). The real games' expert leaves out its prior of the game's own scene.
+docs/generated-games.svg. The real games' expert leaves out its prior of the game's own scene.
 """
 
 from __future__ import annotations
@@ -160,30 +160,48 @@ def difference(real: float, generated: float) -> float:
 
 
 def plot(real: Values, generated: Values, path: Path) -> None:
-    """Draw both distributions of each measure."""
-    import matplotlib  # noqa: PLC0415
+    """Draw both distributions of each measure, as histograms over the same bins."""
+    panels = [_panel(name, real[name]["all"], generated[name]["all"]) for name in PLOTTED]
+    width, height, columns = 250, 150, 4
+    rows = -(-len(panels) // columns)
+    lines = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{columns * width}" height="{rows * height + 24}"'
+        ' font-family="sans-serif" font-size="11">',
+        '<rect width="100%" height="100%" fill="white"/>',
+        '<rect x="10" y="8" width="14" height="10" fill="#b9c9dc"/><text x="29" y="17">real train games</text>',
+        '<path d="M140 13 h16" stroke="#c2410c" stroke-width="2"/><text x="161" y="17">generated</text>',
+    ]
+    for i, panel in enumerate(panels):
+        lines.append(f'<g transform="translate({i % columns * width},{i // columns * height + 24})">{panel}</g>')
+    path.write_text("\n".join([*lines, "</svg>", ""]), encoding="utf-8")
 
-    matplotlib.use("svg")
-    import matplotlib.pyplot as plt  # noqa: PLC0415
 
-    plt.rcParams.update({"svg.hashsalt": "alfworld-sft", "font.size": 8, "svg.fonttype": "none"})
-    figure, axes = plt.subplots(2, 4, figsize=(12, 5))
-    for axis, name in zip(axes.flat, PLOTTED, strict=True):
-        both = real[name]["all"] + generated[name]["all"]
-        low, high = min(both), max(both)
-        whole = all(float(v).is_integer() for v in both)
-        step = max(1, math.ceil((high - low) / 25)) if whole else (high - low) / 25
-        edges = [low - (step / 2 if whole else 0) + i * step for i in range(int((high - low) / step) + 2)]
-        for values, label, style in ((real, "real", "stepfilled"), (generated, "generated", "step")):
-            axis.hist(
-                values[name]["all"], bins=edges, density=True, histtype=style, label=label,
-                alpha=0.45 if style == "stepfilled" else 1, linewidth=1.5,
-            )  # fmt: skip
-        axis.set_title(name)
-        axis.set_yticks([])
-    axes.flat[0].legend()
-    figure.tight_layout()
-    figure.savefig(path, metadata={"Date": None})
+def _panel(name: str, real: list[float], generated: list[float]) -> str:
+    """A histogram of 220 by 90 with its title and the ends of its axis."""
+    low, high = min(real + generated), max(real + generated)
+    whole = all(float(value).is_integer() for value in real + generated)
+    step = max(1.0, math.ceil((high - low + 1) / 24)) if whole else (high - low) / 24
+    bins = int((high - low) / step) + 1
+    shares = [[0.0] * bins for _ in range(2)]
+    for values, share in zip((real, generated), shares, strict=True):
+        for value in values:
+            share[int((value - low) / step)] += 1 / len(values)
+    top = max(map(max, shares))
+    wide = 220 / bins
+    bars = "".join(
+        f'<rect x="{15 + i * wide:.1f}" y="{115 - 90 * share / top:.1f}" width="{wide:.1f}"'
+        f' height="{90 * share / top:.1f}"/>'
+        for i, share in enumerate(shares[0])
+        if share
+    )
+    line = "".join(f"V{115 - 90 * share / top:.1f}h{wide:.1f}" for share in shares[1])
+    ends = (f"{value:.0f}" if whole or value >= 10 else f"{value:.2f}" for value in (low, high))
+    return (
+        f'<text x="15" y="18">{name}</text><g fill="#b9c9dc">{bars}</g>'
+        f'<path d="M15 115{line}V115" fill="none" stroke="#c2410c" stroke-width="1.5"/>'
+        f'<path d="M15 115h220" stroke="#555"/><text x="15" y="129">{next(ends)}</text>'
+        f'<text x="235" y="129" text-anchor="end">{next(ends)}</text>'
+    )
 
 
 def main() -> None:

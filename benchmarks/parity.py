@@ -28,13 +28,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks._result import write_result
 from tests.reference.client import Reference, ReferenceFailedError, why_no_reference
 from tests.reference.differential import OurWorld, compare_game
 from tests.reference.facts import read_facts
 from tests.reference.real import REAL_GAMES, REPOSITORY, game_files, game_id, sample, task_type
 from tests.reference.variants import GRAMMARS, Grammar, write_variant
-
-from benchmarks._result import write_result
 
 HASH_SEEDS = (0, 1)
 DEFAULT_WORK = Path(tempfile.gettempdir()) / "alfworld-sft-parity"

@@ -15,9 +15,9 @@ def main():
     """Play each file once; stdout carries nothing but the answers."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8", newline="\n")
     os.dup2(2, 1)
-    import textworld  # noqa: PLC0415
-    from alfworld.agents.environment.alfred_tw_env import AlfredDemangler, AlfredExpert, AlfredInfos  # noqa: PLC0415
-    from textworld.envs.pddl import PddlEnv  # noqa: PLC0415
+    import textworld
+    from alfworld.agents.environment.alfred_tw_env import AlfredDemangler, AlfredExpert, AlfredInfos
+    from textworld.envs.pddl import PddlEnv
 
     infos = textworld.EnvInfos(won=True, admissible_commands=True, facts=True, extras=["gamefile", "expert_plan"])
     max_steps = int(sys.argv[1])

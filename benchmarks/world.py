@@ -24,13 +24,12 @@ from statistics import fmean, median
 from time import process_time
 from typing import Any
 
+from alfworld_sft.world import Env, load_game
+from benchmarks._result import write_result
 from tests.reference.client import Reference, why_no_reference
 from tests.reference.facts import read_facts
 from tests.reference.real import REAL_GAMES, REPOSITORY, game_files, game_id, sample
 from tests.reference.transcripts import record
-
-from alfworld_sft.world import Env, load_game
-from benchmarks._result import write_result
 
 TARGETS = {"load": 300, "first_reset": 10_000, "reset": 10_000, "first_steps": 10_000, "step": 10_000}
 MEMORY_TARGET_MIB = 1024

@@ -273,6 +273,15 @@ def _counts(values: Iterable[Any]) -> dict[str, int]:
     return {str(value): n for value, n in sorted(Counter(values).items())}
 
 
+def as_text(facts: dict[str, Any]) -> str:
+    """Return the content of the file."""
+    text = json.dumps(facts, indent=1)
+    text = re.sub(r"\n {4,}", " ", text)  # not one line for each number: the file is read by people too
+    text = re.sub(r"\n {3}(?=[\]}])", "", text)
+    text = re.sub(r"(?<=\[|,)\n {3,}(?=\")|(?<=\")\n {2,}(?=\])", " ", text)
+    return text + "\n"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", type=Path, help="a split's folder of train games")
@@ -282,11 +291,7 @@ def main() -> None:
     if not paths:
         parser.error(f"{options.folder} has no game.tw-pddl below it")
     facts = learn(read_houses(paths))
-    text = json.dumps(facts, indent=1)
-    text = re.sub(r"\n {4,}", " ", text)  # not one line for each number: the file is read by people too
-    text = re.sub(r"\n {3}(?=[\]}])", "", text)
-    text = re.sub(r"(?<=\[|,)\n {3,}(?=\")|(?<=\")\n {2,}(?=\])", " ", text)
-    options.out.write_text(text + "\n", encoding="utf-8", newline="\n")
+    options.out.write_text(as_text(facts), encoding="utf-8", newline="\n")
     print(f"{facts['games']} games, {options.out.stat().st_size:,} bytes: {options.out}")
 
 

@@ -12,7 +12,7 @@ import gzip
 from pathlib import Path
 
 from alfworld_sft.games.embedded import FILE, SIZES, embedded_content
-from alfworld_sft.world.generate import SCENES, generate_games
+from alfworld_sft.world.generate import SPLITS, generate_games
 
 SEED = 2026
 
@@ -20,7 +20,7 @@ SEED = 2026
 def content() -> bytes:
     """Return the uncompressed content."""
     return embedded_content(
-        {split: [made.blueprint for made in generate_games(SIZES[split], SEED, split=split)] for split in SCENES}, SEED
+        {split: [made.blueprint for made in generate_games(SIZES[split], SEED, split=split)] for split in SPLITS}, SEED
     )
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from random import Random
 
 from alfworld_sft.errors import GameFileError
-from alfworld_sft.games import GameRef
+from alfworld_sft.games import GameRef, GameStream
 from alfworld_sft.policies.base import Policy
 from alfworld_sft.prompts.template import Template
 from alfworld_sft.rollout import Protocol, run_episode
@@ -79,7 +79,7 @@ class GameCache:
 async def run_episodes(
     run: RunFolder,
     total: int,
-    refs: Sequence[GameRef],
+    refs: Sequence[GameRef] | GameStream,
     policy: Policy,
     template: Template,
     protocol: Protocol,
@@ -90,8 +90,8 @@ async def run_episodes(
 ) -> None:
     """Play the episodes that a run of `total` still owes, `concurrency` at a time, into its journal.
 
-    Episodes do not wait for one another. `on_episode` hears of each after it is in the journal;
-    None stands for one whose game cannot be read.
+    Episode i plays the i-th game of `game_order`, or of the stream. Episodes do not wait for one another.
+    `on_episode` hears of each after it is in the journal; None stands for one whose game cannot be read.
     """
     owed = set(run.owed(total))
     cache = GameCache()
@@ -99,7 +99,7 @@ async def run_episodes(
     async def play(waiting: Iterator[tuple[int, GameRef]]) -> None:
         for index, ref in waiting:
             try:
-                game = cache.load(ref)
+                game = ref.load() if isinstance(refs, GameStream) else cache.load(ref)
             except GameFileError as error:
                 run.append_failure(index, ref.id, str(error))
                 on_episode(None)
@@ -110,7 +110,11 @@ async def run_episodes(
             on_episode(episode)
             await asyncio.sleep(0)  # lets Ctrl-C and other episodes in, where the policy itself never waits
 
-    waiting = _pick(enumerate(game_order(refs, seed)), owed)
+    waiting = (
+        ((index, refs.ref(index)) for index in sorted(owed))
+        if isinstance(refs, GameStream)
+        else _pick(enumerate(game_order(refs, seed)), owed)
+    )
     try:
         async with asyncio.TaskGroup() as group:
             for _ in range(min(concurrency, len(owed))):

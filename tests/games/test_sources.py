@@ -165,7 +165,8 @@ def test_an_empty_folder_is_named(data: Path) -> None:
 
 def test_the_way_to_get_games_is_told() -> None:
     assert HOW_TO_GET_GAMES == (
-        "get the official games with 'alfworld-sft games fetch', or set ALFWORLD_DATA to a folder that holds them"
+        "get the official games with 'alfworld-sft games fetch', make some with 'alfworld-sft games generate',"
+        " or play those that come with the package (source 'embedded')"
     )
 
 

@@ -1,14 +1,20 @@
-"""Where games come from: a data folder and its splits, any folder of game files, a single file, the official archives.
+"""Where games come from: a data folder, any folder of game files, a single file, the package itself, a generator.
 
 `find_games(source, split)` gives `Games`: sorted refs with stable ids and hashes, each of which loads its game.
+`GameStream(seed)` gives a new game for every number. `games fetch` gets the official archives, `games generate` writes
+new games in their layout.
 """
 
 from alfworld_sft.games.layout import SPLITS, Split, check_split, check_split_is_trainable, default_data_dir
-from alfworld_sft.games.sources import GameRef, Games, find_all_games, find_games
+from alfworld_sft.games.sources import EMBEDDED, GENERATE, GameRef, Games, find_all_games, find_games
+from alfworld_sft.games.stream import GameStream
 
 __all__ = [
+    "EMBEDDED",
+    "GENERATE",
     "SPLITS",
     "GameRef",
+    "GameStream",
     "Games",
     "Split",
     "check_split",

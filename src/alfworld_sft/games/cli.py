@@ -1,19 +1,38 @@
-"""`alfworld-sft games …`: list the games at hand, fetch the official ones. Results go to stdout, progress to stderr."""
+"""`alfworld-sft games …`: list the games at hand, fetch the official ones, generate new ones.
 
+Results go to stdout, progress to stderr.
+"""
+
+import os
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
+from alfworld_sft.errors import UserError
 from alfworld_sft.games.fetch import URLS_VARIABLE, Fetched, archives_from, fetch
 from alfworld_sft.games.layout import default_data_dir
 from alfworld_sft.games.sources import Games, find_all_games, find_games
+from alfworld_sft.games.write import SHARES, divide, write_games
 from alfworld_sft.types import TASK_TYPES, TaskType
+from alfworld_sft.world.statistics import ROOMS
 
-games_app = typer.Typer(name="games", help="Where games come from: list them, fetch them.", no_args_is_help=True)
+games_app = typer.Typer(
+    name="games", help="Where games come from: list them, fetch them, generate them.", no_args_is_help=True
+)
 
 SHORT_NAMES: dict[TaskType | None, str] = dict(
     zip((*TASK_TYPES, None), ("Pick", "Look", "Clean", "Heat", "Cool", "Pick two", "?"), strict=True)
@@ -24,7 +43,11 @@ SHORT_NAMES: dict[TaskType | None, str] = dict(
 @games_app.command("list")
 def list_games(
     source: Annotated[
-        str | None, typer.Option(help="Data folder, folder of *.tw-pddl files, or one file. Default: $ALFWORLD_DATA.")
+        str | None,
+        typer.Option(
+            help="Data folder, folder of *.tw-pddl files, one file, or 'embedded'."
+            " Default: $ALFWORLD_DATA, else the embedded games."
+        ),
     ] = None,
     split: Annotated[str | None, typer.Option(help="Only this split.")] = None,
 ) -> None:
@@ -83,8 +106,58 @@ def fetch_games(
     for line in map(_describe, fetched):
         typer.echo(line)
     list_games(str(folder))
-    if folder.absolute() != default_data_dir().absolute():
+    if str(folder.absolute()) != os.environ.get("ALFWORLD_DATA"):
         typer.echo(f"to play them: export ALFWORLD_DATA={folder.absolute()}")
+
+
+@games_app.command("generate")
+def generate_command(
+    folder: Annotated[Path, typer.Argument(help="A new folder, or an empty one.")],
+    num: Annotated[int, typer.Option(help="How many games, in all splits together (8 : 1 : 1).")] = 1000,
+    seed: Annotated[int, typer.Option(help="The same seed and options give the same games.")] = 0,
+    task_types: Annotated[
+        list[str] | None, typer.Option(help=f"Only these, separated by commas: {', '.join(TASK_TYPES)}.")
+    ] = None,
+    rooms: Annotated[list[str] | None, typer.Option(help=f"Only these: {', '.join(ROOMS)}.")] = None,
+    difficulty: Annotated[
+        str, typer.Option(help="easy, normal (like the real games), hard, or a number from 0 to 2.")
+    ] = "normal",
+    splits: Annotated[list[str] | None, typer.Option(help=f"Only these: {', '.join(SHARES)}.")] = None,
+) -> None:
+    """Write new games in ALFWorld's layout: any tool that plays the official ones plays these."""
+    sizes = divide(num, _chosen("split", splits, tuple(SHARES)) or tuple(SHARES))
+    columns = (TextColumn("generating"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task("generating", total=num)
+        write_games(
+            folder,
+            sizes,
+            seed,
+            task_types=_chosen("task type", task_types, TASK_TYPES),
+            rooms=_chosen("room", rooms, ROOMS),
+            difficulty=difficulty,
+            on_game=lambda: progress.advance(task),
+        )
+    list_games(str(folder))
+    typer.echo(f"to play them: export ALFWORLD_DATA={folder.expanduser().absolute()}")
+
+
+Name = TypeVar("Name", bound=str)
+
+
+def _chosen(what: str, given: Iterable[str] | None, known: Sequence[Name]) -> tuple[Name, ...] | None:
+    """Read repeated, comma-separated names; None where none are given. Raises UserError for an unknown one."""
+    if given is None:
+        return None
+    names = [name.strip() for words in given for name in words.split(",") if name.strip()]
+    for name in names:
+        if name not in known:
+            close = get_close_matches(name, known, 1)
+            hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known)}"
+            raise UserError(f"unknown {what} {name!r}; {hint}")
+    if not names:
+        raise UserError(f"no {what} is named; there are {', '.join(known)}")
+    return tuple(name for name in known if name in names)
 
 
 def _describe(archive: Fetched) -> str:

@@ -1,15 +1,16 @@
-"""Where games come from: a data folder's split, any folder of game files, a single file.
+"""Where games come from: a data folder's split, any folder of game files, a single file, the package itself.
 
-Whatever the source, the result is a `Games`: sorted `GameRef`s, each of which loads its game. Nobody outside reads
-`GameRef.path`; an embedded set or a generator becomes a source by giving refs that load in another way.
+Whatever the source, the result is a `Games`: sorted `GameRef`s, each of which loads its game. The embedded set
+(`embedded.py`) and the stream of generated games (`stream.py`) give refs that make their games without a file.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
+import os
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,8 +25,13 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+EMBEDDED = "embedded"
+"""The source that is the set inside the package."""
+GENERATE = "generate"
+"""The source that is a stream of generated games."""
 HOW_TO_GET_GAMES = (
-    "get the official games with 'alfworld-sft games fetch', or set ALFWORLD_DATA to a folder that holds them"
+    "get the official games with 'alfworld-sft games fetch', make some with 'alfworld-sft games generate',"
+    f" or play those that come with the package (source {EMBEDDED!r})"
 )
 NO_GAME_FILE = "without a game file beside traj_data.json"
 COPY = "listed already (same id, same content)"
@@ -33,17 +39,25 @@ COPY = "listed already (same id, same content)"
 
 @dataclass(frozen=True, slots=True, order=True)
 class GameRef:
-    """A game that can be loaded. Refs sort by id; `task_type` and `scene` are what the place says, if it does."""
+    """A game that can be loaded. Refs sort by id; `task_type` and `scene` are what the place says, if it does.
+
+    A game is read from the file at `path`, or comes from `make` where there is no file.
+    """
 
     id: str
     split: str
     sha256: str
-    path: Path = field(compare=False)
+    path: Path | None = field(default=None, compare=False)
     task_type: TaskType | None = field(default=None, compare=False)
     scene: int | None = field(default=None, compare=False)
+    make: Callable[[], Game] | None = field(default=None, compare=False, repr=False)
 
     def load(self) -> Game:
-        """Read and validate the game; raises GameFileError."""
+        """Read and validate the game, or make it; raises GameFileError."""
+        if self.make is not None:
+            return self.make()
+        if self.path is None:
+            raise GameFileError(self.id, "it has neither a file nor a way to be made")
         return load_game(self.path, game_id=self.id, split=self.split)
 
 
@@ -80,14 +94,18 @@ class Games:
 def find_games(source: str | Path | None = None, split: str = "train") -> Games:
     """Return the games of one split.
 
-    `source` is a data folder, any folder with `*.tw-pddl` files, or one such file; None means `$ALFWORLD_DATA`, or
-    `~/.cache/alfworld`. In a folder of another layout a file belongs to the split that its place names
-    (`…/SPLIT/TASK/TRIAL/game.tw-pddl`), or else to the split asked for.
+    `source` is a data folder, any folder with `*.tw-pddl` files, one such file, or "embedded" for the games that come
+    with the package; None means `$ALFWORLD_DATA`, or the embedded games where that is not set. In a folder of another
+    layout a file belongs to the split that its place names (`…/SPLIT/TASK/TRIAL/game.tw-pddl`), or else to the split
+    asked for.
 
     Raises UserError for an unknown split, GameFileError for a single file that is no playable game, and
     GamesNotFoundError where there is none.
     """
     layout.check_split(split)
+    source = resolve_source(source)
+    if source == EMBEDDED:
+        return _embedded(split)
     place = _place(source)
     if place.is_file():
         return _one_game(place, split)
@@ -106,6 +124,9 @@ def find_all_games(source: str | Path | None = None) -> list[Games]:
 
     Outside ALFWorld's layout, files whose place names no split count as `train`.
     """
+    source = resolve_source(source)
+    if source == EMBEDDED:
+        return [_embedded(split) for split in ("train", "valid_seen", "valid_unseen")]
     place = _place(source)
     data = layout.data_folder(place)
     found: list[Games] = []
@@ -123,6 +144,17 @@ def find_all_games(source: str | Path | None = None) -> list[Games]:
     return found
 
 
+def resolve_source(source: str | Path | None) -> str | Path:
+    """Return the source meant by `source`: itself, or else `$ALFWORLD_DATA`, or else the embedded games."""
+    return source or os.environ.get("ALFWORLD_DATA", "").strip() or EMBEDDED
+
+
+def _embedded(split: str) -> Games:
+    from alfworld_sft.games.embedded import embedded_games  # noqa: PLC0415 (it needs this module's Games)
+
+    return embedded_games(split)
+
+
 def _splits_at(place: Path, data: Path | None) -> list[str]:
     if data:
         present: list[str] = list(layout.existing_splits(data))
@@ -132,9 +164,11 @@ def _splits_at(place: Path, data: Path | None) -> list[str]:
     return [split for split in layout.SPLITS if split in named] or ["train"]
 
 
-def _place(source: str | Path | None) -> Path:
+def _place(source: str | Path) -> Path:
     """Return the absolute path of an existing folder or game file; raises GamesNotFoundError."""
-    place = (Path(source).expanduser() if source else layout.default_data_dir()).absolute()
+    if source == GENERATE:
+        raise UserError(f"the source {GENERATE!r} makes a game for every episode: there is no list of its games")
+    place = Path(source).expanduser().absolute()
     try:
         exists = place.exists()
     except OSError as error:
@@ -219,7 +253,7 @@ def _ref(folder: Path, entry: IndexEntry, split: str) -> GameRef:
 
 
 def _with_path_id(ref: GameRef, folder: Path) -> GameRef:
-    return GameRef(layout.path_id(ref.path, folder), ref.split, ref.sha256, ref.path, ref.task_type, ref.scene)
+    return replace(ref, id=layout.path_id(ref.path, folder)) if ref.path else ref
 
 
 def _nothing_found(folder: Path, index: Index, skipped: Mapping[str, int]) -> GamesNotFoundError:

@@ -11,15 +11,15 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from alfworld_sft.types import TaskType
 from alfworld_sft.world.gamefile import NOTHING, Game, LightGoal, Location, Object, PlaceGoal, Receptacle, State
 from alfworld_sft.world.grammar import Variant, recognise, split_task
+from alfworld_sft.world.logic import domain_text, grammar_text
 from alfworld_sft.world.statistics import ABILITIES, statistics
 
-LOGIC = Path(__file__).with_name("logic")
+_NO_TASK = "no task yet."
 _GOAL_FLAGS: dict[TaskType, tuple[str, str, str]] = {
     # task type → (flag of the state, ability needed, predicate)
     "pick_clean_then_place_in_recep": ("clean", "cleanable", "isClean"),
@@ -155,13 +155,15 @@ def game_of(blueprint: Blueprint, *, game_id: str, split: str = "", walkthrough:
             inner.setdefault(thing.inside, []).append(o)
         cool |= thing.cool << o
     objects = tuple(
-        Object(name, f"{thing.type.lower()}type", *_abilities(thing.type), tuple(inner.get(o, ())))
+        Object(name, _lowered(thing.type), *_abilities(thing.type), tuple(inner.get(o, ())))
         for o, (thing, name) in enumerate(zip(things, names, strict=False))
     )
     present = frozenset(thing.type for thing in things)
-    can_contain = {t: _lowered(facts.can_contain[t] & present) for t in {place.type for place in furniture}}
+    can_contain = {
+        t: frozenset(map(_lowered, facts.can_contain[t] & present)) for t in {place.type for place in furniture}
+    }
     receptacles = tuple(
-        Receptacle(name, f"{place.type.lower()}type", place.spot, place.openable, can_contain[place.type])
+        Receptacle(name, _lowered(place.type), place.spot, place.openable, can_contain[place.type])
         for place, name in zip(furniture, names[len(things) :], strict=False)
     )
     within: list[list[int]] = [[] for _ in spots]
@@ -230,9 +232,9 @@ def _abilities(thing_type: str) -> tuple[bool, bool, bool, bool, bool, bool, boo
     return pickupable, cleanable, heatable, coolable, sliceable, toggleable, holds
 
 
-@lru_cache(maxsize=4096)
-def _lowered(types: frozenset[str]) -> frozenset[str]:
-    return frozenset(f"{t.lower()}type" for t in types)
+@lru_cache(maxsize=256)
+def _lowered(type_name: str) -> str:
+    return f"{type_name.lower()}type"
 
 
 class OwnTexts(NamedTuple):
@@ -247,11 +249,9 @@ class OwnTexts(NamedTuple):
 @lru_cache(maxsize=1)
 def own_texts() -> OwnTexts:
     """Return the texts that all our games share."""
-    domain = (LOGIC / "domain.pddl").read_text(encoding="utf-8")
-    grammar = (LOGIC / "grammar.twl2").read_text(encoding="utf-8")
-    blanked, task = split_task(grammar)
-    before, after = json.dumps(grammar).split(task)
-    return OwnTexts(json.dumps(domain), before, after, recognise(domain, blanked))
+    domain, grammar = domain_text(), grammar_text(_NO_TASK)
+    before, after = json.dumps(grammar).split(_NO_TASK)
+    return OwnTexts(json.dumps(domain), before, after, recognise(domain, split_task(grammar)[0]))
 
 
 def file_bytes(blueprint: Blueprint, walkthrough: Iterable[str], name: str) -> bytes:

@@ -7,7 +7,7 @@ Scene numbers are outside those of the real games (kitchens 1-30, living rooms 2
 401-430), and which numbers a split draws from decides which rooms it can show:
 
     train, valid_seen    the 60 rooms of each kind with the numbers 31-90, 231-290, 331-390, 431-490
-    valid_unseen         the 4 rooms of each kind with the numbers 91-94, 291-294, 391-394, 491-494
+    valid_unseen         the 9 rooms of each kind with the numbers 91-99, 291-299, 391-399, 491-499
     a stream of games    a million rooms of each kind: 1000000-1999999 kitchens, and so on
 """
 
@@ -37,6 +37,8 @@ HALF_SIZE = 14
 STEP_CM = 25
 HEIGHT_CM = 180
 MILLION = 1_000_000
+ROOMS_KEPT = 320
+"""More than all the rooms of a set of games: 60 and 9 of each kind."""
 
 
 class Difficulty(NamedTuple):
@@ -44,18 +46,18 @@ class Difficulty(NamedTuple):
 
     `things`: how many copies of things that are not wanted, against the real number. `furniture`: the same for
     furniture that a room has several of. `closed`: how many of it can be opened, and so is closed at first.
-    `unlikely`: share of the things that lie just anywhere they fit.
+    `unlikely`: share of the things, and of the games' wanted ones, that lie just anywhere they fit.
     """
 
     things: float = 1.0
     furniture: float = 1.0
     closed: float = 1.0
-    unlikely: float = 0.02
+    unlikely: float = 0.0
 
 
-EASY = Difficulty(things=0.6, furniture=0.5, closed=0.4, unlikely=0.0)
+EASY = Difficulty(things=0.6, furniture=0.5, closed=0.4)
 NORMAL = Difficulty()
-HARD = Difficulty(things=1.5, furniture=1.4, closed=1.25, unlikely=0.35)
+HARD = Difficulty(things=1.5, furniture=1.4, closed=1.25, unlikely=0.5)
 DIFFICULTIES: Mapping[str, Difficulty] = {"easy": EASY, "normal": NORMAL, "hard": HARD}
 
 
@@ -88,7 +90,7 @@ class Scenes(NamedTuple):
 
 
 TRAIN_SCENES = Scenes(31, 60)
-UNSEEN_SCENES = Scenes(91, 4)
+UNSEEN_SCENES = Scenes(91, 9)
 ENDLESS_SCENES = Scenes(MILLION, MILLION)
 
 
@@ -123,7 +125,7 @@ class House:
         return self._places[thing_type]
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=ROOMS_KEPT)
 def sketch(room: Room, number: int, difficulty: Difficulty = NORMAL) -> Sketch:
     """Return what the room of this number has."""
     dice = Dice(f"sketch {room} {number} {tuple(difficulty)}")
@@ -139,7 +141,7 @@ def sketch(room: Room, number: int, difficulty: Difficulty = NORMAL) -> Sketch:
     return Sketch(furniture, fixtures, things)
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=ROOMS_KEPT)
 def build(room: Room, number: int, difficulty: Difficulty = NORMAL) -> House:
     """Return the room of this number."""
     plan = sketch(room, number, difficulty)

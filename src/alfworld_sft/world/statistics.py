@@ -60,6 +60,7 @@ class RoomFacts:
 class TaskFacts:
     """One task type: games by room; what is wanted and where, by room; copies of what is wanted; sentences.
 
+    `bands`: how usual the best place of what is wanted is, against the most usual one in its room, see BANDS.
     `in_openable`: how much likelier what is wanted lies in furniture that opens than other things of its type do;
     `together`: how often a copy of it lies with another for no other reason than that it does.
     """
@@ -69,6 +70,7 @@ class TaskFacts:
     targets: Mapping[Room, Mapping[str, int]]
     goals: Mapping[Room, Mapping[str, int]]
     copies: Choices[int]
+    bands: Choices[tuple[float, float]]
     in_openable: float
     together: float
     sentences: Choices[str]
@@ -92,6 +94,10 @@ class Statistics:
     nested: float
     astray: float
     together: float
+
+
+BANDS = ((0.0, 0.25), (0.25, 0.5), (0.5, 1.01))
+"""Bands of a place's rate against that of the most usual place in a room. Half a game is added to each count."""
 
 
 def room_of_scene(scene: int) -> Room:
@@ -140,6 +146,7 @@ def _task(data: dict[str, Any]) -> TaskFacts:
         targets=data["targets"],
         goals=data["goals"],
         copies=_copies(data["copies"]),
+        bands=Choices(zip(BANDS, (games + 0.5 for games in data["bands"]), strict=True)),
         in_openable=data["in_openable"],
         together=data["together"],
         sentences=Choices(data["sentences"].items()),
