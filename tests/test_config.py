@@ -40,7 +40,10 @@ def test_the_later_override_wins():
         ("seed", "'seed' is not an option; write key=value, for example seed=7"),
         ("seed=abc", "seed=abc: input should be a valid integer, unable to parse string as an integer"),
         ("seed=-1", "seed=-1: input should be greater than or equal to 0"),
-        ("policy.name=oracle", "policy.name=oracle: input should be 'expert', 'planner' or 'random'"),
+        (
+            "policy.name=oracle",
+            "policy.name=oracle: input should be 'expert', 'planner', 'random', 'server' or 'local'",
+        ),
     ],
 )
 def test_a_wrong_override_gets_one_clear_line(override, message):

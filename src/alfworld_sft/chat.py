@@ -136,7 +136,7 @@ class ChatEncoder:
             ids=ids,
             mask=_covered(starts, [(r.start, r.over) for r in replies if r.turn not in untrained_turns]),
             turn=_turns(starts, replies),
-            kind=_kinds(where, sorted(spans)),
+            kind=_kinds(where, spans),
             ends=[bisect_left(starts, reply.over) for reply in replies],
             stable=stable,
         )
@@ -223,7 +223,9 @@ class ChatEncoder:
             piece_ids, offsets = next(batch)
             ids += piece_ids
             inside = [place - start for place in marks if start <= place < end]
-            where += [(start + _widen(first, inside), start + _widen(last, inside)) for first, last in offsets]
+            if inside:
+                offsets = [(_widen(first, inside), _widen(last, inside)) for first, last in offsets]
+            where += [(start + first, start + last) for first, last in offsets]
         return ids, where
 
     def _tokenize_text(self, texts: list[str]) -> tuple[list[list[int]], list[list[tuple[int, int]]]]:
@@ -307,20 +309,14 @@ def _observation_spans(messages: Sequence[Message], text: str, replies: Sequence
     return spans
 
 
-def _kinds(where: Sequence[tuple[int, int]], spans: Sequence[_Span]) -> list[int]:
+def _kinds(where: Sequence[tuple[int, int]], spans: Iterable[_Span]) -> list[int]:
     """Return each token's kind. A token over an edge belongs to a section rather than to its tags."""
-    kinds: list[int] = []
-    first = 0
-    for start, end in where:
-        while first < len(spans) and spans[first].end <= start:
-            first += 1
-        touched = []
-        for span in spans[first:]:
-            if span.start >= max(end, start + 1):
-                break
-            touched.append(span.kind)
-        section = next((kind for kind in touched if kind != TokenKind.OTHER_REPLY), None)
-        kinds.append(int(section or (touched[0] if touched else TokenKind.PROMPT)))
+    starts = [start for start, _ in where]
+    ends = [end for _, end in where]
+    kinds = [int(TokenKind.PROMPT)] * len(where)
+    for span in sorted(spans, key=lambda span: span.kind, reverse=True):  # tags first: sections write over them
+        first, last = bisect_right(ends, span.start), bisect_left(starts, span.end)
+        kinds[first:last] = [int(span.kind)] * (last - first)
     return kinds
 
 

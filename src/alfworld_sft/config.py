@@ -10,12 +10,13 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from alfworld_sft.errors import ConfigError
+from alfworld_sft.games.sources import EMBEDDED, GENERATE, resolve_source
 from alfworld_sft.types import Form, TaskType
 
 Config = TypeVar("Config", bound=BaseModel)
@@ -31,15 +32,34 @@ def _all_as_none(value: object) -> object:
     return None if value == "all" else value
 
 
-class GamesSection(Section):
+class GamesToPlay(Section):
     """Which games are played."""
 
-    source: str | None = Field(None, description="Data folder, folder of *.tw-pddl files, or one file.")
+    source: str | None = Field(
+        None,
+        description="Data folder, folder of *.tw-pddl files, one file, 'embedded' (the games of the package), or"
+        " 'generate' (a new game for every episode); null: $ALFWORLD_DATA, else embedded.",
+    )
+    split: str = Field(description="train, valid_seen or valid_unseen.")
+    task_types: list[TaskType] | None = Field(None, min_length=1, description="Only these task types; null plays all.")
+    difficulty: str | float = Field(
+        "normal", description="How hard the games of source=generate are: easy, normal, hard, or a number from 0 to 2."
+    )
+
+
+class GamesSection(GamesToPlay):
+    """Which games training data comes from."""
+
     split: str = Field("train", description="train, valid_seen or valid_unseen.")
     allow_eval_split: bool = Field(
         False, description="Collect training data from a split that results are reported on."
     )
-    task_types: list[TaskType] | None = Field(None, min_length=1, description="Only these task types; null plays all.")
+
+
+class EvaluatedGamesSection(GamesToPlay):
+    """Which games a policy is evaluated on."""
+
+    split: str = Field("valid_seen", description="train, valid_seen or valid_unseen.")
 
 
 class EnvSection(Section):
@@ -51,8 +71,10 @@ class EnvSection(Section):
 class PolicySection(Section):
     """Who plays."""
 
-    name: Literal["expert", "planner", "random"] = Field(
-        "expert", description="expert: reads the prompt alone; planner: shortest plan, knows everything; random."
+    name: Literal["expert", "planner", "random", "server", "local"] = Field(
+        "expert",
+        description="expert: reads the prompt alone; planner: shortest plan, knows everything; random; a language"
+        " model at an OpenAI-compatible server, or local: in this process.",
     )
     search: Literal["prior", "sweep"] = Field(
         "prior", description="How the expert searches: where things tend to lie, or in a fixed order (short histories)."
@@ -60,6 +82,28 @@ class PolicySection(Section):
     prior: bool = Field(True, description="Let the expert's search use what lies where in train scenes.")
     noise: float = Field(0.0, ge=0, le=0.9, description="Share of actions that the expert gets wrong on purpose.")
     noise_episodes: float = Field(0.5, ge=0, le=1, description="Share of the episodes that have such noise.")
+    model: str | None = Field(
+        None,
+        description="Model that plays: its name at the server; local: a hub name, a model's or checkpoint's folder.",
+    )
+    base_url: str | None = Field(
+        None, description="Server's address, as http://127.0.0.1:8000/v1; null: $OPENAI_BASE_URL."
+    )
+    temperature: float = Field(0.4, ge=0, le=2, description="Sampling temperature of a model; 0 is greedy.")
+    top_p: float = Field(1.0, gt=0, le=1, description="Share of the probability that a model samples from.")
+    max_tokens: int = Field(512, ge=1, description="Tokens that a reply of a model may have.")
+    truncated: Literal["retry", "keep"] = Field(
+        "retry", description="A server's reply that max_tokens cut off: draw again, then fail the episode; or keep it."
+    )
+    timeout_s: float = Field(120.0, gt=0, description="Seconds that a server may take for a reply.")
+    attempts: int = Field(6, ge=1, le=100, description="Times that a server is asked for a reply, with growing pauses.")
+    keep_token_ids: bool = Field(
+        False, description="Keep a model's token ids and log-probabilities, where they can be had."
+    )
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="Type in which a local model computes; auto: bfloat16 on a GPU, float32 elsewhere."
+    )
+    max_batch: int = Field(64, ge=1, description="Turns that a local model answers at once.")
 
 
 class PromptSection(Section):
@@ -93,18 +137,35 @@ class RunnerSection(Section):
     concurrency: int = Field(64, ge=1, le=10_000, description="Episodes that are played at the same time.")
 
 
-class CollectConfig(Section):
+class RunConfig(Section):
+    """What every run has: which games, who plays them, and how."""
+
+    seed: int = Field(42, ge=0, description="Decides the order of games and the policy's choices.")
+    games: GamesToPlay
+    env: EnvSection = EnvSection()
+    policy: PolicySection = PolicySection()
+    prompt: PromptSection = PromptSection()
+    runner: RunnerSection = RunnerSection()
+
+
+class CollectConfig(RunConfig):
     """Everything that decides what a collection run makes."""
 
     num_episodes: int | None = Field(None, ge=1, description="Episodes to play; null plays every game once.")
     seed: int = Field(42, ge=0, description="Decides the order of games, the policy's choices and the split.")
     games: GamesSection = GamesSection()
-    env: EnvSection = EnvSection()
-    policy: PolicySection = PolicySection()
-    prompt: PromptSection = PromptSection()
     worldmodel: WorldModelSection = WorldModelSection()
     dataset: DatasetSection = DatasetSection()
-    runner: RunnerSection = RunnerSection()
+
+
+class EvaluateConfig(RunConfig):
+    """Everything that decides an evaluation."""
+
+    games: EvaluatedGamesSection = EvaluatedGamesSection()
+    num_games: int | None = Field(
+        None, ge=1, description="Play only so many games, chosen by the seed; null plays all."
+    )
+    repeats: int = Field(1, ge=1, le=1000, description="Times that each game is played; more than 1 gives pass@k.")
 
 
 def build_config(
@@ -176,13 +237,14 @@ def _example(known: Sequence[str]) -> str:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.2's plain values, as in Hydra: a name such as 2024-12-11 or 20241211_143022 stays text, 5e-4 is a number."""
-
-    yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {}
+    """YAML 1.2's plain values, as in Hydra: a name such as 2024-12-11 or 20241211_143022 is text, 5e-4 a number."""
 
 
-_Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"~|null|Null|NULL|"), ["~", "n", "N", ""])
-_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"(?i:true|false)"), list("tTfF"))
+_Loader.yaml_implicit_resolvers = {}
+
+
+_Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"(~|null|Null|NULL|)\Z"), ["~", "n", "N", ""])
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"(?i:true|false)\Z"), list("tTfF"))
 _Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"[-+]?(0|[1-9][0-9]*)\Z"), list("-+0123456789"))
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
@@ -216,6 +278,7 @@ def _lines(error: ValidationError, values: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def absolute_source(source: str | None) -> str | None:
-    """Return a source that still means the same when the run is resumed from another folder."""
-    return None if source is None else str(Path(source).expanduser().absolute())
+def absolute_source(source: str | None) -> str:
+    """Return the source meant, in words that mean the same when the run is resumed from another folder."""
+    meant = str(resolve_source(source))
+    return meant if meant in (EMBEDDED, GENERATE) else str(Path(meant).expanduser().absolute())

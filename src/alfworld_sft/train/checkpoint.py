@@ -1,9 +1,9 @@
 """Checkpoints `global_step_N/`: written whole or not at all, found again, and refused where they do not fit.
 
-The folder itself is what other tools load: the adapter in PEFT's layout (or the whole model), with its tokenizer. In
-`trainer/` lies what going on needs: `state.json` (position, config, identity of model and data), `optimizer.safetensors`,
-`random.safetensors`, and last of all `manifest.json` with every file's size; a folder without one is no checkpoint.
-Nothing is read with pickle.
+The folder itself is what other tools load: the adapter in PEFT's layout (or the whole model), its tokenizer, and the
+stamp `alfworld_sft.json` (position, config, versions, identity of model and data). In `trainer/` lies what only going
+on needs: `optimizer.safetensors`, `random.safetensors`, and, written last, `manifest.json` with the size of every
+file; a folder without one is no checkpoint. Nothing is read with pickle.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import os
 import random
 import shutil
@@ -25,7 +26,9 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from transformers import __version__ as transformers
 
+from alfworld_sft import __version__
 from alfworld_sft.errors import UserError
 from alfworld_sft.train.distributed import Ranks, whole
 from alfworld_sft.train.model import base_of
@@ -36,6 +39,7 @@ logger = logging.getLogger(__name__)
 FORMAT = 1
 TRAINER = "trainer"
 MANIFEST = "manifest.json"
+STAMP = "alfworld_sft.json"
 PREFIX = "global_step_"
 FINAL = "final"
 _SEPARATOR = "::"
@@ -95,7 +99,7 @@ def save(
                 trainer.mkdir()
                 save_file(_flat(states), trainer / "optimizer.safetensors")
                 save_file(_by_rank(randoms), trainer / "random.safetensors")
-                _write_json(trainer / "state.json", _state(position, identity, config))
+                _write_json(partial / STAMP, _stamp(position, identity, config))
                 _write_json(trainer / MANIFEST, {"files": _sizes(partial)})
             _drop_old(folder, keep)
         except OSError as error:
@@ -135,14 +139,25 @@ def open_checkpoint(path: Path) -> Checkpoint:
     missing = _what_is_missing(path)
     if missing is not None:
         raise CheckpointError(f"{path} is not a whole checkpoint ({missing})")
+    stamp = read_stamp(path)
     try:
-        state = json.loads((path / TRAINER / "state.json").read_bytes())
-        if state["format"] != FORMAT:
-            raise CheckpointError(f"{path}: its format {state['format']} is not known to this version")
-        position = Position(int(state["step"]), int(state["epoch"]), int(state["batch"]))
-        return Checkpoint(path, position, dict(state["identity"]), dict(state["config"]))
+        position = Position(int(stamp["step"]), int(stamp["epoch"]), int(stamp["batch"]))
+        return Checkpoint(path, position, dict(stamp["identity"]), dict(stamp["config"]))
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path / STAMP} is not a checkpoint's stamp: {error!r}") from None
+
+
+def read_stamp(path: Path) -> dict[str, Any]:
+    """Return what a checkpoint, or a final model, says of its making; raises CheckpointError."""
+    try:
+        stamp = json.loads((path / STAMP).read_bytes())
+        if stamp["format"] != FORMAT:
+            raise CheckpointError(f"{path}: its format {stamp['format']} is not known to this version")
+    except FileNotFoundError:
+        raise CheckpointError(f"{path} has no {STAMP}: it was not made by alfworld-sft train") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path / TRAINER / 'state.json'} cannot be read: {error}") from None
+        raise CheckpointError(f"{path / STAMP} cannot be read: {error}") from None
+    return dict(stamp)
 
 
 def check_same_run(checkpoint: Checkpoint, identity: Mapping[str, Any]) -> None:
@@ -150,7 +165,8 @@ def check_same_run(checkpoint: Checkpoint, identity: Mapping[str, Any]) -> None:
     for key in identity.keys() | checkpoint.identity.keys():
         was, now = checkpoint.identity.get(key), identity.get(key)
         if was != now:
-            said = f"of another {key}" if isinstance(was, str) and len(was) >= 16 else f"with {key}={was}, not {now}"
+            is_hash = isinstance(was, str) and len(was) > 40
+            said = f"of another {key}" if is_hash else f"with {key}={_shown(was)}, not {_shown(now)}"
             raise CheckpointError(f"{checkpoint.path} was made {said}; {_RESTART}")
 
 
@@ -274,11 +290,12 @@ def _nested(flat: Mapping[str, Tensor]) -> State:
 def _random_states(device: torch.device) -> dict[str, Tensor]:
     """Return the states of all random generators of this process, as tensors."""
     _, python, gauss = random.getstate()
-    _, keys, position, has_gauss, cached = np.random.get_state(legacy=True)  # type: ignore[misc]
+    numpy: Any = np.random.get_state(legacy=True)
+    _, keys, position, has_gauss, cached = numpy
     states = {
         "torch": torch.get_rng_state(),
         "python": torch.tensor([*python, float("nan") if gauss is None else gauss], dtype=torch.float64),
-        "numpy": torch.tensor([*keys.tolist(), position, has_gauss, cached], dtype=torch.float64),  # type: ignore[union-attr]
+        "numpy": torch.tensor([*keys.tolist(), position, has_gauss, cached], dtype=torch.float64),
     }
     if device.type == "cuda":
         states["cuda"] = torch.cuda.get_rng_state(device)
@@ -292,7 +309,7 @@ def _set_random_states(stored: Mapping[str, Tensor], ranks: Ranks) -> None:
     if ranks.device.type == "cuda" and f"cuda.{rank}" in stored:
         torch.cuda.set_rng_state(stored[f"cuda.{rank}"], ranks.device)
     *python, gauss = stored[f"python.{rank}"].tolist()
-    random.setstate((3, tuple(int(value) for value in python), None if gauss != gauss else gauss))
+    random.setstate((3, tuple(int(value) for value in python), None if math.isnan(gauss) else gauss))
     *keys, position, has_gauss, cached = stored[f"numpy.{rank}"].tolist()
     np.random.set_state(("MT19937", np.array(keys, dtype=np.uint32), int(position), int(has_gauss), cached))
 
@@ -301,7 +318,7 @@ def _by_rank(states: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     return {f"{name}.{rank}": tensor for rank, of_rank in enumerate(states) for name, tensor in of_rank.items()}
 
 
-def _state(position: Position, identity: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+def _stamp(position: Position, identity: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "step": position.step,
@@ -309,6 +326,7 @@ def _state(position: Position, identity: Mapping[str, Any], config: Mapping[str,
         "batch": position.batch,
         "identity": dict(identity),
         "config": dict(config),
+        "versions": {"alfworld-sft": __version__, "torch": str(torch.__version__), "transformers": transformers},
     }
 
 
@@ -390,6 +408,10 @@ def _link_or_copy(source: Path, target: Path) -> None:
 
 def _write_json(path: Path, value: object) -> None:
     path.write_text(json.dumps(value, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+
+
+def _shown(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _plain(value: Any) -> Any:

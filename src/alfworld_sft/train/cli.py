@@ -22,7 +22,9 @@ logger = logging.getLogger(__name__)
 
 NEEDED = ("torch", "transformers", "peft", "safetensors", "numpy")
 INSTALL = "pip install 'alfworld-sft[train]'"
-LISTEN_S = 3.0
+LISTEN_S = 20.0
+"""How long another process than the first waits with its error: mostly the first has the same to say, or has left it
+alone after saying what is wrong; torchrun then ends the others."""
 
 
 class DType(StrEnum):
@@ -62,9 +64,9 @@ def train_command(
     first = os.environ.get("RANK", "0") == "0"
     try:
         trained = train(config)
-    except UserError:
+    except Exception:
         if not first:
-            time.sleep(LISTEN_S)  # where the first process has the same to say, torchrun ends this one meanwhile
+            time.sleep(LISTEN_S)  # torchrun ends this process meanwhile, where the first has failed
         raise
     except KeyboardInterrupt:
         typer.echo(f"stopped; the same command goes on from the last checkpoint in {config.local_dir}", err=True)
@@ -95,9 +97,7 @@ def require_training_packages() -> None:
 
 def standalone(arguments: Sequence[str]) -> None:
     """Be the command `train` of a process that torchrun started."""
-    from alfworld_sft.cli import app, main  # noqa: PLC0415 - the command line hooks this module in
+    from alfworld_sft.cli import main  # noqa: PLC0415 - it imports this module
 
-    if not any(command.name == "train" for command in app.registered_commands):
-        app.command("train")(train_command)
     sys.argv[1:] = ["train", *arguments]
     main()

@@ -184,11 +184,13 @@ class TrainerSection(TrainSection):
         ["console", "tensorboard"],
         description="Some of console, tensorboard, wandb; metrics.jsonl is always written.",
     )
-    save_freq: int = Field(-1, ge=-1, description="Steps between checkpoints; -1: after each epoch, 0: at the end only.")
-    test_freq: int = Field(-1, ge=-1, description="Steps between validations; -1: after each epoch, 0: at the end only.")
+    save_freq: int = Field(-1, ge=-1, description="Steps between checkpoints; -1: each epoch, 0: at the end only.")
+    test_freq: int = Field(-1, ge=-1, description="Steps between validations; -1: each epoch, 0: at the end only.")
     max_ckpt_to_keep: int | None = Field(None, ge=1, description="Newest checkpoints that stay; null keeps all.")
     resume_mode: str = Field(
-        "auto", min_length=1, description="auto: go on from the newest whole checkpoint; disable; or a checkpoint's path."
+        "auto",
+        min_length=1,
+        description="auto: go on from the newest whole checkpoint; disable; or a checkpoint's path.",
     )
     seed: int = Field(1, ge=0, lt=2**32, description="Decides the order of the data and the adapters' first weights.")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: the GPU where there is one.")

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, ContextManager, Literal
+from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
@@ -139,18 +139,19 @@ def _shard(module: nn.Module, layers: Sequence[nn.Module], ranks: Ranks, compute
     return module
 
 
-def no_exchange(module: nn.Module, *, last: bool) -> ContextManager[None]:
+def no_exchange(module: nn.Module, *, last: bool) -> AbstractContextManager[None]:
     """Keep gradients to this process until the last micro-batch of a step."""
     if isinstance(module, DistributedDataParallel):
         return nullcontext() if last else module.no_sync()
-    if hasattr(module, "set_requires_gradient_sync"):
-        module.set_requires_gradient_sync(last)
+    sharded: Any = module
+    if hasattr(sharded, "set_requires_gradient_sync"):
+        sharded.set_requires_gradient_sync(last)
     return nullcontext()
 
 
 def whole(tensor: Tensor) -> Tensor:
     """Return a tensor with all of its shards; every process must ask for it."""
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor  # type: ignore[no-untyped-call]
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def like(tensor: Tensor, model: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from alfworld_sft.errors import DatasetError
+from alfworld_sft.errors import DatasetError, UserError
 from alfworld_sft.train.config import TrainConfig
 from alfworld_sft.train.table import Columns, dataset_file, read_rows
 
@@ -37,8 +37,16 @@ def val_files(config: TrainConfig) -> list[Path]:
     return [dataset_file(name, "val.parquet", "data.val_files") for name in config.data.val_files or ()]
 
 
+def is_path(model: str) -> bool:
+    """Tell a folder on this machine from a model's name on the hub, which has one slash and no dot before it."""
+    return model.startswith((".", "/", "~")) or model.count("/") > 1 or Path(model).is_dir()
+
+
 def look_at(config: TrainConfig) -> None:
-    """Read the first rows of every file as training would; raises DatasetError. Imports no torch."""
+    """Read the first rows of every file as training would; raises UserError. Imports no torch."""
+    model = config.model.partial_pretrain
+    if is_path(model) and not Path(model).is_dir():
+        raise UserError(f"model.partial_pretrain={model}: there is no such folder")
     columns = columns_of(config)
     for option, files in (("data.train_files", train_files(config)), ("data.val_files", val_files(config))):
         for file in files:

@@ -11,6 +11,7 @@ import logging
 import os
 import time
 from collections.abc import Collection, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,13 @@ PEAK_FLOPS = {
     "MI300X": 1307e12,
 }
 """Dense bfloat16 FLOP/s by the makers' data sheets; the first name that a device's name contains counts."""
+
+
+def require_loggers(loggers: Collection[str]) -> None:
+    """Raise UserError where a package that writes a wanted log is not installed."""
+    for name in ("tensorboard", "wandb"):
+        if name in loggers and find_spec(name) is None:
+            raise UserError(f"trainer.logger names {name}, which is not installed: pip install {name}, or leave it out")
 
 
 def peak_flops(device: torch.device) -> float | None:
@@ -84,7 +92,7 @@ class RunLog:
         done: int,
         total: int,
     ) -> None:
-        """Open the outputs; `done` steps of `total` are behind us. Raises UserError where one is not installed."""
+        """Open the outputs; `done` steps of `total` are behind us. Raises UserError where wandb cannot start."""
         self._console = "console" in loggers
         self._total, self._done_before = total, done
         self._started = self._shown = time.monotonic()
@@ -104,7 +112,7 @@ class RunLog:
     def test(self, step: int, figures: Mapping[str, float]) -> None:
         """Note a validation, or what a hook measured at this step."""
         self._write(step, figures, {"step": step, **figures})
-        if self._console and figures:
+        if self._console:
             shown = ", ".join(f"{key.removeprefix('val/')} {value:.4g}" for key, value in figures.items())
             logger.info("step %d validation: %s", step, shown)
 
@@ -163,20 +171,14 @@ def duration(seconds: float) -> str:
 
 
 def _tensorboard(folder: Path, done: int) -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - only where it is wanted
-    except ImportError:
-        raise UserError(
-            "trainer.logger names tensorboard, which is not installed: pip install tensorboard, or leave it out"
-        ) from None
-    return SummaryWriter(str(folder / "tensorboard"), purge_step=done + 1)  # type: ignore[no-untyped-call]
+    from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - only where it is wanted
+
+    return SummaryWriter(str(folder / "tensorboard"), purge_step=done + 1)
 
 
 def _wandb(folder: Path, project: str, experiment: str, config: Mapping[str, Any]) -> Any:
-    try:
-        import wandb  # noqa: PLC0415 - only where it is wanted
-    except ImportError:
-        raise UserError("trainer.logger names wandb, which is not installed: pip install wandb, or leave it out") from None
+    import wandb  # noqa: PLC0415 - only where it is wanted
+
     if not os.environ.get("WANDB_API_KEY") and not os.environ.get("WANDB_MODE") and not _has_netrc(wandb):
         logger.warning("wandb has no key here, so it writes offline; to send it later: wandb sync")
         os.environ["WANDB_MODE"] = "offline"
@@ -184,8 +186,9 @@ def _wandb(folder: Path, project: str, experiment: str, config: Mapping[str, Any
         return wandb.init(
             project=project, name=experiment, id=_wandb_id(folder), resume="allow", dir=str(folder), config=dict(config)
         )
-    except Exception as error:  # noqa: BLE001 - wandb raises its own classes, which are not imported here
-        raise UserError(f"wandb cannot start: {error}; try WANDB_MODE=offline, or leave it out of trainer.logger") from None
+    except Exception as error:  # wandb has classes of its own, and raises others, too
+        way_out = "try WANDB_MODE=offline, or leave it out of trainer.logger"
+        raise UserError(f"wandb cannot start: {error}; {way_out}") from None
 
 
 def _has_netrc(wandb: Any) -> bool:

@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from transformers import logging as transformers_logging
 
 from alfworld_sft.chat import ChatEncoder
 from alfworld_sft.errors import DatasetError, UserError
@@ -27,7 +28,7 @@ from alfworld_sft.train.config import TrainConfig
 from alfworld_sft.train.dataset import Sample, SampleOptions, load_samples
 from alfworld_sft.train.distributed import Ranks, distribute, joined, no_exchange
 from alfworld_sft.train.inputs import columns_of, train_files, val_files
-from alfworld_sft.train.log import FlopCounter, RunLog, peak_flops
+from alfworld_sft.train.log import FlopCounter, RunLog, peak_flops, require_loggers
 from alfworld_sft.train.model import (
     LossModule,
     Segments,
@@ -45,6 +46,9 @@ from alfworld_sft.train.plan import Batch, Plan, fingerprint, micro_batches, tok
 from alfworld_sft.train.validate import validate
 
 logger = logging.getLogger(__name__)
+
+CPU_TOKENS = 4096
+"""A CPU takes at most this many tokens at a time: more do not fit its caches, and take longer (measured: 1.4 times)."""
 
 
 class DivergedError(UserError):
@@ -78,6 +82,7 @@ def train(config: TrainConfig, hooks: Sequence[Hook] = ()) -> Trained:
     """Train as configured; run by every process. Raises UserError for what the user can mend."""
     with joined(config.trainer.device) as ranks:
         _be_quiet(ranks)
+        require_loggers(config.trainer.logger)
         start = _find_checkpoint(config, ranks)
         tokenizer = load_tokenizer(config.model.partial_pretrain)
         samples, held_out = _load_data(config, ChatEncoder(tokenizer), ranks)
@@ -108,6 +113,7 @@ class _Run:
             epochs=config.trainer.total_epochs,
             steps=config.trainer.total_training_steps,
         )
+        self.budget = config.token_budget if ranks.device.type == "cuda" else min(config.token_budget, CPU_TOKENS)
         self.position = start.position if start else Position(0, 0, 0)
         self.last_saved = start.path if start else None
         compute = compute_dtype(config.model.dtype, ranks.device)
@@ -131,7 +137,7 @@ class _Run:
         )
         if start:
             checkpoints.restore_progress(start, self.optimizer, ranks)
-        self.tests = micro_batches(held_out, ranks.rank, ranks.world, config.token_budget) if held_out else []
+        self.tests = micro_batches(held_out, ranks.rank, ranks.world, self.budget) if held_out else []
         self.log = self._open_log() if ranks.first else None
 
     def go(self, hooks: Sequence[Hook]) -> Trained:
@@ -161,13 +167,13 @@ class _Run:
         lengths = tokens_of(samples)
         loss: float | None = None
         norm: float | None = None
-        trainer, optim = self.config.trainer, self.config.optim
+        optim = self.config.optim
         factor = lr_factor(
             batch.after.step - 1, self.plan.total, optim.warmup_steps_ratio, optim.lr_scheduler, optim.min_lr_ratio
         )
         if weight > 0:
             with _out_of_memory_is_told(self.config):
-                micro = micro_batches(samples, self.ranks.rank, self.ranks.world, self.config.token_budget)
+                micro = micro_batches(samples, self.ranks.rank, self.ranks.world, self.budget)
                 loss = self.ranks.sums(self._backward(micro, weight))[0]
                 norm = self.optimizer.clip(optim.clip_grad)
             self._check_finite(batch, samples, loss, norm)
@@ -177,7 +183,7 @@ class _Run:
         seconds = time.perf_counter() - started
         mfu = self.count_flops(lengths) / seconds / (self.peak * self.ranks.world) if self.peak else None
         return {
-            "epoch": (batch.after.step / self.plan.total) * trainer.total_epochs,
+            "epoch": round(batch.epochs, 4),
             "loss": loss,
             "lr": optim.lr * factor,
             "grad_norm": norm,
@@ -216,7 +222,7 @@ class _Run:
             figures |= validate(self.module, self.tests, self.tokenizer.decode, self.ranks)
         for hook in hooks:
             figures |= hook(Moment(self.position.step, self.model, self.tokenizer, self.ranks))
-        if self.log:
+        if self.log and figures:
             self.log.test(self.position.step, figures)
         return figures
 
@@ -266,7 +272,7 @@ class _Run:
             "training %s of %s weights of %s on %d rows in %d sequences, %d steps, %s",
             f"{trained:,}", f"{sum(p.numel() for p in parameters):,}", self.config.model.partial_pretrain,
             sum(s.rows for s in self.samples), len(self.samples), self.plan.total,
-            f"{self.ranks.world} × {self.ranks.device.type}",
+            f"{self.ranks.world} process{'es' if self.ranks.world > 1 else ''} on {self.ranks.device.type}",
         )  # fmt: skip
         if self.position.step:
             logger.info("going on from %s", self.last_saved)
@@ -292,7 +298,7 @@ def compute_dtype(wish: str, device: torch.device) -> torch.dtype:
 
 
 def load_trainable(config: TrainConfig, device: torch.device, compute: torch.dtype) -> Any:
-    """Load the model with what is to be trained: float32 adapters on a base in the computing type, or float32 weights."""
+    """Load the model with what is trained in float32: adapters on a base in the computing type, or all weights."""
     options = config.model
     attention = choose_attention(options.partial_pretrain, options.attention, config.data.max_length)
     dtype = compute if options.lora_rank else torch.float32
@@ -330,7 +336,8 @@ def _load_data(config: TrainConfig, encoder: ChatEncoder, ranks: Ranks) -> tuple
         for line in warnings:
             logger.warning("%s", line)
         if files and not held_out:
-            logger.warning("data.val_files=%s: no rows; training goes on without validation", ", ".join(map(str, files)))
+            names = ", ".join(map(str, files))
+            logger.warning("data.val_files=%s: no rows; training goes on without validation", names)
     return loaded.samples, held_out
 
 
@@ -369,7 +376,7 @@ def _identity(config: TrainConfig, model: Any, samples: Sequence[Sample]) -> dic
         "training data": fingerprint(samples),
         "data.train_batch_size": config.data.train_batch_size,
         "model.lora_rank": config.model.lora_rank,
-        "model.lora_alpha": config.model.lora_alpha,
+        "model.lora_alpha": float(config.model.lora_alpha),
         "model.target_modules": modules if isinstance(modules, str) else sorted(modules),
         "optim.name": config.optim.name,
         "trainer.seed": config.trainer.seed,
@@ -377,7 +384,7 @@ def _identity(config: TrainConfig, model: Any, samples: Sequence[Sample]) -> dic
 
 
 def _shape_of(model: Any) -> str:
-    """Return a text that is equal for models of one shape; where all weights are trained, theirs are the checkpoint's."""
+    """Return a text equal for models of one shape: where all weights are trained, the checkpoint holds them."""
     return "; ".join(sorted(f"{name} {tuple(p.shape)}" for name, p in model.named_parameters()))
 
 
@@ -385,18 +392,18 @@ def _shape_of(model: Any) -> str:
 def _out_of_memory_is_told(config: TrainConfig) -> Iterator[None]:
     try:
         yield
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and not isinstance(error, torch.OutOfMemoryError):
-            if "can't allocate memory" not in str(error) and "out of memory" not in str(error):
-                raise
-        data = config.data
-        smaller = "a smaller data.max_length" if data.micro_batch_size_per_gpu == 1 else "data.micro_batch_size_per_gpu=1"
+    except (MemoryError, RuntimeError) as error:  # torch.OutOfMemoryError is a RuntimeError
+        words = ("out of memory", "can't allocate memory")
+        if isinstance(error, RuntimeError) and not any(word in str(error) for word in words):
+            raise
+        rows, length = config.data.micro_batch_size_per_gpu, config.data.max_length
+        smaller = "data.micro_batch_size_per_gpu=1" if rows > 1 else "a smaller data.max_length"
         wider = "" if config.model.enable_gradient_checkpointing else " or model.enable_gradient_checkpointing=true"
-        raise UserError(
-            f"out of memory with {data.micro_batch_size_per_gpu} × {data.max_length} tokens at a time; try {smaller}{wider}"
-        ) from None
+        raise UserError(f"out of memory with {rows} x {length} tokens at a time; try {smaller}{wider}") from None
 
 
 def _be_quiet(ranks: Ranks) -> None:
+    """Let the first process alone speak, and no progress bars of libraries."""
+    transformers_logging.disable_progress_bar()
     if not ranks.first:
         logging.getLogger("alfworld_sft").setLevel(logging.ERROR)

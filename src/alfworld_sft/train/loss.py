@@ -85,8 +85,10 @@ class _ChunkedLoss(torch.autograd.Function):
                 small = grad.to(hidden.dtype)
                 if grad_hidden is not None:
                     grad_hidden[part] = small @ output
-                if grad_weight is not None:
-                    grad_weight.addmm_(small.T.to(exact), hidden[part].to(exact))
+                if grad_weight is not None and small.dtype == exact:
+                    grad_weight.addmm_(small.T, hidden[part])
+                elif grad_weight is not None:
+                    grad_weight += small.T @ hidden[part]
         ctx.save_for_backward(grad_hidden, grad_weight, grad_bias)
         ctx.dtypes = (hidden.dtype, weight.dtype, None if bias is None else bias.dtype)
         ctx.mark_non_differentiable(nll, correct)

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 
 from alfworld_sft.errors import UserError
 from alfworld_sft.train import checkpoint as checkpoints
-from alfworld_sft.train.model import load_model, load_tokenizer
+from alfworld_sft.train.model import load_config, load_model, load_tokenizer
 
 logger = logging.getLogger(__name__)
 
@@ -38,14 +38,24 @@ def merge(checkpoint: Path, output: Path, *, base: str | None = None, dtype: DTy
         raise MergeError(f"{checkpoint}: there is no such folder")
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise MergeError(f"{output} exists already; name another folder")
-    adapted = (checkpoint / "adapter_config.json").is_file()
-    if not adapted and not (checkpoint / "config.json").is_file():
-        raise MergeError(f"{checkpoint} holds neither an adapter nor a model; give global_step_N or final of a run")
-    model, stored = _adapted(checkpoint, base) if adapted else _loaded(str(checkpoint))
+    model, stored = load_whole(str(checkpoint), base)
     kept = stored if dtype == "auto" else getattr(torch, dtype)
     tokenizer = load_tokenizer(str(checkpoint))
     _write(model.to(kept), tokenizer, output)
     return output
+
+
+def load_whole(name: str, base: str | None = None) -> tuple[Any, torch.dtype]:
+    """Return a model in float32, an adapter added to its weights, and the type that its base is stored in.
+
+    `name` is a hub name, a model's folder, or a checkpoint; raises UserError.
+    """
+    folder = Path(name)
+    if (folder / "adapter_config.json").is_file():
+        return _adapted(folder, base)
+    if folder.is_dir() and not (folder / "config.json").is_file():
+        raise MergeError(f"{folder} holds neither an adapter nor a model; give global_step_N or final of a run")
+    return _loaded(name)
 
 
 def _adapted(checkpoint: Path, base: str | None) -> tuple[Any, torch.dtype]:
@@ -57,10 +67,20 @@ def _adapted(checkpoint: Path, base: str | None) -> tuple[Any, torch.dtype]:
     _check_base(checkpoint, name, model)
     try:
         adapted = PeftModel.from_pretrained(model, str(checkpoint))
-    except (RuntimeError, ValueError, KeyError, SafetensorError) as error:
+        _check_names(checkpoint, adapted)
+    except (RuntimeError, ValueError, KeyError, OSError, SafetensorError) as error:
         raise MergeError(f"{checkpoint}: its adapter does not fit {name}: {str(error).splitlines()[0]}") from None
-    merged = adapted.merge_and_unload(safe_merge=True)  # type: ignore[operator] # refuses weights that are not finite
-    return merged, stored
+    merge_weights: Any = adapted.merge_and_unload
+    return merge_weights(safe_merge=True), stored  # refuses weights that are not finite
+
+
+def _check_names(checkpoint: Path, adapted: Any) -> None:
+    """Raise ValueError where a stored weight has no place: PEFT passes over it in silence."""
+    with safe_open(checkpoint / "adapter_model.safetensors", framework="pt") as file:
+        stored = set(file.keys())
+    missing = stored - {name.replace(".default.", ".") for name, _ in adapted.named_parameters()}
+    if missing:
+        raise ValueError(f"there is no place for {min(missing)}")
 
 
 def _base_named_by(checkpoint: Path) -> str:
@@ -74,7 +94,7 @@ def _base_named_by(checkpoint: Path) -> str:
 def _check_base(checkpoint: Path, name: str, model: Any) -> None:
     """Refuse another base than the adapter was trained on, where the checkpoint says which that was."""
     try:
-        expected = checkpoints.open_checkpoint(checkpoint).identity.get("base model")
+        expected = checkpoints.read_stamp(checkpoint)["identity"].get("base model")
     except checkpoints.CheckpointError:
         logger.info("%s does not say which weights it was trained on; %s is taken as its base", checkpoint, name)
         return
@@ -89,9 +109,7 @@ def _loaded(name: str) -> tuple[Any, torch.dtype]:
 
 def _stored_dtype(name: str, model: Any) -> torch.dtype:
     """Return the type in which a model's weights are stored, as its config says."""
-    from transformers import AutoConfig  # noqa: PLC0415
-
-    config = AutoConfig.from_pretrained(name)
+    config = load_config(name)
     dtype = getattr(config, "dtype", None) or getattr(config, "torch_dtype", None)
     if isinstance(dtype, str):
         dtype = getattr(torch, dtype)

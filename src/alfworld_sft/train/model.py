@@ -8,11 +8,16 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Iterator, Sequence
+import os
+import socket
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
+from urllib.parse import urlsplit
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +25,7 @@ from transformers import AttentionInterface, AutoConfig, AutoModelForCausalLM, A
 from transformers import logging as transformers_logging
 
 from alfworld_sft.errors import UserError
+from alfworld_sft.train.inputs import is_path
 from alfworld_sft.train.loss import weighted_cross_entropy
 
 logger = logging.getLogger(__name__)
@@ -27,7 +33,7 @@ logger = logging.getLogger(__name__)
 PACKED = "alfworld_packed"
 """Name of our attention function in transformers' registry."""
 PACKED_FAMILIES = frozenset({"llama", "mistral", "olmo2", "phi3", "qwen2", "qwen3", "smollm3", "granite"})
-"""Architectures whose attention is plain: causal, without sinks and soft caps."""
+"""Architectures whose attention is plain (causal, without sinks and soft caps), as are their RMS norms."""
 
 
 class ModelError(UserError):
@@ -62,7 +68,7 @@ class LossModule(nn.Module):
         base = base_of(model)
         head = base.get_output_embeddings()
         if getattr(head, "bias", None) is not None or not isinstance(head, nn.Linear):
-            raise ModelError(f"{type(base).__name__}: its output layer is not a plain matrix; it cannot be trained here")
+            raise ModelError(f"{type(base).__name__}: its output layer is not a plain matrix")
         self.packed = base.config._attn_implementation == PACKED
 
     def forward(
@@ -94,27 +100,36 @@ def layers_of(model: Any) -> Sequence[nn.Module]:
 def load_tokenizer(name: str) -> Any:
     """Load a model's tokenizer; raises ModelError."""
     with _one_line(name):
-        tokenizer = AutoTokenizer.from_pretrained(name)
-    return tokenizer
+        return AutoTokenizer.from_pretrained(name, local_files_only=_only_local(name))
+
+
+def load_config(name: str) -> Any:
+    """Load a model's config; raises ModelError."""
+    with _one_line(name):
+        return AutoConfig.from_pretrained(name, local_files_only=_only_local(name))
 
 
 def load_model(name: str, dtype: torch.dtype | Literal["auto"], device: torch.device, attention: str = "sdpa") -> Any:
     """Load a causal language model; raises ModelError with one line that says what is wrong and what to do."""
+    config = load_config(name)
     with _one_line(name):
-        config = AutoConfig.from_pretrained(name)
-        model, info = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             name,
             config=config,
             dtype=dtype,
             attn_implementation=attention,
             use_safetensors=True,
+            local_files_only=_only_local(name),
             output_loading_info=True,
         )
+        model, info = loaded
         missing = sorted(info["missing_keys"])
         if missing:
-            raise ModelError(f"{name}: {len(missing)} weights of {type(model).__name__} are missing, such as {missing[0]}")
+            raise ModelError(
+                f"{name}: {len(missing)} weights of {type(model).__name__} are missing, such as {missing[0]}"
+            )
         if not hasattr(getattr(model, "model", None), "layers"):
-            raise ModelError(f"{name}: {type(model).__name__} has another shape than the decoders that are trained here")
+            raise ModelError(f"{name}: {type(model).__name__} is not a decoder of the usual shape")
         if getattr(config, "final_logit_softcapping", None) or getattr(config, "logit_scale", None):
             raise ModelError(f"{name}: {type(model).__name__} changes its logits after the output layer; not supported")
         return model.to(device)
@@ -122,8 +137,7 @@ def load_model(name: str, dtype: torch.dtype | Literal["auto"], device: torch.de
 
 def choose_attention(name: str, wish: Literal["auto", "packed", "sdpa"], max_length: int) -> str:
     """Return the attention to load a model with: ours, where the architecture's attention is plain."""
-    with _one_line(name):
-        config = AutoConfig.from_pretrained(name)
+    config = load_config(name)
     window = config.sliding_window if "sliding_attention" in (getattr(config, "layer_types", None) or ()) else None
     plain = config.model_type in PACKED_FAMILIES and (window is None or window >= max_length)
     if wish == "packed" and not plain:
@@ -138,40 +152,74 @@ def add_lora(model: Any, rank: int, alpha: float, target_modules: str | Sequence
     """
     from peft import LoraConfig, get_peft_model  # noqa: PLC0415 - slow to import, and not needed without adapters
     from peft.tuners.lora import LoraLayer  # noqa: PLC0415
+    from peft.tuners.lora.layer import Linear as LoraLinear  # noqa: PLC0415
 
     if target_modules != "all-linear" and not isinstance(target_modules, str) and "lm_head" in target_modules:
         raise ModelError("model.target_modules: lm_head cannot have an adapter: the loss is computed from its matrix")
     config = LoraConfig(
         r=rank,
-        lora_alpha=alpha,  # type: ignore[arg-type] # PEFT divides it by r, whatever its type
+        lora_alpha=alpha,
         target_modules=target_modules if isinstance(target_modules, str) else list(target_modules),
         lora_dropout=0.0,
         bias="none",
         task_type="CAUSAL_LM",
     )
     try:
-        adapted: Any = get_peft_model(model, config, autocast_adapter_dtype=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of PEFT's own use of transformers
+            adapted: Any = get_peft_model(model, config, autocast_adapter_dtype=True)
     except ValueError as error:
         names = sorted({n.rsplit(".", 1)[-1] for n, m in model.named_modules() if isinstance(m, nn.Linear)})
-        raise ModelError(f"model.target_modules={target_modules}: {_first_line(error)} (there are {', '.join(names)})") from None
-    for layer in adapted.modules():
+        said = f"{_first_line(error)} (there are {', '.join(names)})"
+        raise ModelError(f"model.target_modules={target_modules}: {said}") from None
+    layers: list[Any] = list(adapted.modules())
+    for layer in layers:
         if isinstance(layer, LoraLayer):
             layer.cast_input_dtype_enabled = not autocast
+        if type(layer) is LoraLinear:
+            layer.forward = partial(_adapted_linear, layer, layer.forward)
     return adapted
+
+
+def _adapted_linear(layer: Any, plain: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Return base(x) + alpha/rank · x·Aᵀ·Bᵀ as PEFT does (`plain`), without its passes over the whole output.
+
+    The scaled product is added in the last matrix multiplication. Inputs are not cast: without autocast all is float32.
+    """
+    if layer.disable_adapters or layer.merged:
+        return plain(x)
+    base = layer.base_layer(x)  # (..., out)
+    reduced = nn.functional.linear(x, layer.lora_A["default"].weight)  # (..., rank)
+    out = torch.addmm(
+        base.flatten(0, -2), reduced.flatten(0, -2), layer.lora_B["default"].weight.t(), alpha=layer.scaling["default"]
+    )
+    return out.view_as(base)
 
 
 def prepare(model: Any, *, gradient_checkpointing: bool, compile_layers: bool) -> None:
     """Set a model up for training, in place."""
     model.train()
+    if base_of(model).config.model_type in PACKED_FAMILIES:
+        for module in base_of(model).modules():
+            if type(module).__name__.endswith("RMSNorm") and hasattr(module, "variance_epsilon"):
+                module.forward = partial(_rms_norm, module)
     base_of(model).config.use_cache = False
     if gradient_checkpointing:
-        base_of(model).gradient_checkpointing_enable({"use_reentrant": False})
+        base = base_of(model)
+        enable = getattr(base, "activation_checkpointing_enable", None) or base.gradient_checkpointing_enable
+        enable({"use_reentrant": False})
     device = next(model.parameters()).device
     if device.type == "cuda":
         _varlen_works(device)  # decide before anything is compiled
     if compile_layers:
         for layer in layers_of(model):
             layer.compile()
+
+
+def _rms_norm(norm: Any, hidden: Tensor) -> Tensor:
+    """Return weight · hidden/rms(hidden) in hidden's type, in one kernel; autocast would make it float32."""
+    with torch.autocast(hidden.device.type, enabled=False):
+        return nn.functional.rms_norm(hidden, norm.weight.shape, norm.weight.to(hidden.dtype), norm.variance_epsilon)
 
 
 def packed_attention(
@@ -201,7 +249,8 @@ def packed_attention(
 def _attend_each(query: Tensor, key: Tensor, value: Tensor, segments: Segments, scaling: float | None) -> Tensor:
     """Attend to one sequence after the other: exact, and a sequence's result does not depend on its neighbours."""
     gqa = query.shape[1] != key.shape[1]
-    parts = zip(*(x.split(segments.lengths, dim=2) for x in (query, key, value)), strict=True)
+    lengths = list(segments.lengths)
+    parts = zip(*(torch.split(x, lengths, dim=2) for x in (query, key, value)), strict=True)
     attend = nn.functional.scaled_dot_product_attention
     outs = [attend(q, k, v, is_causal=True, scale=scaling, enable_gqa=gqa) for q, k, v in parts]
     return torch.cat(outs, dim=2).transpose(1, 2)
@@ -211,11 +260,11 @@ def _varlen(q: Tensor, k: Tensor, v: Tensor, segments: Segments, scaling: float 
     """Call PyTorch's variable-length kernel under the names that its version has for causal attention."""
     from torch.nn.attention.varlen import varlen_attn  # noqa: PLC0415 - absent from older versions
 
-    out: Tensor = varlen_attn(
+    out: Any = varlen_attn(
         q, k, v, segments.cu_seqlens, segments.cu_seqlens, segments.longest, segments.longest,
         **_varlen_options(q.shape[1] != k.shape[1], scaling),
     )  # fmt: skip
-    return out
+    return cast("Tensor", out)
 
 
 def _varlen_options(gqa: bool, scaling: float | None) -> dict[str, Any]:
@@ -245,7 +294,7 @@ def _varlen_works(device: torch.device) -> bool:
     if index not in _varlen_verdict:
         _varlen_verdict[index] = bool(_VARLEN_NAMES) and _varlen_agrees(device)
         if not _varlen_verdict[index]:
-            logger.warning("the variable-length attention kernel does not work here; sequences are attended to one by one")
+            logger.warning("the variable-length attention kernel does not work here: sequences take turns")
     return _varlen_verdict[index]
 
 
@@ -253,8 +302,9 @@ def _varlen_works(device: torch.device) -> bool:
 def _varlen_agrees(device: torch.device) -> bool:
     segments = Segments.of(torch.tensor([0, 5, 133, 200]), device)
     q, k, v = (torch.randn(1, heads, 200, 64, device=device, dtype=torch.bfloat16) for heads in (4, 2, 2))
+    tokens_first = [x[0].transpose(0, 1).contiguous() for x in (q, k, v)]
     try:
-        kernel = _varlen(*(x[0].transpose(0, 1).contiguous() for x in (q, k, v)), segments, 0.125)
+        kernel = _varlen(tokens_first[0], tokens_first[1], tokens_first[2], segments, 0.125)
     except (RuntimeError, TypeError, ValueError) as error:
         logger.info("variable-length attention: %s", _first_line(error))
         return False
@@ -268,7 +318,7 @@ AttentionInterface.register(PACKED, packed_attention)
 @contextmanager
 def _one_line(name: str) -> Iterator[None]:
     """Turn what goes wrong while a model is loaded into one line."""
-    if _is_path(name) and not Path(name).expanduser().is_dir():
+    if is_path(name) and not Path(name).is_dir():
         raise ModelError(f"model.partial_pretrain={name}: there is no such folder")
     level = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()
@@ -278,14 +328,28 @@ def _one_line(name: str) -> Iterator[None]:
         raise
     except (torch.OutOfMemoryError, MemoryError):
         raise ModelError(f"{name}: not enough memory to load it; take a smaller model or a larger device") from None
-    except Exception as error:  # noqa: BLE001 - transformers raises anything; the line names its type
+    except Exception as error:  # transformers raises anything
         raise ModelError(f"{name}: {_reason(name, error)}") from None
     finally:
         transformers_logging.set_verbosity(level)
 
 
-def _is_path(name: str) -> bool:
-    return name.startswith((".", "/", "~")) or name.count("/") > 1 or Path(name).is_dir()
+def _only_local(name: str) -> bool:
+    """Tell whether only what is on disk is of use: a folder, or a hub that does not answer."""
+    return is_path(name) or not _hub_answers()
+
+
+@lru_cache(maxsize=1)
+def _hub_answers() -> bool:
+    """Ask once whether the hub can be reached: its client would try for most of a minute, over and over."""
+    if any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")):
+        return True
+    address = urlsplit(os.environ.get("HF_ENDPOINT") or "https://huggingface.co")
+    try:
+        with socket.create_connection((address.hostname or "", address.port or 443), timeout=10):
+            return True
+    except OSError:
+        return False
 
 
 def _reason(name: str, error: Exception) -> str:

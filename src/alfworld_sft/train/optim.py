@@ -103,7 +103,8 @@ class Optimizer:
         """Return the state on the CPU, whole; every process must ask, and only those that `keep` get it."""
         states: State = {}
         for optimizer in self._optimizers:
-            for parameter, values in optimizer.state.items():
+            state: Mapping[Any, Mapping[str, Any]] = optimizer.state
+            for parameter, values in state.items():
                 gathered = {key: _on_cpu(value, keep=keep) for key, value in values.items()}
                 if keep:
                     states[self._names[parameter]] = gathered
@@ -137,7 +138,9 @@ def clean_name(name: str) -> str:
 
 def _muon(parameters: list[nn.Parameter], lr: float, weight_decay: float, momentum: float) -> torch.optim.Optimizer:
     if not hasattr(torch.optim, "Muon"):
-        raise UserError(f"optim.name=muon needs PyTorch 2.9 or later, this is {torch.__version__}; write optim.name=adamw")
+        raise UserError(
+            f"optim.name=muon needs PyTorch 2.9 or later, this is {torch.__version__}; write optim.name=adamw"
+        )
     if any(isinstance(p, DTensor) for p in parameters):
         raise UserError("optim.name=muon needs whole matrices; write model.strategy=ddp, or optim.name=adamw")
     return torch.optim.Muon(

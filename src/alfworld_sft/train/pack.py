@@ -40,13 +40,15 @@ class Packed:
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Packed:
         """Return the batch on a device."""
-        moved = [
-            tensor.to(device, non_blocking=non_blocking)
-            for tensor in (
-                self.input_ids, self.position_ids, self.labels, self.weights, self.kinds, self.cu_seqlens
-            )
-        ]  # fmt: skip
-        return Packed(*moved, self.tokens)
+        return Packed(
+            input_ids=self.input_ids.to(device, non_blocking=non_blocking),
+            position_ids=self.position_ids.to(device, non_blocking=non_blocking),
+            labels=self.labels.to(device, non_blocking=non_blocking),
+            weights=self.weights.to(device, non_blocking=non_blocking),
+            kinds=self.kinds.to(device, non_blocking=non_blocking),
+            cu_seqlens=self.cu_seqlens.to(device, non_blocking=non_blocking),
+            tokens=self.tokens,
+        )
 
 
 def count_steps(rows: Sequence[int], train_batch_size: int) -> int:
@@ -67,8 +69,10 @@ def global_batches(rows: Sequence[int], order: Sequence[int], train_batch_size: 
         # The sample that begins within the rows of a step belongs to it: no step is more than one sample off.
         batches[before // train_batch_size].append(index)
         before += rows[index]
-    if batches and not batches[-1] and len(batches) > 1 and len(batches[-2]) > 1:
-        batches[-1].append(batches[-2].pop())
+    for step in range(steps - 1, 0, -1):  # a long last sample began before the last step's rows: move samples on
+        if batches[step]:
+            break
+        batches[step] = [batches[step - 1].pop()] if batches[step - 1] else []
     return [batch for batch in batches if batch]
 
 

@@ -19,10 +19,11 @@ from alfworld_sft.train.pack import Packed, global_batches, pack
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """One optimizer step's samples, by index, and the position once it is done."""
+    """One optimizer step's samples, by index, and how far the run is once it is done; `epochs` has a fraction."""
 
     indices: list[int]
     after: Position
+    epochs: float
     ends_epoch: bool
 
 
@@ -52,7 +53,7 @@ class Plan:
                 step += 1
                 last = number + 1 == len(batches)
                 after = Position(step, epoch + 1, 0) if last else Position(step, epoch, number + 1)
-                yield Batch(batches[number], after, last)
+                yield Batch(batches[number], after, epoch + (number + 1) / len(batches), last)
                 if step == self.total:
                     return
             epoch, done = epoch + 1, 0

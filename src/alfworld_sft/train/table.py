@@ -85,7 +85,7 @@ def dataset_file(path: str | Path, name: str, option: str) -> Path:
 def read_rows(files: Sequence[Path], columns: Columns, option: str = "data.train_files") -> Iterator[Row]:
     """Yield the rows of files, in order. Raises DatasetError, naming file, row and option."""
     for file in files:
-        for number, record in enumerate(read_records(file, _wanted(columns), option)):
+        for number, record in enumerate(read_records(file, wanted_columns(columns), option)):
             yield to_row(record, columns, f"{file.name} row {number}")
 
 
@@ -132,7 +132,8 @@ def parse_extra_info(value: object) -> dict[str, Any]:
     return dict(parsed) if isinstance(parsed, Mapping) else {}
 
 
-def _wanted(columns: Columns) -> dict[str, str]:
+def wanted_columns(columns: Columns) -> dict[str, str]:
+    """Return the columns that are read, each with the option that names it."""
     wanted: dict[str, str] = {}
     if columns.multiturn or columns.next_state:
         wanted[columns.messages_key] = "data.multiturn.messages_key"

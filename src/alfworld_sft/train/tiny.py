@@ -7,17 +7,16 @@ give equal bytes.
 from __future__ import annotations
 
 import asyncio
+import json
 import random
-import re
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
-from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
+from transformers import GenerationConfig, Qwen2Config, Qwen2ForCausalLM, Qwen2Tokenizer
 
 from alfworld_sft.dataset.rows import Rendering, rows_of
 from alfworld_sft.errors import UserError
@@ -31,6 +30,10 @@ from alfworld_sft.types import Prompt, Reply
 from alfworld_sft.world import Game
 
 TURN_START, TURN_END, TEXT_END = "<|im_start|>", "<|im_end|>", "<|endoftext|>"
+CONTROL_TOKENS = (TURN_START, TURN_END, TEXT_END)
+BPE_VOCABULARY = 1024
+"""Tokens of a bpe tokenizer unless another number is asked for."""
+_NO_LIMIT = 1_000_000
 CHAT_TEMPLATE = """\
 {%- if messages and messages[0]['role'] != 'system' and default_system %}
 {{- '<|im_start|>system\\n' + default_system + '<|im_end|>\\n' }}
@@ -43,18 +46,18 @@ CHAT_TEMPLATE = """\
 {%- endif %}"""
 """As Qwen2.5 writes a conversation. A default system message comes first where one is set (see `chat_template`)."""
 
-WORDS = r" ?[A-Za-z]+| ?\d+| ?[^\sA-Za-z\d]+|\s+(?!\S)|\s+"
 PIECES = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-"""How text falls apart before BPE, as for Qwen2.5: digits alone, a word with what precedes it."""
+"""How text falls apart before it is tokenised. It is Qwen2.5's: transformers gives every Qwen2 model this one."""
 
 TEMPLATES = ("default", "add_wm1", "add_wm2", "compact")
 
 
 @dataclass(frozen=True, slots=True)
 class TinyOptions:
-    """The shape. `vocab_size` bounds the vocabulary, control tokens included; None: 2,048 for bpe, all words for word.
+    """The shape. `vocab_size` bounds the vocabulary, control tokens included; None: 1,024 for bpe, all words for word.
 
     `system` is the default system message; None sets none.
     """
@@ -77,7 +80,7 @@ def make_tiny_model(folder: Path, texts: Iterable[str], options: TinyOptions) ->
 
     Raises UserError where the shape is impossible, or where the folder holds something else already.
     """
-    _check(folder, options)
+    check_options(folder, options)
     tokenizer = train_tokenizer(texts, options)
     model = random_model(len(tokenizer), tokenizer, options)
     folder.mkdir(parents=True, exist_ok=True)
@@ -97,9 +100,7 @@ def random_model(vocab_size: int, tokenizer: Any, options: TinyOptions) -> Any:
         num_hidden_layers=options.layers,
         num_attention_heads=heads,
         num_key_value_heads=options.kv_heads or heads,
-        head_dim=options.head_dim,
         max_position_embeddings=options.max_length,
-        rope_theta=10_000.0,
         tie_word_embeddings=options.tied,
         bos_token_id=None,
         eos_token_id=ends[0],
@@ -114,21 +115,36 @@ def random_model(vocab_size: int, tokenizer: Any, options: TinyOptions) -> Any:
 
 
 def train_tokenizer(texts: Iterable[str], options: TinyOptions) -> Any:
-    """Return a lossless tokenizer with Qwen's control tokens: any text comes back as it was.
+    """Return a byte-level BPE tokenizer with Qwen's control tokens. It is lossless: any text comes back as it was.
 
-    word: a token for each word of the texts, bytes for words that they lack. bpe: byte-level pairs, as Qwen's.
+    bpe: merges up to the vocabulary's size. word: merges until every word (and mark, and digit) of the texts is one
+    token; a word that they lack falls apart into pieces.
     """
-    shown = [*texts, "system\nuser\nassistant\n"]  # what the chat template writes must be known, too
-    tokenizer = _words(shown, options) if options.tokenizer == "word" else _pairs(shown, options)
-    tokenizer.normalizer = normalizers.NFC()
-    tokenizer.decoder = decoders.ByteLevel()
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
+    size = options.vocab_size or (_NO_LIMIT if options.tokenizer == "word" else BPE_VOCABULARY)
+    trained = Tokenizer(models.BPE())
+    trained.normalizer = normalizers.NFC()
+    trained.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(PIECES), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    trainer = trainers.BpeTrainer(
+        vocab_size=size - len(CONTROL_TOKENS),
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        min_frequency=0,
+        show_progress=False,
+    )
+    trained.train_from_iterator([*texts, "system\nuser\nassistant\n"], trainer)  # the last: what the template writes
+    model = json.loads(trained.to_str())["model"]
+    return Qwen2Tokenizer(
+        vocab=model["vocab"],
+        merges=[tuple(pair) for pair in model["merges"]],
+        unk_token=None,
         eos_token=TURN_END,
         pad_token=TEXT_END,
         additional_special_tokens=[TURN_START],
         model_max_length=options.max_length,
-        clean_up_tokenization_spaces=False,
         chat_template=chat_template(options.system),
     )
 
@@ -141,50 +157,8 @@ def chat_template(system: str | None = None) -> str:
     return f"{{%- set default_system = '{quoted}' %}}\n{CHAT_TEMPLATE}"
 
 
-def _words(texts: Iterable[str], options: TinyOptions) -> Any:
-    """Return a tokenizer of bytes and whole words, the most frequent first; nothing is ever merged."""
-    symbol = dict(zip(_bytes(), _alphabet(), strict=True))
-    counts: Counter[str] = Counter()
-    for text in texts:
-        counts.update(re.findall(WORDS, text))
-    words = sorted(counts, key=lambda word: (-counts[word], word))
-    most = None if options.vocab_size is None else max(0, options.vocab_size - 256 - 3)
-    vocabulary = {character: index for index, character in enumerate(_alphabet())}
-    for word in words[:most]:
-        vocabulary.setdefault("".join(symbol[byte] for byte in word.encode()), len(vocabulary))
-    # A word in the vocabulary is taken as it is (ignore_merges); any other one falls apart into its bytes.
-    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[], ignore_merges=True))
-    tokenizer.pre_tokenizer = _split(WORDS)
-    return tokenizer
-
-
-def _pairs(texts: Iterable[str], options: TinyOptions) -> Any:
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = _split(PIECES)
-    trainer = trainers.BpeTrainer(
-        vocab_size=(options.vocab_size or 2048) - 3, initial_alphabet=_alphabet(), show_progress=False
-    )
-    tokenizer.train_from_iterator(texts, trainer)
-    return tokenizer
-
-
-def _split(pattern: str) -> Any:
-    bytes_as_characters = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    return pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(pattern), "isolated"), bytes_as_characters])
-
-
-def _bytes() -> list[int]:
-    """Return the bytes in the order of `_alphabet`: GPT-2's byte-level alphabet shows printable ones as themselves."""
-    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    return [*printable, *(byte for byte in range(256) if byte not in printable)]
-
-
-def _alphabet() -> list[str]:
-    printable = _bytes()[:188]
-    return [*map(chr, printable), *(chr(256 + index) for index in range(256 - 188))]
-
-
-def _check(folder: Path, options: TinyOptions) -> None:
+def check_options(folder: Path, options: TinyOptions) -> None:
+    """Raise UserError for an impossible shape, and for a folder that holds something else than a model."""
     heads, rest = divmod(options.width, options.head_dim)
     if rest or not heads:
         raise UserError(f"--width {options.width} is not a multiple of --head-dim {options.head_dim}")
@@ -229,6 +203,7 @@ class _Wanderer:
     """A policy for vocabulary's sake: the walkthrough's next command, or at times any admissible one."""
 
     name = "wanderer"
+    sampling = None
 
     def begin(self, game: Game, seed: int) -> _Wanderer:
         self._walk = list(game.walkthrough or ())

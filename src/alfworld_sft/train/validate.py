@@ -6,8 +6,9 @@ one of its tokens is the most probable one, given the true tokens before it.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -35,7 +36,7 @@ class Tally:
 
     loss: float = 0.0
     weight: float = 0.0
-    nll: Counter[str] = field(default_factory=Counter)
+    nll: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     tokens: Counter[str] = field(default_factory=Counter)
     right: Counter[str] = field(default_factory=Counter)
     actions: Counter[str] = field(default_factory=Counter)
@@ -44,13 +45,14 @@ class Tally:
         """Take in another tally."""
         self.loss += other.loss
         self.weight += other.weight
-        for mine, theirs in (
-            (self.nll, other.nll), (self.tokens, other.tokens), (self.right, other.right), (self.actions, other.actions),
-        ):  # fmt: skip
-            mine.update(theirs)
+        for kind, nll in other.nll.items():
+            self.nll[kind] += nll
+        self.tokens.update(other.tokens)
+        self.right.update(other.right)
+        self.actions.update(other.actions)
 
     def figures(self) -> dict[str, float]:
-        """Return loss, loss by kind, and the share of right actions, over all and by verb; what has no data is absent."""
+        """Return loss, loss by kind, and the share of right actions, in all and by verb; what has no data is absent."""
         found: dict[str, float] = {}
         if self.weight:
             found["val/loss"] = self.loss / self.weight
@@ -104,14 +106,12 @@ def tally_of(batch: Packed, nll: Tensor, correct: Tensor, decode: Callable[[list
 
 def runs(mask: Tensor) -> Iterator[tuple[int, int]]:
     """Yield start and end of each run of true values in (tokens,)."""
-    edges = torch.diff(mask.to(torch.int8), prepend=torch.zeros(1, dtype=torch.int8), append=torch.zeros(1, dtype=torch.int8))
+    outside = torch.zeros(1, dtype=torch.int8)
+    edges = torch.diff(mask.to(torch.int8), prepend=outside, append=outside)
     yield from zip((edges == 1).nonzero()[:, 0].tolist(), (edges == -1).nonzero()[:, 0].tolist(), strict=True)
 
 
 def _verb(action: str) -> str:
-    return (action.split() or ["empty"])[0].lower()
-
-
-def kinds_shown() -> Iterable[str]:
-    """Return the names of the kinds whose loss is shown apart."""
-    return KINDS.values()
+    """Return the first word; a token on the border may hold the end of the tag before it, as in `>take`."""
+    word = re.search(r"[A-Za-z]+", action)
+    return word[0].lower() if word else "other"

@@ -1,0 +1,170 @@
+"""Preflight: what is wrong with a dataset, and what should be known of it, before anything heavy starts.
+
+`check_dataset` reads every row as training would; without a tokenizer it needs neither torch nor transformers.
+`runs_of` is what the mask viewer shows.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from alfworld_sft.errors import DatasetError
+from alfworld_sft.train.table import Columns, Row, read_records, to_row, wanted_columns
+
+if TYPE_CHECKING:
+    from alfworld_sft.train.dataset import Loaded, SampleOptions
+
+MOST_PROBLEMS = 5
+"""How many wrong rows of a file are told one by one."""
+TAGS = ("think", "prediction", "observation", "action")
+
+
+@dataclass
+class FileFacts:
+    """What is known of one file's rows."""
+
+    rows: int = 0
+    episodes: set[str] = field(default_factory=set)
+    games: set[str] = field(default_factory=set)
+    won: int = 0
+    untrained_turns: int = 0
+    roles: Counter[str] = field(default_factory=Counter)
+    replies_with: Counter[str] = field(default_factory=Counter)
+    torn: Counter[str] = field(default_factory=Counter)
+    empty: int = 0
+
+    def add(self, row: Row) -> None:
+        """Count a row."""
+        self.rows += 1
+        episode = str(row.extra.get("episode_id", row.place))
+        if episode not in self.episodes:
+            self.episodes.add(episode)
+            self.won += bool(row.extra.get("success"))
+        if "game_id" in row.extra:
+            self.games.add(str(row.extra["game_id"]))
+        self.untrained_turns += len(row.untrained)
+        self.roles.update(message.role for message in row.messages or row.prompt)
+        reply = row.messages[-1].content if row.messages else row.response
+        self.empty += not reply.strip()
+        for tag in TAGS:
+            opened, closed = len(re.findall(f"<{tag}>", reply)), len(re.findall(f"</{tag}>", reply))
+            self.replies_with[tag] += opened == closed == 1
+            self.torn[tag] += opened != closed
+
+
+@dataclass
+class Report:
+    """`problems` stop training; `warnings` do not; `facts` are (name, value) pairs for people."""
+
+    problems: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    facts: list[tuple[str, str]] = field(default_factory=list)
+
+
+def check_dataset(train_files: Sequence[Path], val_files: Sequence[Path], columns: Columns) -> Report:
+    """Read all rows and report on schema, keys, roles, tags, and games that are both in train and val."""
+    report = Report()
+    found: dict[str, FileFacts] = {}
+    for name, files in (("train", train_files), ("val", val_files)):
+        facts = found[name] = FileFacts()
+        for file in files:
+            _read(file, columns, f"data.{name}_files", facts, report)
+        if files and not facts.rows and not report.problems:
+            (report.problems if name == "train" else report.warnings).append(f"{name}: there are no rows")
+        if facts.rows:
+            report.facts.append((name, _described(facts)))
+            report.warnings += _odd_replies(name, facts)
+    both = found["train"].games & found["val"].games
+    if both:
+        report.warnings.append(
+            f"{len(both)} games are both in train and val ({min(both)}, …): the validation loss will flatter;"
+            " split by game, as 'alfworld-sft collect' does"
+        )
+    if not found["train"].games and found["train"].rows:
+        report.warnings.append("rows do not say which game they come from (extra_info.game_id)")
+    return report
+
+
+def report_lengths(name: str, loaded: Loaded, options: SampleOptions) -> Report:
+    """Report how many tokens the samples have, and what had to be cut or dropped."""
+    report = Report()
+    counts = loaded.report
+    if counts.lengths:
+        ordered = sorted(counts.lengths)
+        quantiles = ", ".join(f"{_quantile(ordered, share)} at {share:.0%}" for share in (0.5, 0.9, 0.99))
+        report.facts.append(
+            (f"{name} tokens", f"{quantiles}, {ordered[-1]} at most (data.max_length={options.max_length})")
+        )
+        report.facts.append(
+            (
+                f"{name} samples",
+                f"{counts.samples} of {counts.rows} rows: {counts.tokens} tokens, {counts.trained_tokens} with loss",
+            )
+        )
+    report.warnings += [f"{name}: {line}" for line in counts.warnings(options)]
+    return report
+
+
+def runs_of(
+    ids: Sequence[int], kinds: Sequence[int], weights: Sequence[float], tokenizer: Any
+) -> Iterator[tuple[str, int, float]]:
+    """Yield (text, kind, weight) of stretches of tokens that have kind and weight in common."""
+    start = 0
+    for end in range(1, len(ids) + 1):
+        if end == len(ids) or (kinds[end], weights[end]) != (kinds[start], weights[start]):
+            yield visible(tokenizer.decode(ids[start:end])), kinds[start], weights[start]
+            start = end
+
+
+def visible(text: str) -> str:
+    """Return a text whose control characters (but line feeds) are spelt out, so that it cannot steer a terminal."""
+    return "".join(c if c == "\n" or c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _read(file: Path, columns: Columns, option: str, facts: FileFacts, report: Report) -> None:
+    wrong = 0
+    try:
+        for number, record in enumerate(read_records(file, wanted_columns(columns), option)):
+            try:
+                facts.add(to_row(record, columns, f"{file.name} row {number}"))
+            except DatasetError as error:
+                wrong += 1
+                if wrong <= MOST_PROBLEMS:
+                    report.problems.append(str(error))
+    except DatasetError as error:
+        report.problems.append(str(error))
+    if wrong > MOST_PROBLEMS:
+        report.problems.append(f"{file.name}: {wrong - MOST_PROBLEMS} more rows like these")
+
+
+def _described(facts: FileFacts) -> str:
+    said = [f"{facts.rows} rows", f"{len(facts.episodes)} episodes"]
+    if facts.games:
+        said += [f"{len(facts.games)} games", f"{facts.won} episodes won"]
+    if facts.untrained_turns:
+        said.append(f"{facts.untrained_turns} untrained turns in their contexts")
+    said.append("roles " + ", ".join(f"{role} {count}" for role, count in sorted(facts.roles.items())))
+    tags = [f"<{tag}> {facts.replies_with[tag]}" for tag in TAGS if facts.replies_with[tag]]
+    said.append("replies with " + ", ".join(tags) if tags else "replies without tags")
+    return "; ".join(said)
+
+
+def _odd_replies(name: str, facts: FileFacts) -> Iterator[str]:
+    """Yield what is unlike the rest: a tag that most replies have and some lack, or that is opened and not closed."""
+    for tag in TAGS:
+        without = facts.rows - facts.replies_with[tag]
+        if facts.torn[tag]:
+            yield f"{name}: <{tag}> and </{tag}> do not pair in {facts.torn[tag]} of {facts.rows} replies"
+        elif 0 < without < facts.rows / 2:
+            yield f"{name}: {without} of {facts.rows} replies lack the one <{tag}>…</{tag}> that the others have"
+    if facts.empty:
+        yield f"{name}: {facts.empty} of {facts.rows} replies are empty"
+
+
+def _quantile(ordered: Sequence[int], share: float) -> int:
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]

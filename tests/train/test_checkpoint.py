@@ -1,0 +1,207 @@
+"""Checkpoints: whole or not at all, found again, refused where they do not fit; a killed run goes on unchanged."""
+
+import json
+import random
+import shutil
+import time
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="training is an extra: pip install 'alfworld-sft[train]'")
+pytest.importorskip("peft", reason="training is an extra: pip install 'alfworld-sft[train]'")
+
+import numpy as np
+from safetensors.torch import load_file
+
+from alfworld_sft.train import checkpoint as checkpoints
+from alfworld_sft.train.checkpoint import CheckpointError, newest, open_checkpoint
+from alfworld_sft.train.distributed import Ranks
+from tests.train.helpers_loop import losses, metrics, options, run, run_as, start, write_dataset, write_model
+
+RUN = ("data.multiturn.enable=true", "trainer.total_epochs=6", "trainer.save_freq=3", "data.train_batch_size=4")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_dataset(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return write_model(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def finished(data, model, tmp_path_factory):
+    """A run of eight steps with checkpoints at 4 and 8."""
+    out = tmp_path_factory.mktemp("finished")
+    run(options(data, model, out, "trainer.total_epochs=2"))
+    return out
+
+
+@pytest.fixture
+def copied(finished, tmp_path):
+    return shutil.copytree(finished, tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    "kind", [("model.lora_rank=4",), ("model.lora_rank=0", "optim.name=muon")], ids=["lora", "full"]
+)
+def test_a_run_killed_at_ten_random_moments_is_bit_identical(data, model, tmp_path, kind):
+    """Every line of the metrics but the speed, and the final weights, equal those of a run that nobody disturbed."""
+    calm, killed = tmp_path / "calm", tmp_path / "killed"
+    process = start(run_as, {}, options(data, model, calm, *RUN, *kind))
+    process.join(400)
+    assert process.exitcode == 0
+    moments = random.Random(7)
+    kills, seen = 0, 0
+    while kills < 10:
+        process = start(run_as, {}, options(data, model, killed, *RUN, *kind))
+        target = _lines(killed) + moments.randrange(1, 5)
+        while process.is_alive() and _lines(killed) < target:
+            time.sleep(0.001)
+        time.sleep(moments.random() * 0.03)
+        kills += process.is_alive()
+        process.kill()
+        process.join()
+        seen += 1
+        if _lines(killed) >= _lines(calm) and (killed / "final").is_dir():
+            shutil.rmtree(killed)  # it came to its end before ten kills: again from the start
+        assert seen < 60
+    process = start(run_as, {}, options(data, model, killed, *RUN, *kind))
+    process.join(400)
+    assert process.exitcode == 0
+    assert _without_speed(killed) == _without_speed(calm)
+    name = "adapter_model.safetensors" if kind[0] == "model.lora_rank=4" else "model.safetensors"
+    one, other = load_file(calm / "final" / name), load_file(killed / "final" / name)
+    assert all(torch.equal(tensor, other[key]) for key, tensor in one.items())
+    assert not list(killed.glob(".*")), "nothing half-written is left"
+
+
+def _lines(out):
+    file = out / "metrics.jsonl"
+    return file.read_bytes().count(b"\n") if file.exists() else 0
+
+
+def _without_speed(out):
+    return [{key: value for key, value in line.items() if key != "tokens_per_s"} for line in metrics(out)]
+
+
+def test_a_finished_run_is_not_trained_again(copied, data, model):
+    before = (copied / "metrics.jsonl").read_bytes()
+    trained = run(options(data, model, copied, "trainer.total_epochs=2"))
+    assert trained.steps == 0
+    assert trained.checkpoint == copied / "global_step_8"
+    assert (copied / "metrics.jsonl").read_bytes() == before
+
+
+def test_a_run_can_be_made_longer(copied, data, model):
+    assert run(options(data, model, copied, "trainer.total_epochs=3")).steps == 4
+    assert [step for step, _, _ in losses(copied)] == list(range(1, 13))
+
+
+def test_a_path_to_resume_from(copied, data, model, tmp_path):
+    out = tmp_path / "elsewhere"
+    trained = run(options(data, model, out, "trainer.total_epochs=2", f"trainer.resume_mode={copied}/global_step_4"))
+    assert trained.steps == 4
+
+
+def test_a_path_that_is_no_checkpoint_is_an_error(data, model, tmp_path):
+    with pytest.raises(CheckpointError, match="nowhere: there is no such checkpoint"):
+        run(options(data, model, tmp_path / "out", f"trainer.resume_mode={tmp_path}/nowhere"))
+
+
+def test_starting_over_does_not_mix_with_what_is_there(copied, data, model):
+    with pytest.raises(CheckpointError, match=r"holds checkpoints up to global_step_8: remove it, or name another"):
+        run(options(data, model, copied, "trainer.resume_mode=disable"))
+
+
+@pytest.mark.parametrize(
+    "victim", ["trainer/manifest.json", "trainer/optimizer.safetensors", "adapter_model.safetensors"]
+)
+def test_an_incomplete_checkpoint_is_passed_over_for_an_older_one(copied, caplog, victim):
+    (copied / "global_step_8" / victim).unlink()
+    assert newest(copied).path == copied / "global_step_4"
+    assert f"global_step_8 is not whole ({victim} is missing)" in caplog.text
+
+
+def test_a_cut_file_is_noticed_by_its_size(copied):
+    file = copied / "global_step_8" / "adapter_model.safetensors"
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(CheckpointError, match=r"adapter_model.safetensors has \d+ bytes, not \d+"):
+        open_checkpoint(copied / "global_step_8")
+
+
+def test_a_run_goes_on_over_an_incomplete_checkpoint_and_mends_it(copied, data, model):
+    (copied / "global_step_8" / "trainer" / "manifest.json").unlink()
+    assert run(options(data, model, copied, "trainer.total_epochs=2")).steps == 4
+    assert newest(copied).path == copied / "global_step_8"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("model.lora_rank=8", "with model.lora_rank=4, not 8"),
+        ("model.lora_alpha=32", "with model.lora_alpha=16, not 32"),
+        ("data.train_batch_size=4", "with data.train_batch_size=8, not 4"),
+        ("trainer.seed=2", "with trainer.seed=1, not 2"),
+        ("data.multiturn.enable=true", "of another training data"),
+    ],
+)
+def test_a_checkpoint_of_another_run_is_refused(copied, data, model, change, message):
+    with pytest.raises(CheckpointError) as error:
+        run(options(data, model, copied, change))
+    assert message in str(error.value)
+    assert str(error.value).endswith("remove it, or name another trainer.default_local_dir")
+    assert "\n" not in str(error.value)
+
+
+def test_a_checkpoint_of_another_base_is_refused(copied, data, tmp_path):
+    other = write_model(tmp_path / "other", seed=1)
+    with pytest.raises(CheckpointError, match="was made of another base model"):
+        run(options(data, other, copied))
+
+
+def test_a_damaged_file_is_one_line(copied, data, model):
+    file = copied / "global_step_8" / "trainer" / "optimizer.safetensors"
+    file.write_bytes(b"\xff" * file.stat().st_size)
+    with pytest.raises(CheckpointError, match="global_step_8 is damaged: "):
+        run(options(data, model, copied, "trainer.total_epochs=3"))
+
+
+def test_only_the_newest_checkpoints_are_kept(data, model, tmp_path):
+    run(options(data, model, tmp_path, "trainer.save_freq=1", "trainer.total_epochs=1", "trainer.max_ckpt_to_keep=2"))
+    assert sorted(p.name for p in tmp_path.glob("global_step_*")) == ["global_step_3", "global_step_4"]
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_nothing(data, model, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoints, "save_file", full)
+    with pytest.raises(
+        CheckpointError, match="global_step_4: the checkpoint cannot be written: No space left on device"
+    ):
+        run(options(data, model, tmp_path))
+    assert not list(tmp_path.glob("*global_step*"))
+
+
+def test_nothing_is_stored_with_pickle(finished):
+    names = {file.suffix for file in (finished / "global_step_8").rglob("*") if file.is_file()}
+    assert names <= {".json", ".safetensors", ".jinja", ".txt"}
+
+
+def test_the_stamp_holds_position_config_and_identity(finished):
+    state = json.loads((finished / "global_step_4" / "alfworld_sft.json").read_text())
+    assert (state["step"], state["epoch"], state["batch"]) == (4, 1, 0)
+    assert state["config"]["optim"]["lr"] == 0.01
+    assert state["identity"]["model.lora_rank"] == 4
+
+
+def test_random_states_come_back():
+    ranks = Ranks(0, 1, torch.device("cpu"))
+    random.gauss(0, 1)
+    stored = checkpoints._by_rank([checkpoints._random_states(ranks.device)])
+    drawn = (random.random(), random.gauss(0, 1), np.random.rand(), np.random.randn(), torch.rand(1).item())
+    checkpoints._set_random_states(stored, ranks)
+    assert (random.random(), random.gauss(0, 1), np.random.rand(), np.random.randn(), torch.rand(1).item()) == drawn

@@ -1,0 +1,215 @@
+"""Rows → samples: weights by token, truncation, folding, next-state rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("torch", reason="training is not installed (pip install -e '.[train]')")
+pytest.importorskip("transformers", reason="training is not installed (pip install -e '.[train]')")
+
+import numpy as np
+
+from alfworld_sft.chat import ChatEncoder, TokenKind
+from alfworld_sft.errors import DatasetError
+from alfworld_sft.train.dataset import Loaded, Sample, SampleOptions, load_samples
+from alfworld_sft.train.table import Columns
+from tests.train.helpers_data import messages, rows, tiny_tokenizer, wandering, with_template, write
+
+TOKENIZER = tiny_tokenizer()
+ENCODER = ChatEncoder(TOKENIZER)
+SINGLE, MULTI = Columns(), Columns(multiturn=True)
+STRIPPING = """{%- for m in messages %}{%- set c = m.content %}
+{%- if m.role == 'assistant' and not loop.last %}{%- set c = c.split('</think>')[-1] %}{%- endif %}
+{{- '<|im_start|>' + m.role + '\\n' + c + '<|im_end|>\\n' }}{%- endfor %}
+{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- endif %}"""
+"""A template that forgets earlier thoughts, as Qwen3's does."""
+
+
+@pytest.fixture
+def load(tmp_path: Path) -> Any:
+    def load_records(
+        records: list[dict[str, Any]], columns: Columns = MULTI, encoder: ChatEncoder = ENCODER, **options: Any
+    ) -> Loaded:
+        file = write(tmp_path / "train.parquet", records)
+        return load_samples([file], encoder, columns, SampleOptions(**options))
+
+    return load_records
+
+
+def said(sample: Sample, weight: float | None = None) -> str:
+    """Return the text of tokens that carry (just this much) loss."""
+    chosen = sample.weight != 0 if weight is None else sample.weight == np.float32(weight)
+    return str(TOKENIZER.decode(sample.ids[chosen].tolist()))
+
+
+def test_a_single_turn_row_is_a_sample_with_loss_on_its_response(load: Any) -> None:
+    records = rows([wandering(turns=2)])
+    loaded = load(records, SINGLE)
+    assert [sample.rows for sample in loaded.samples] == [1, 1]
+    assert [said(sample) for sample in loaded.samples] == [
+        r["response_data"]["content"] + "<|im_end|>" for r in records
+    ]
+    text = TOKENIZER.decode(loaded.samples[0].ids.tolist())
+    assert text.startswith("<|im_start|>user\n" + records[0]["prompt_data"]["content"].removeprefix("user: "))
+
+
+def test_a_trajectory_is_one_sample_that_stands_for_its_rows(load: Any) -> None:
+    loaded = load(rows([wandering(0, turns=3), wandering(1, turns=2)]), weighting="cumulative")
+    assert [(sample.rows, sample.key) for sample in loaded.samples] == [
+        (3, "train.parquet row 2"),
+        (2, "train.parquet row 4"),
+    ]
+    first = loaded.samples[0]
+    replies = [m.content + "<|im_end|>" for m in messages(rows([wandering(0, turns=3)])[-1]) if m.role == "assistant"]
+    assert [said(first, weight) for weight in (3, 2, 1)] == replies
+    assert first.weight.dtype == np.float32
+    assert first.ids.dtype == np.int32
+
+
+def test_rows_of_a_trajectory_may_lie_apart(load: Any) -> None:
+    records = rows([wandering(0, turns=2), wandering(1, turns=2)])
+    loaded = load([records[3], records[0], records[2], records[1]])
+    assert [sample.rows for sample in loaded.samples] == [2, 2]
+
+
+def test_rows_without_an_episode_id_are_not_folded(load: Any) -> None:
+    loaded = load([{**row, "extra_info": "{}"} for row in rows([wandering(turns=3)])])
+    assert [sample.rows for sample in loaded.samples] == [1, 1, 1]
+
+
+def test_a_row_that_is_no_prefix_is_trained_alone_and_reported(load: Any) -> None:
+    records = rows([wandering(turns=3)])
+    begun = {"role": "user", "content": "Another beginning."}
+    records[1] = {**records[1], "messages": [begun, *records[1]["messages"][1:]]}
+    loaded = load(records)
+    assert [sample.rows for sample in loaded.samples] == [2, 1]
+    assert "1 rows do not continue" in " ".join(loaded.report.warnings(SampleOptions()))
+
+
+def test_untrained_turns_have_no_loss(load: Any) -> None:
+    (sample,) = load(rows([wandering(turns=3, noisy=(2,))])).samples
+    assert sample.rows == 2
+    assert "take plate 1" in said(sample)
+    assert "take drawer 2" not in said(sample)
+
+
+def test_loss_weight_scales_what_stands_in_predictions(load: Any) -> None:
+    (sample,) = load(rows([wandering(turns=1)]), prediction_weight=0.25).samples
+    assert "Seen 2." in said(sample, 0.25)
+    assert set(sample.kind[sample.weight == 0.25]) == {TokenKind.PREDICTION}
+    assert "thought 1" in said(sample, 1)
+
+
+def test_observation_loss_weighs_user_messages_after_the_first_also_after_untrained_turns(load: Any) -> None:
+    records = rows([wandering(turns=3, noisy=(2,))])
+    (sample,) = load(records, observation_weight=0.5).samples
+    seen = [m["content"] for m in records[-1]["messages"] if m["role"] == "user"]
+    assert said(sample, 0.5) == "".join(seen[1:])
+    (sample,) = load(records, observation_weight=0.5, weighting="cumulative").samples
+    assert said(sample, 0.5) == "".join(seen[1:])  # only the row of turn 3 holds them
+
+
+def test_a_conversation_that_is_too_long_is_cut_after_the_last_reply_that_fits(load: Any) -> None:
+    records = rows([wandering(turns=4)])
+    ends = ENCODER.encode_conversation(messages(records[-1])).ends
+    loaded = load(records, max_length=ends[2] - 1, weighting="cumulative")
+    (sample,) = loaded.samples
+    assert (len(sample), sample.rows, sample.truncated) == (ends[1], 4, True)
+    assert sorted(set(sample.weight.tolist())) == [0, 3, 4]
+    assert loaded.report.warnings(SampleOptions(max_length=9)) == [
+        "1 of 1 sequences are longer than data.max_length=9 and were cut after the last reply that fits"
+    ]
+
+
+def test_a_reply_that_just_fits_stays(load: Any) -> None:
+    records = rows([wandering(turns=4)])
+    ends = ENCODER.encode_conversation(messages(records[-1])).ends
+    assert len(load(records, max_length=ends[1]).samples[0]) == ends[1]
+    assert len(load(records, max_length=ends[1] - 1).samples[0]) == ends[0]
+
+
+def test_a_conversation_that_just_fits_is_whole(load: Any) -> None:
+    records = rows([wandering(turns=4)])
+    length = len(ENCODER.encode_conversation(messages(records[-1])))
+    assert not load(records, max_length=length).samples[0].truncated
+
+
+def test_what_has_no_trained_token_left_is_dropped_and_counted(load: Any) -> None:
+    loaded = load(rows([wandering(turns=2)]), max_length=20)
+    assert loaded.samples == []
+    assert loaded.report.dropped_rows == 2
+    assert "2 of 2 rows were dropped" in loaded.report.warnings(SampleOptions())[0]
+    assert load(rows([wandering(turns=1)]), SINGLE, max_length=20).samples == []
+
+
+def test_right_and_left_cut_at_that_end(load: Any) -> None:
+    records = rows([wandering(turns=1)])
+    whole = load(records).samples[0]
+    right = load(records, truncation="right", max_length=len(whole) - 5).samples[0]
+    left = load(records, truncation="left", max_length=len(whole) - 5).samples[0]
+    assert right.ids.tolist() == whole.ids[:-5].tolist()
+    assert left.ids.tolist() == whole.ids[5:].tolist()
+
+
+def test_cut_at_the_left_only_rows_that_fit_are_folded(load: Any) -> None:
+    records = rows([wandering(turns=4)])
+    ends = ENCODER.encode_conversation(messages(records[-1])).ends
+    loaded = load(records, truncation="left", max_length=ends[1])
+    assert [(sample.rows, len(sample)) for sample in loaded.samples] == [(2, ends[1]), (1, ends[1]), (1, ends[1])]
+    assert said(loaded.samples[2]) == records[3]["response_data"]["content"] + "<|im_end|>"
+
+
+def test_too_long_is_an_error_where_it_is_wanted(load: Any) -> None:
+    with pytest.raises(DatasetError, match=r"row 0: \d+ tokens are more than data.max_length=20; raise it, or set"):
+        load(rows([wandering(turns=1)]), truncation="error", max_length=20)
+
+
+def test_the_first_token_never_carries_loss(load: Any) -> None:
+    loaded = load(rows([wandering(turns=1)]), truncation="left", max_length=10)
+    assert loaded.samples[0].weight[0] == 0
+    assert loaded.samples[0].weight[1:].all()
+
+
+def test_a_template_that_rewrites_earlier_turns_is_trained_row_by_row_and_reported(load: Any) -> None:
+    encoder = ChatEncoder(with_template(STRIPPING))
+    records = rows([wandering(turns=3)])
+    for weighting in ("uniform", "cumulative"):
+        loaded = load(records, MULTI, encoder, weighting=weighting)
+        assert [said(sample) for sample in loaded.samples] == [
+            r["response_data"]["content"] + "<|im_end|>" for r in records
+        ]
+    assert "the chat template rewrites earlier turns" in loaded.report.warnings(SampleOptions())[0]
+    assert "thought 1" not in TOKENIZER.decode(loaded.samples[1].ids.tolist())
+
+
+@pytest.mark.parametrize("multiturn", [False, True])
+def test_next_state_rows_ask_for_what_comes_after_an_action_and_are_mixed_with_action_rows(
+    load: Any, multiturn: bool
+) -> None:
+    records = rows([wandering(turns=4)])
+    columns = Columns(multiturn=multiturn, next_state=True)
+    plain = load(records, Columns(multiturn=multiturn))
+    loaded = load(records, columns, next_state_rows=0.5, prediction_weight=2.0)
+    asked = loaded.samples[len(plain.samples) :]
+    assert (len(asked), loaded.report.next_state) == (2, 2)
+    for sample in asked:
+        assert set(sample.kind[sample.weight == 2].tolist()) == {TokenKind.PREDICTION}
+        turn = int(sample.key.split("row ")[1].split(",")[0])
+        text = TOKENIZER.decode(sample.ids.tolist())
+        assert f"Suppose you answer with this action: take {['plate', 'drawer', 'lamp'][turn]}" in text
+        assert said(sample) == records[turn + 1]["messages"][-2]["content"] + "<|im_end|>"
+
+
+def test_next_state_rows_are_chosen_by_the_seed(load: Any) -> None:
+    records = rows([wandering(turns=6)])
+    columns = Columns(next_state=True)
+    chosen = [[s.key for s in load(records, columns, next_state_rows=0.3, seed=seed).samples] for seed in (1, 1, 2)]
+    assert chosen[0] == chosen[1] != chosen[2]
+
+
+def test_a_file_without_rows_gives_no_samples(load: Any) -> None:
+    loaded = load([])
+    assert (loaded.samples, loaded.report.rows, loaded.report.warnings(SampleOptions())) == ([], 0, [])

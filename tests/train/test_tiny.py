@@ -1,0 +1,171 @@
+"""tiny-model: loads everywhere by path, speaks like Qwen2.5's template, and comes out the same every time."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("torch", reason="training is not installed (pip install -e '.[train]')")
+pytest.importorskip("transformers", reason="training is not installed (pip install -e '.[train]')")
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from typer.testing import CliRunner
+
+from alfworld_sft.chat import ChatEncoder
+from alfworld_sft.errors import UserError
+from alfworld_sft.games.sources import find_games
+from alfworld_sft.train.tiny import TinyOptions, chat_template, make_tiny_model, texts_of_files, texts_of_games
+from tests.train.helpers_data import rows, tiny_tokenizer, wandering, with_template, write
+
+TEXTS = [
+    "You arrive at desk 1. On the desk 1, you see a mug 2.",
+    "go to desk 1",
+    "<think>now</think>\n<action>look</action>",
+]
+
+
+@pytest.fixture(scope="module", params=["word", "bpe"])
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp(request.param) / "model"
+    make_tiny_model(path, TEXTS, TinyOptions(tokenizer=request.param, width=64, layers=2))
+    return path
+
+
+def test_model_and_tokenizer_load_by_path(folder: Path) -> None:
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    assert model.config.architectures == ["Qwen2ForCausalLM"]
+    assert model.get_input_embeddings().weight.shape == (len(tokenizer), 64)
+    assert model.config.num_attention_heads == 1
+    assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
+    assert [tokenizer.eos_token, tokenizer.pad_token] == ["<|im_end|>", "<|endoftext|>"]
+    ends = tokenizer.convert_tokens_to_ids(["<|im_end|>", "<|endoftext|>"])
+    assert model.generation_config.eos_token_id == ends
+    assert model.generate(torch.tensor([[1, 2]]), max_new_tokens=2, do_sample=False).shape[1] <= 4
+
+
+@pytest.mark.parametrize(
+    "text", ["  go\n\n to desk 12,", "naïve 日本 🙂", "<|im_start|>user\nx<|im_end|>\n", "\t\r\n \n", "I'll"]
+)
+def test_any_text_comes_back_as_it_was(folder: Path, text: str) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
+
+
+def test_a_word_of_the_texts_is_one_token() -> None:
+    tokenizer = tiny_tokenizer("word")
+    assert [tokenizer.decode([i]) for i in tokenizer(" go to desk")["input_ids"]] == [" go", " to", " desk"]
+
+
+def test_a_loaded_tokenizer_says_the_same_as_the_one_that_was_saved(tmp_path: Path) -> None:
+    made = tiny_tokenizer("word")
+    made.save_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text('{"model_type": "qwen2"}')
+    loaded = AutoTokenizer.from_pretrained(tmp_path)
+    for text in TEXTS:
+        assert loaded(text)["input_ids"] == made(text)["input_ids"]
+
+
+def test_equal_options_give_equal_bytes(tmp_path: Path) -> None:
+    def hashes(name: str, seed: int) -> dict[str, str]:
+        make_tiny_model(tmp_path / name, TEXTS, TinyOptions(width=64, layers=1, seed=seed))
+        return {f.name: hashlib.sha256(f.read_bytes()).hexdigest() for f in (tmp_path / name).iterdir()}
+
+    torch.manual_seed(5)
+    one = hashes("one", 0)
+    torch.manual_seed(6)
+    assert hashes("two", 0) == one
+    other = hashes("three", 1)
+    assert [name for name in one if one[name] != other[name]] == ["model.safetensors"]
+
+
+def test_making_a_model_leaves_the_random_state_alone(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    make_tiny_model(tmp_path / "m", TEXTS, TinyOptions(width=64, layers=1))
+    assert torch.equal(before, torch.get_rng_state())
+
+
+CONVERSATIONS: list[list[dict[str, str]]] = [
+    [{"role": "user", "content": " a \n"}],
+    [{"role": "user", "content": "a"}, {"role": "assistant", "content": "<think>x</think>\nb"}],
+    [{"role": "system", "content": "s"}, {"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}],
+    [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}, {"role": "user", "content": "c"}],
+]
+
+
+@pytest.mark.parametrize("ask", [False, True])
+@pytest.mark.parametrize("conversation", CONVERSATIONS)
+def test_the_template_writes_what_qwen_writes(conversation: Any, ask: bool) -> None:
+    trl = pytest.importorskip("trl", reason="TRL, which ships Qwen2.5's template, is not installed")
+    stock = with_template((Path(trl.__file__).parent / "chat_templates" / "qwen2_5.jinja").read_text())
+    system = "You are Qwen, created by Alibaba Cloud. You are a helpful assistant."
+    expected = stock.apply_chat_template(conversation, tokenize=False, add_generation_prompt=ask)
+    own = with_template(chat_template(system))
+    assert own.apply_chat_template(conversation, tokenize=False, add_generation_prompt=ask) == expected
+    bare = tiny_tokenizer().apply_chat_template(conversation, tokenize=False, add_generation_prompt=ask)
+    assert expected.removeprefix(f"<|im_start|>system\n{system}<|im_end|>\n") == bare
+
+
+def test_a_default_system_message_may_hold_quotes_and_lines() -> None:
+    system = 'It\'s a \\ "house".\nBe brief. {{ x }}'
+    text = with_template(chat_template(system)).apply_chat_template(CONVERSATIONS[0], tokenize=False)
+    assert text.startswith(f"<|im_start|>system\n{system}<|im_end|>\n<|im_start|>user\n")
+
+
+def test_the_template_is_prefix_stable() -> None:
+    assert ChatEncoder(tiny_tokenizer()).prefix_stable
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (TinyOptions(width=100), "--width 100 is not a multiple of --head-dim 64"),
+        (TinyOptions(width=192, kv_heads=2), "--kv-heads 2 does not divide the 3 heads"),
+        (TinyOptions(vocab_size=10), "--vocab-size 10 is too small"),
+    ],
+)
+def test_an_impossible_shape_is_told_by_its_option(tmp_path: Path, options: TinyOptions, reason: str) -> None:
+    with pytest.raises(UserError, match=reason):
+        make_tiny_model(tmp_path / "m", TEXTS, options)
+    assert not (tmp_path / "m").exists()
+
+
+def test_a_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(UserError, match="exists and is not a model's folder"):
+        make_tiny_model(tmp_path, TEXTS, TinyOptions())
+
+
+def test_texts_come_from_datasets_and_text_files(tmp_path: Path) -> None:
+    write(tmp_path / "train.parquet", rows([wandering(turns=2)]))
+    (tmp_path / "words.txt").write_text("fridge")
+    texts = " ".join(texts_of_files([tmp_path, tmp_path / "words.txt"]))
+    assert all(word in texts for word in ("thought 1", "take drawer 2", "fridge", "Your task: "))
+
+
+@pytest.mark.real_games
+def test_texts_of_games_hold_the_words_of_the_world(real_games_dir: Path) -> None:
+    texts = list(texts_of_games(find_games(real_games_dir.parent, "train"), max_games=20))
+    words = set(" ".join(texts).replace(",", " ").replace(".", " ").split())
+    assert {"You", "arrive", "take", "from", "fridge", "<prediction>", "ok"} <= words
+    assert texts == list(texts_of_games(find_games(real_games_dir.parent, "train"), max_games=20))
+
+
+def test_the_command_makes_a_model_from_a_corpus(tmp_path: Path) -> None:
+    import typer
+
+    from alfworld_sft.train.check_cli import tiny_model
+
+    app = typer.Typer()
+    app.command()(tiny_model)
+    (tmp_path / "words.txt").write_text("go to fridge 1")
+    made = CliRunner().invoke(
+        app, [str(tmp_path / "m"), "--corpus", str(tmp_path / "words.txt"), "--width", "64", "--layers", "1"]
+    )
+    assert made.exit_code == 0, made.output
+    assert "parameters" in made.output
+    assert (tmp_path / "m" / "model.safetensors").exists()
