@@ -1,11 +1,9 @@
 import json
-import os
 import random
 import signal
 import subprocess
 import sys
 import time
-from itertools import chain
 
 import datasets
 import pytest
@@ -187,23 +185,30 @@ def test_a_finished_run_can_be_resumed_to_make_its_files_again(data, tmp_path):
 def test_a_killed_run_goes_on_to_the_same_bytes(data, tmp_path):
     overrides = ("num_episodes=700", "prompt.template=add_wm1", "policy.noise=0.1")
     expected, _ = collected(data, tmp_path, *overrides, name="undisturbed")
+    whole = (expected / "episodes.jsonl").stat().st_size
+    run = tmp_path / "killed"
+    journal = run / "episodes.jsonl"
     command = [sys.executable, "-m", "alfworld_sft", "collect"]
     start = [*command, "--output-dir", str(tmp_path), "--name", "killed", f"games.source={data}", *overrides]
     rng = random.Random(0)
-    environment = os.environ | {"HF_HUB_OFFLINE": "1"}
+    moments = [
+        *(lambda share=share: journal.stat().st_size > share * whole for share in (0.0, 0.2, 0.4, 0.6, 0.9)),
+        *[lambda: any(run.glob("*.partial"))] * 3,
+    ]
     killed = 0
-    for delay in chain([1.0], (rng.uniform(0.5, 3.0) for _ in range(7))):
-        resume = (tmp_path / "killed").exists()
+    for moment in moments:
         process = subprocess.Popen(
-            [*command, "--resume", str(tmp_path / "killed")] if resume else start,
-            env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            [*command, "--resume", str(run)] if run.exists() else start,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
-        time.sleep(delay)
+        while process.poll() is None and not (run.exists() and moment()):
+            time.sleep(0.002)
+        time.sleep(rng.uniform(0, 0.05))
         process.send_signal(signal.SIGKILL)
         killed += process.wait() == -signal.SIGKILL
-    assert killed >= 4, "most of the kills must have hit a running process"
-    subprocess.run([*command, "--resume", str(tmp_path / "killed")], env=environment, check=True, capture_output=True)
-    assert contents(tmp_path / "killed") == contents(expected)
+    assert killed >= 6, "most of the kills must have hit a running process"
+    subprocess.run([*command, "--resume", str(run)], check=True, capture_output=True)
+    assert contents(run) == contents(expected)
 
 
 def _column(parquet, name):

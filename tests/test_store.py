@@ -34,6 +34,12 @@ def test_an_existing_folder_is_never_taken_over(run):
         create_run(run.path.parent, {}, name="run")
 
 
+@pytest.mark.parametrize("name", ["../run", "a/b", "/run", "."])
+def test_a_name_is_not_a_path(tmp_path, name):
+    with pytest.raises(RunFolderError, match="a folder's name, without a path"):
+        create_run(tmp_path, {}, name=name)
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_an_unwritable_place_is_named(tmp_path):
     tmp_path.chmod(0o500)

@@ -4,39 +4,41 @@ from __future__ import annotations
 
 import logging
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from alfworld_sft import __version__
-from alfworld_sft.collect import Job, collect, resume_run, start_run
+from alfworld_sft.collect import CollectJob, collect, resume_run, start_run
 from alfworld_sft.config import CollectConfig, build_config, key_table
 from alfworld_sft.dataset.build import Summary
 from alfworld_sft.dataset.show import read_contents
 from alfworld_sft.errors import ConfigError, UserError
+from alfworld_sft.evaluate.cli import evaluate_command
 from alfworld_sft.games.cli import SHORT_NAMES, games_app
-from alfworld_sft.runner import Tally
-from alfworld_sft.types import TASK_TYPES, Episode
+from alfworld_sft.progress import shown_progress
+from alfworld_sft.train.check_cli import check, tiny_model
+from alfworld_sft.train.cli import merge_command, train_command
+from alfworld_sft.types import TASK_TYPES
 
 logger = logging.getLogger("alfworld_sft")
 
 app = typer.Typer(
-    help="Collect SFT data from ALFWorld text games.",
+    help="Collect SFT data from ALFWorld text games, and train agents on it.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(games_app)
-
-LOG_INTERVAL_S = 10.0
-"""How often progress is logged where there is no terminal to draw a bar on."""
+app.command("evaluate")(evaluate_command)
+app.command("train")(train_command)
+app.command("merge")(merge_command)
+app.command("check")(check)
+app.command("tiny-model")(tiny_model)
 
 
 def main() -> None:
@@ -85,7 +87,7 @@ def collect_command(
     job = resume_run(resume) if resume else start_run(build_config(CollectConfig, words), output_dir, name=name)
     logger.info("playing %s, as %s", job.games.description, job.policy.name)
     try:
-        with job.run, _progress(job) as on_episode:
+        with job.run, shown_progress(job.run, job.total) as on_episode:
             summary = collect(job, on_episode)
     except KeyboardInterrupt:
         typer.echo(
@@ -95,43 +97,6 @@ def collect_command(
         )
         raise typer.Exit(130) from None
     _report(job, summary)
-
-
-@contextmanager
-def _progress(job: Job) -> Iterator[Callable[[Episode | None], None]]:
-    """Show how far a run is: a bar on a terminal, now and then a line elsewhere."""
-    tally = Tally(job.total, played=job.run.played)
-    tally.won = sum(1 for _ in filter(lambda episode: episode.success, job.run.episodes())) if tally.played else 0
-    console = Console(stderr=True)
-    started, played_before = time.monotonic(), tally.played
-
-    def described() -> str:
-        speed = (tally.played - played_before) / max(time.monotonic() - started, 1e-9)
-        failed = f", {tally.failed} failed" if tally.failed else ""
-        return f"{tally.success_rate:.1%} won{failed}, {speed:.0f} episodes/s"
-
-    if not console.is_terminal:
-        last = started
-
-        def log(episode: Episode | None) -> None:
-            nonlocal last
-            tally.add(episode)
-            if time.monotonic() - last >= LOG_INTERVAL_S:
-                last = time.monotonic()
-                logger.info("%d of %d episodes, %s", tally.played, tally.total, described())
-
-        yield log
-        logger.info("%d of %d episodes, %s", tally.played, tally.total, described())
-        return
-    columns = (TextColumn("episodes"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
-    with Progress(*columns, TimeRemainingColumn(), console=console) as bar:
-        task = bar.add_task(described(), total=tally.total, completed=tally.played)
-
-        def draw(episode: Episode | None) -> None:
-            tally.add(episode)
-            bar.update(task, completed=tally.played, description=described())
-
-        yield draw
 
 
 @app.command()
@@ -153,7 +118,7 @@ def show(folder: Annotated[Path, typer.Argument(help="A run's folder, as sft_dat
     console.print(contents.example["response_data"]["content"], markup=False)
 
 
-def _report(job: Job, summary: Summary) -> None:
+def _report(job: CollectJob, summary: Summary) -> None:
     """Print what was made."""
     table = _success_table(summary.success_by_task_type, summary.won, summary.episodes)
     Console(soft_wrap=True).print(table)

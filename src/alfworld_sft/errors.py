@@ -48,5 +48,9 @@ class DatasetError(UserError):
     """A dataset that cannot be made from the episodes at hand."""
 
 
+class ComparisonError(UserError):
+    """Two results that may not be set side by side."""
+
+
 class PolicyError(AlfworldSftError):
     """A policy that could not act; the episode is recorded as failed and the run goes on."""

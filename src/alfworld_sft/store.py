@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from alfworld_sft.errors import RunFolderError
 from alfworld_sft.files import remove_partial_files, whole_file
@@ -63,6 +64,11 @@ class RunFolder:
             self._file.close()
 
     @property
+    def kind(self) -> str:
+        """The command whose run this is."""
+        return str(self.stamp.get("kind", "collect"))
+
+    @property
     def played(self) -> int:
         """How many episodes have been played to their end."""
         return len(self._spans) - len(self._failed)
@@ -97,7 +103,8 @@ class RunFolder:
                 self.sync()
         except OSError as failure:
             raise RunFolderError(
-                f"{self.path / JOURNAL}: {failure.strerror}; make room, then: alfworld-sft collect --resume {self.path}"
+                f"{self.path / JOURNAL}: {failure.strerror}; make room, then:"
+                f" alfworld-sft {self.kind} --resume {self.path}"
             ) from None
 
     def sync(self) -> None:
@@ -142,15 +149,17 @@ class RunFolder:
             self._failed[index] = error
 
 
-def create_run(parent: Path, stamp: dict[str, Any], *, name: str | None = None) -> RunFolder:
+def create_run(parent: Path, stamp: dict[str, Any], *, name: str | None = None, prefix: str = "sft_data") -> RunFolder:
     """Make a new run's folder, with its stamp and an empty journal, and open it.
 
-    It is called `sft_data_YYYYMMDD_HHMMSS` unless it is given a name. It appears whole or not at all; raises
+    It is called `<prefix>_YYYYMMDD_HHMMSS` unless it is given a name. It appears whole or not at all; raises
     RunFolderError where it exists or cannot be made.
     """
     start = datetime.now()  # local time: the name is for people
-    names = [name] if name else [f"sft_data_{start + timedelta(seconds=s):%Y%m%d_%H%M%S}" for s in range(60)]
-    making = parent / f".{names[0]}.{os.getpid()}.making"
+    names = [name] if name else [f"{prefix}_{start + timedelta(seconds=s):%Y%m%d_%H%M%S}" for s in range(60)]
+    if Path(names[0]).name != names[0]:
+        raise RunFolderError(f"name '{names[0]}': a folder's name, without a path; say where with --output-dir")
+    making = parent / f".{names[0]}.{uuid4().hex}.making"
     try:
         parent.mkdir(parents=True, exist_ok=True)
         making.mkdir()

@@ -1,0 +1,90 @@
+"""`alfworld-sft evaluate`: play a split and print how it went, or compare two evaluations."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from alfworld_sft.config import EvaluateConfig, build_config, key_table
+from alfworld_sft.errors import ConfigError
+from alfworld_sft.evaluate.compare import compare, read_result
+from alfworld_sft.evaluate.run import EvaluateJob, Evaluation, evaluate, resume_evaluation, start_evaluation
+from alfworld_sft.evaluate.tables import print_comparison, print_metrics, print_world_model
+from alfworld_sft.progress import shown_progress
+
+logger = logging.getLogger(__name__)
+
+
+def evaluate_command(
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="Dotted keys, as repeats=4 or games.split=valid_unseen; see --keys.")
+    ] = None,
+    output_dir: Annotated[Path, typer.Option(help="Where the run's folder eval_… is made.")] = Path(),
+    name: Annotated[str | None, typer.Option(help="Another name for the run's folder.")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Go on with this run's folder, with its own config.")] = None,
+    two: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option("--compare", metavar="A B", help="Compare two evaluations' folders; nothing is played."),
+    ] = None,
+    different_protocols: Annotated[
+        bool, typer.Option(help="Compare results of different protocols or games, on the plays that both have.")
+    ] = False,
+    keys: Annotated[bool, typer.Option("--keys", help="Print all keys with their defaults, and stop.")] = False,
+) -> None:
+    """Play every game of a split, and tell success by task type, steps, invalid actions and predictions."""
+    if keys:
+        typer.echo(key_table(EvaluateConfig))
+        return
+    words = overrides or []
+    console = Console(soft_wrap=True, highlight=False)
+    if two:
+        if words or name or resume:
+            raise ConfigError("--compare A B plays nothing; leave out what says how to play")
+        a, b = read_result(two[0]), read_result(two[1])
+        comparison = compare(a, b, different_protocols=different_protocols)
+        print_comparison(console, comparison, (_named(two[0], a.stamp["policy"]), _named(two[1], b.stamp["policy"])))
+        return
+    if different_protocols:
+        raise ConfigError("--different-protocols goes with --compare A B only")
+    if resume and (words or name):
+        raise ConfigError(f"--resume {resume} goes on with that run's own config; leave out: {' '.join(words) or name}")
+    job = (
+        resume_evaluation(resume)
+        if resume
+        else start_evaluation(build_config(EvaluateConfig, words), output_dir, name=name)
+    )
+    logger.info("playing %s, as %s", job.games.description, job.policy.name)
+    try:
+        with job.run, shown_progress(job.run, job.total) as on_episode:
+            evaluation = evaluate(job, on_episode)
+    except KeyboardInterrupt:
+        typer.echo(
+            f"stopped after {job.run.played} of {job.total} episodes;"
+            f" go on with: alfworld-sft evaluate --resume {job.run.path}",
+            err=True,
+        )
+        raise typer.Exit(130) from None
+    _report(console, job, evaluation)
+
+
+def _report(console: Console, job: EvaluateJob, evaluation: Evaluation) -> None:
+    print_metrics(console, evaluation.metrics)
+    if evaluation.world_model:
+        console.print()
+        print_world_model(console, evaluation.world_model)
+    failed = job.run.failed
+    if failed:
+        index, reason = next(iter(failed.items()))
+        logger.warning(
+            "%d episodes failed and count as lost (episode %d: %s); to play them: alfworld-sft evaluate --resume %s",
+            len(failed), index, reason, job.run.path,
+        )  # fmt: skip
+    typer.echo(job.run.path)
+
+
+def _named(path: Path, policy: str) -> str:
+    return f"{path} ({policy})"

@@ -1,0 +1,142 @@
+"""Which of two evaluations is better, and could that be chance? Paired on the same plays of the same games."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from alfworld_sft.errors import ComparisonError, RunFolderError
+from alfworld_sft.evaluate.statistics import Interval, exact_p_value, paired_difference
+
+METRICS = "metrics.json"
+METHOD = "adjusted Wald interval (Bonett and Price 2012), exact McNemar test"
+METHOD_REPEATED = "adjusted Wald interval over games (Bonett and Price 2012), exact sign-flip test over games"
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A finished evaluation. `outcomes` holds by task type and game whether each play was won."""
+
+    name: str
+    stamp: Mapping[str, Any]
+    outcomes: Mapping[str, Mapping[str, tuple[bool, ...]]]
+
+    @property
+    def games(self) -> frozenset[str]:
+        """The ids of the games that were played."""
+        return frozenset(game_id for by_game in self.outcomes.values() for game_id in by_game)
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two results on the same plays. `difference` is b's success rate less a's; `p_value` is two-sided.
+
+    `by_task_type` holds (plays, won by a, won by b).
+    """
+
+    games: int
+    both: int
+    only_a: int
+    only_b: int
+    neither: int
+    by_task_type: Mapping[str, tuple[int, int, int]]
+    difference: float
+    interval: Interval
+    p_value: float
+    method: str
+
+    @property
+    def plays(self) -> int:
+        """How many plays were paired."""
+        return self.both + self.only_a + self.only_b + self.neither
+
+
+def read_result(path: Path) -> Result:
+    """Read an evaluation's folder, or its `metrics.json`; raises RunFolderError where it is none or not finished."""
+    file = path / METRICS if path.is_dir() else path
+    try:
+        data = json.loads(file.read_bytes())
+        if data["status"] != "complete":
+            raise RunFolderError(
+                f"{path}: some of its episodes failed; play them first: alfworld-sft evaluate --resume {path}"
+            )
+        outcomes = {
+            str(task_type): {str(game_id): tuple(map(bool, plays)) for game_id, plays in by_game.items()}
+            for task_type, by_game in data["outcomes"].items()
+        }
+        return Result(str(path), {**data["stamp"], "games": {**data["stamp"]["games"]}}, outcomes)
+    except FileNotFoundError:
+        raise RunFolderError(f"{path} is no finished evaluation: there is no {file}") from None
+    except OSError as error:
+        raise RunFolderError(f"{file}: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RunFolderError(f"{file} is not one that evaluate wrote ({type(error).__name__}: {error})") from None
+
+
+def compare(a: Result, b: Result, *, different_protocols: bool = False) -> Comparison:
+    """Compare two results; raises ComparisonError where they are not of the same games played in the same way.
+
+    With `different_protocols` they are compared on the plays that both have; there must be some.
+    """
+    differences = list(protocol_differences(a, b))
+    if differences and not different_protocols:
+        raise ComparisonError(
+            f"{a.name} and {b.name} cannot be compared: {'; '.join(differences)}"
+            " (--different-protocols compares them all the same)"
+        )
+    pairs = [
+        (task_type, list(zip(plays, b.outcomes.get(task_type, {}).get(game_id, ()), strict=False)))
+        for task_type, by_game in a.outcomes.items()
+        for game_id, plays in by_game.items()
+    ]
+    games = [(task_type, plays) for task_type, plays in pairs if plays]
+    if not games:
+        raise ComparisonError(f"{a.name} and {b.name} have no game in common")
+    counts = {(won_a, won_b): 0 for won_a in (True, False) for won_b in (True, False)}
+    by_task_type: dict[str, tuple[int, int, int]] = {}
+    for task_type, plays in games:
+        number, in_a, in_b = by_task_type.get(task_type, (0, 0, 0))
+        wins_a, wins_b = sum(won for won, _ in plays), sum(won for _, won in plays)
+        by_task_type[task_type] = (number + len(plays), in_a + wins_a, in_b + wins_b)
+        for pair in plays:
+            counts[pair] += 1
+    gains = [(sum(won_b - won_a for won_a, won_b in plays), len(plays)) for _, plays in games]
+    difference, interval = paired_difference([gain / played for gain, played in gains])
+    return Comparison(
+        games=len(games),
+        both=counts[True, True],
+        only_a=counts[True, False],
+        only_b=counts[False, True],
+        neither=counts[False, False],
+        by_task_type=by_task_type,
+        difference=difference,
+        interval=interval,
+        p_value=exact_p_value(gain for gain, _ in gains),
+        method=METHOD if all(played == 1 for _, played in gains) else METHOD_REPEATED,
+    )
+
+
+def protocol_differences(a: Result, b: Result) -> Iterator[str]:
+    """Yield what differs in how two results came about, but for who played, the seed and the version of the package."""
+    mine, theirs = _protocol(a), _protocol(b)
+    for key in sorted(mine.keys() | theirs.keys()):
+        if mine.get(key) != theirs.get(key):
+            yield f"{key} {_shown(mine.get(key))} or {_shown(theirs.get(key))}"
+    if a.games != b.games:
+        yield f"{len(a.games - b.games)} games only in the first, {len(b.games - a.games)} only in the second"
+    elif a.stamp["games"].get("sha256") != b.stamp["games"].get("sha256"):
+        yield "games of the same names with other contents"
+
+
+def _protocol(result: Result) -> dict[str, Any]:
+    protocol = {key: value for key, value in result.stamp["protocol"].items() if key != "seed"}
+    # A template is what it says: its hash stands beside the name, which two files may share.
+    protocol["template"] = f"{protocol.get('template')} ({str(protocol.pop('template_sha256', None))[:8]})"
+    return {**protocol, "sampling": result.stamp.get("sampling")}
+
+
+def _shown(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False) if not isinstance(value, str) else value

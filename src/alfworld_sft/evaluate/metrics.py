@@ -1,0 +1,162 @@
+"""How well was played? Episodes → success by task type, steps, invalid actions, and why games were lost."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from alfworld_sft.evaluate.statistics import Interval, effective_count, pass_at_k, wilson_interval
+from alfworld_sft.types import TASK_TYPES, Episode
+
+Failure = Literal["error", "invalid", "loop", "step limit"]
+FAILURES: tuple[Failure, ...] = ("error", "invalid", "loop", "step limit")
+LOOP_REPEATS = 8
+LOOP_WINDOW = 32
+"""An episode in whose last steps one command got one answer so often runs in a circle of four steps or fewer."""
+UNKNOWN_TYPE = "unknown"
+"""The task type of a game that could not be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unplayed:
+    """An episode that ended in an error. It counts as lost: leaving it out would flatter who fails on hard games."""
+
+    index: int
+    game_id: str
+    task_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Success:
+    """How many plays were won, with the 95 % interval of the rate."""
+
+    won: int
+    played: int
+    interval: Interval
+
+    @property
+    def rate(self) -> float:
+        """Share of the plays that were won."""
+        return self.won / self.played if self.played else 0.0
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {"won": self.won, "played": self.played, "rate": self.rate, "interval_95": list(self.interval)}
+
+
+@dataclass
+class Metrics:
+    """What some episodes say of who played them. Memory grows with the number of games, not with their steps.
+
+    `outcomes` holds by task type and game who won, by the episode's index.
+    """
+
+    outcomes: dict[str, dict[str, dict[int, bool]]] = field(default_factory=dict)
+    steps: int = 0
+    steps_when_won: int = 0
+    finished: int = 0
+    invalid: Counter[str] = field(default_factory=Counter)
+    failures: Counter[Failure] = field(default_factory=Counter)
+
+    def add(self, episode: Episode) -> None:
+        """Count an episode that was played to its end."""
+        self._note(episode.task_type, episode.game_id, episode.index, won=episode.success)
+        self.finished += 1
+        self.steps += len(episode.steps)
+        self.invalid.update(step.problem for step in episode.steps if step.problem is not None)
+        if episode.success:
+            self.steps_when_won += len(episode.steps)
+        else:
+            self.failures[why_lost(episode)] += 1
+
+    def add_unplayed(self, unplayed: Unplayed) -> None:
+        """Count an episode that ended in an error."""
+        self._note(unplayed.task_type, unplayed.game_id, unplayed.index, won=False)
+        self.failures["error"] += 1
+
+    def _note(self, task_type: str, game_id: str, index: int, *, won: bool) -> None:
+        self.outcomes.setdefault(task_type, {}).setdefault(game_id, {})[index] = won
+
+    def success(self, task_type: str | None = None) -> Success:
+        """Return the success on one task type, or on all."""
+        chosen = self.outcomes.values() if task_type is None else [self.outcomes.get(task_type, {})]
+        games = [list(plays.values()) for by_game in chosen for plays in by_game.values()]
+        won, played = sum(map(sum, games)), sum(map(len, games))
+        return Success(won, played, wilson_interval(won / played if played else 0.0, effective_count(games)))
+
+    @property
+    def task_types(self) -> tuple[str, ...]:
+        """The task types that were played, in the order of TASK_TYPES."""
+        return tuple(t for t in (*TASK_TYPES, UNKNOWN_TYPE) if t in self.outcomes)
+
+    @property
+    def mean_steps(self) -> float | None:
+        """Steps of an episode, lost ones included; None where none was played."""
+        return self.steps / self.finished if self.finished else None
+
+    @property
+    def mean_steps_when_won(self) -> float | None:
+        """Steps of a won episode; None where none was won."""
+        won = self.success().won
+        return self.steps_when_won / won if won else None
+
+    @property
+    def invalid_rate(self) -> float:
+        """Share of the replies that the game could not play."""
+        return self.invalid.total() / self.steps if self.steps else 0.0
+
+    def pass_at_k(self) -> dict[int, float]:
+        """Return pass@k for k = 1, 2, 4, … and for as often as every game was played; empty with one play a game."""
+        games = [(sum(plays.values()), len(plays)) for by_game in self.outcomes.values() for plays in by_game.values()]
+        most = min((played for _, played in games), default=0)
+        if most < 2:
+            return {}
+        ks = sorted({most, *(1 << n for n in range(most.bit_length()) if 1 << n <= most)})
+        return {k: sum(pass_at_k(won, played, k) for won, played in games) / len(games) for k in ks}
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values for `metrics.json`; `outcomes` lists each game's plays in their order."""
+        return {
+            "success": self.success().as_dict(),
+            "success_by_task_type": {t: self.success(t).as_dict() for t in self.task_types},
+            "pass_at_k": {str(k): rate for k, rate in self.pass_at_k().items()},
+            "mean_steps": self.mean_steps,
+            "mean_steps_when_won": self.mean_steps_when_won,
+            "invalid_actions": {
+                "rate": self.invalid_rate,
+                "replies": self.invalid.total(),
+                "of": self.steps,
+                "by_problem": dict(sorted(self.invalid.items())),
+            },
+            "failures": {reason: self.failures[reason] for reason in FAILURES},
+            "outcomes": {
+                t: {game_id: [plays[index] for index in sorted(plays)] for game_id, plays in sorted(by_game.items())}
+                for t, by_game in ((t, self.outcomes[t]) for t in self.task_types)
+            },
+        }
+
+
+def measure(episodes: Iterable[Episode], unplayed: Iterable[Unplayed] = ()) -> Metrics:
+    """Return the metrics of some episodes, read once, and of those that ended in an error."""
+    metrics = Metrics()
+    for episode in episodes:
+        metrics.add(episode)
+    for missing in unplayed:
+        metrics.add_unplayed(missing)
+    return metrics
+
+
+def why_lost(episode: Episode) -> Failure:
+    """Return the first of these that is true of a lost episode.
+
+    error: it was not played to its end. invalid: the game could not play at least half of the replies. loop: in the
+    last LOOP_WINDOW steps one command got one answer LOOP_REPEATS times. step limit: none of them.
+    """
+    if episode.error is not None:
+        return "error"
+    if 2 * sum(step.problem is not None for step in episode.steps) >= len(episode.steps):
+        return "invalid"
+    exchanges = Counter((step.command, step.next_observation) for step in episode.steps[-LOOP_WINDOW:])
+    return "loop" if max(exchanges.values()) >= LOOP_REPEATS else "step limit"

@@ -1,0 +1,100 @@
+"""How sure is a result? Intervals for a success rate and for a paired difference, an exact paired test, pass@k.
+
+A game that is played several times is one cluster: its plays are not independent, so none of the figures here takes
+them for that. With one play a game every formula is the plain published one.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+from math import comb, sqrt
+from statistics import NormalDist
+from typing import NamedTuple
+
+Z_95 = NormalDist().inv_cdf(0.975)
+
+
+class Interval(NamedTuple):
+    """A 95 % confidence interval."""
+
+    low: float
+    high: float
+
+
+def wilson_interval(rate: float, count: float) -> Interval:
+    """Return the score interval of a success rate over `count` independent plays; (0, 1) for none.
+
+    E. B. Wilson (1927), JASA 22:209-212; method 3 of R. G. Newcombe (1998), Statistics in Medicine 17:857-872.
+    """
+    if not count:
+        return Interval(0.0, 1.0)
+    z2 = Z_95**2
+    middle = (rate + z2 / (2 * count)) / (1 + z2 / count)
+    half = Z_95 * sqrt(rate * (1 - rate) / count + z2 / (4 * count**2)) / (1 + z2 / count)
+    # At the ends the formula gives exactly 0 or 1, floating point nearly so.
+    return Interval(0.0 if rate == 0 else middle - half, 1.0 if rate == 1 else middle + half)
+
+
+def effective_count(outcomes: Iterable[Collection[bool]]) -> float:
+    """Return how many independent plays the plays of some games are worth: each game is one collection of outcomes.
+
+    p (1 - p) over the variance between games of the ratio estimate, at most the number of plays (L. Kish, Survey
+    Sampling, 1965: the design effect); with one play a game it is their number, and with games that always end the
+    same way the number of games. `wilson_interval` of it is the interval for clusters of N. Dean and M. Pagano (2015),
+    Journal of Survey Statistics and Methodology 3:484-503.
+    """
+    games = [(sum(plays), len(plays)) for plays in outcomes if plays]
+    count = sum(played for _, played in games)
+    if not count:
+        return 0.0
+    rate = sum(won for won, _ in games) / count
+    variance = sum((won - rate * played) ** 2 for won, played in games) / count**2
+    if rate in (0, 1):
+        return float(len(games))  # nothing varies: be careful
+    return min(float(count), rate * (1 - rate) / variance) if variance else float(count)
+
+
+def pass_at_k(won: int, played: int, k: int) -> float:
+    """Return the chance that at least one of k plays of a game wins, estimated from `won` of `played` without bias.
+
+    1 - C(played - won, k) / C(played, k): M. Chen et al. (2021), arXiv:2107.03374, equation 1.
+    """
+    return 1.0 - comb(played - won, k) / comb(played, k)
+
+
+def paired_difference(differences: Sequence[float]) -> tuple[float, Interval]:
+    """Return the mean of the games' differences in success rate (each from -1 to 1), and its interval.
+
+    Two games are added, one won by each side alone, then the mean of all has the normal interval. With one play a
+    game this is the adjusted Wald interval of D. G. Bonett and R. M. Price (2012), Journal of Educational and
+    Behavioral Statistics 37:479-488, which M. W. Fagerland et al. (2014), Statistics in Medicine 33:2850-2875,
+    recommend for paired proportions.
+    """
+    count = len(differences) + 2
+    middle = sum(differences) / count
+    half = Z_95 * sqrt(((sum(d**2 for d in differences) + 2) / count - middle**2) / count)
+    mean = sum(differences) / len(differences) if differences else 0.0
+    return mean, Interval(max(-1.0, middle - half), min(1.0, middle + half))
+
+
+def exact_p_value(differences: Iterable[int]) -> float:
+    """Return the two-sided p-value of the games' differences in number of wins, were the two sides alike.
+
+    Then each difference had either sign with the same chance; this is the share of all choices of signs whose sum is
+    as far from 0 as the one found, counted exactly (R. A. Fisher, The Design of Experiments, 1935, section 21). With
+    one play a game it is McNemar's exact test: Q. McNemar (1947), Psychometrika 12:153-157, with the binomial.
+    """
+    found = [difference for difference in differences if difference]
+    ways = [1]  # ways[i]: how many choices of signs make the positive differences sum to i
+    for size, number in sorted(Counter(map(abs, found)).items()):
+        longer = [0] * (len(ways) + size * number)
+        chosen = 1  # C(number, i)
+        for i in range(number + 1):
+            for total, count in enumerate(ways):
+                longer[total + i * size] += count * chosen
+            chosen = chosen * (number - i) // (i + 1)
+        ways = longer
+    largest = len(ways) - 1  # the sum of all signed differences is 2 · total - largest
+    far = sum(count for total, count in enumerate(ways) if abs(2 * total - largest) >= abs(sum(found)))
+    return far / (1 << len(found))

@@ -1,0 +1,148 @@
+"""How well does a policy foresee what comes next? Its `<prediction>` against the observation that came.
+
+Scored are exact match and F1 over the objects and receptacles that a text names, by kind of action: what `take` answers
+follows from its words, and what a closed receptacle holds cannot be known. Two baselines stand beside the policy.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+from alfworld_sft.prompts.tags import parse_reply
+from alfworld_sft.types import Episode, Step
+
+Kind = Literal[
+    "go to open receptacle", "go to closed receptacle", "open", "close", "take", "move", "clean/heat/cool", "use",
+    "look/inventory", "examine", "other", "invalid",
+]  # fmt: skip
+KINDS: tuple[Kind, ...] = get_args(Kind)
+_KIND_OF_VERB: dict[str, Kind] = {
+    "open": "open", "close": "close", "take": "take", "move": "move", "put": "move", "clean": "clean/heat/cool",
+    "heat": "clean/heat/cool", "cool": "clean/heat/cool", "use": "use", "look": "look/inventory",
+    "inventory": "look/inventory", "examine": "examine",
+}  # fmt: skip
+
+Predictor = Literal["policy", "copy of the last observation", "most frequent answer"]
+PREDICTORS: tuple[Predictor, ...] = get_args(Predictor)
+
+_NAME = re.compile(r"\b(?!loc )([^\W\d_]+ \d+)\b")
+
+
+@dataclass
+class Score:
+    """The score of one predictor on some cases."""
+
+    cases: int = 0
+    exact: int = 0
+    f1_sum: float = 0.0
+
+    def add(self, prediction: str | None, truth: str) -> None:
+        """Count a case; no prediction scores 0."""
+        self.cases += 1
+        if prediction is not None:
+            self.exact += _plain(prediction) == _plain(truth)
+            self.f1_sum += f1(names_in(prediction), names_in(truth))
+
+    def __add__(self, other: Score) -> Score:
+        return Score(self.cases + other.cases, self.exact + other.exact, self.f1_sum + other.f1_sum)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values: the mean over the cases."""
+        cases = max(self.cases, 1)
+        return {"cases": self.cases, "exact_match": self.exact / cases, "f1": self.f1_sum / cases}
+
+
+@dataclass
+class WorldModelScore:
+    """The scores of all predictors by kind of action. `missing` counts the policy's replies without a prediction."""
+
+    missing: int = 0
+    by_kind: dict[Predictor, dict[Kind, Score]] = field(default_factory=lambda: {p: {} for p in PREDICTORS})
+
+    def add(self, step: Step, most_frequent: str) -> None:
+        """Score one step; `most_frequent` is the most frequent answer to its command."""
+        own = parse_reply(step.reply.text, ("prediction",), ()).prediction
+        self.missing += own is None
+        guesses: dict[Predictor, str | None] = dict(
+            zip(PREDICTORS, (own, step.observation, most_frequent), strict=True)
+        )
+        for predictor, guess in guesses.items():
+            self.by_kind[predictor].setdefault(kind_of(step), Score()).add(guess, step.next_observation)
+
+    def of(self, predictor: Predictor, kind: Kind | None = None) -> Score:
+        """Return a predictor's score on one kind of action, or on all."""
+        scores = self.by_kind[predictor]
+        return sum(scores.values(), Score()) if kind is None else scores.get(kind, Score())
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """The kinds of action that have cases."""
+        return tuple(kind for kind in KINDS if kind in self.by_kind["policy"])
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values for `metrics.json`."""
+        return {
+            "missing": self.missing,
+            **{
+                predictor: {
+                    "all": self.of(predictor).as_dict(),
+                    "by_kind": {kind: self.of(predictor, kind).as_dict() for kind in self.kinds},
+                }
+                for predictor in PREDICTORS
+            },
+        }
+
+
+def score_predictions(episodes: Callable[[], Iterable[Episode]]) -> WorldModelScore:
+    """Score the predictions of some episodes, which are read twice: to know the frequent answers, and to score.
+
+    The most frequent answer to a command is that of these very episodes: no predictor that sees the command alone can
+    match more often. Memory grows with the number of different answers.
+    """
+    answers: dict[str, Counter[str]] = {}
+    for episode in episodes():
+        for step in episode.steps:
+            answers.setdefault(step.command, Counter())[step.next_observation] += 1
+    # Of answers that are equally frequent the first in the alphabet, whatever the order of the episodes.
+    frequent = {
+        command: min(counts, key=lambda answer, counts=counts: (-counts[answer], answer))  # type: ignore[misc]
+        for command, counts in answers.items()
+    }
+    score = WorldModelScore()
+    for episode in episodes():
+        for step in episode.steps:
+            score.add(step, frequent[step.command])
+    return score
+
+
+def kind_of(step: Step) -> Kind:
+    """Return the kind of what was done; only the answer tells whether the receptacle gone to is closed."""
+    if step.problem is not None:
+        return "invalid"
+    verb = step.command.partition(" ")[0]
+    if verb == "go":
+        closed = step.next_observation.endswith(" is closed.")
+        return "go to closed receptacle" if closed else "go to open receptacle"
+    return _KIND_OF_VERB.get(verb, "other")
+
+
+def names_in(text: str) -> frozenset[str]:
+    """Return the objects and receptacles that a text names: a word and a number, but no location ("loc 3")."""
+    return frozenset(_NAME.findall(text.lower()))
+
+
+def f1(predicted: frozenset[str], true: frozenset[str]) -> float:
+    """Return the harmonic mean of precision and recall of a set of names; 1 where both are empty.
+
+    As for answers in P. Rajpurkar et al. (2016), arXiv:1606.05250, section 6.1, with names for words; the score of
+    many cases is their mean.
+    """
+    return 2 * len(predicted & true) / (len(predicted) + len(true)) if predicted or true else 1.0
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,205 @@
+"""What every run has, whatever it is for: how it is started and resumed, what its stamp says, how it is played.
+
+A run's config decides all of it. `start_job` checks what can be checked, then makes the folder; `resume_job` opens one
+whose games and template are still the same; `play` plays what is owed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
+
+from alfworld_sft import __version__
+from alfworld_sft.config import GamesToPlay, RunConfig, absolute_source
+from alfworld_sft.errors import GamesNotFoundError, RunFolderError
+from alfworld_sft.games import GENERATE, GameRef, Games, GameStream, find_games
+from alfworld_sft.policies import make_policy
+from alfworld_sft.policies.base import Policy
+from alfworld_sft.prompts.template import Template, load_template
+from alfworld_sft.rollout import Protocol
+from alfworld_sft.runner import run_episodes
+from alfworld_sft.store import RunFolder, create_run
+from alfworld_sft.types import Episode
+
+Config = TypeVar("Config", bound=RunConfig)
+Kind = Literal["collect", "evaluate"]
+PREFIXES: dict[Kind, str] = {"collect": "sft_data", "evaluate": "eval"}
+"""What the names of the runs' folders begin with, by the command whose they are."""
+
+
+class Chosen(NamedTuple):
+    """The games that were found, those of them that are played, and how many episodes that makes."""
+
+    games: Games | GameStream
+    refs: tuple[GameRef, ...] | GameStream
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Job(Generic[Config]):
+    """A run with all that it needs."""
+
+    run: RunFolder
+    config: Config
+    games: Games | GameStream
+    refs: tuple[GameRef, ...] | GameStream
+    template: Template
+    policy: Policy
+    total: int
+
+
+def start_job(
+    kind: Kind,
+    config: Config,
+    choose: Callable[[Config], Chosen],
+    output_dir: Path,
+    *,
+    name: str | None = None,
+    notes: dict[str, dict[str, Any]] | None = None,
+) -> Job[Config]:
+    """Check everything that can be checked, then make the run's folder; raises UserError before it exists.
+
+    `notes` go into the stamp, each into the part of its name.
+    """
+    source = absolute_source(config.games.source)
+    config = config.model_copy(update={"games": config.games.model_copy(update={"source": source})})
+    template = load_template(config.prompt.template)
+    policy = make_policy(config.policy)
+    games, refs, total = choose(config)
+    stamp = _stamp(kind, config, Chosen(games, refs, total), template, policy)
+    for part, values in (notes or {}).items():
+        stamp[part] |= values
+    run = create_run(output_dir, stamp, name=name, prefix=PREFIXES[kind])
+    return Job(run, config, games, refs, template, policy, total)
+
+
+def resume_job(kind: Kind, model: type[Config], choose: Callable[[Config], Chosen], path: Path) -> Job[Config]:
+    """Open a run that was stopped; its own config counts.
+
+    Raises RunFolderError where it is another command's, or where its games or template changed.
+    """
+    run = RunFolder(path)
+    try:
+        if run.kind != kind:
+            raise RunFolderError(f"{path} is a run of {run.kind}; go on with: alfworld-sft {run.kind} --resume {path}")
+        config = model.model_validate(run.stamp["config"])
+        total = int(run.stamp["num_episodes"])
+        games, refs, _ = choose(config)
+        template = load_template(config.prompt.template)
+        for what, now, then in (
+            ("games", games_sha256(refs), run.stamp["games"]["sha256"]),
+            ("template", _template_sha256(template), run.stamp["protocol"]["template_sha256"]),
+        ):
+            if now != then:
+                raise RunFolderError(f"{path}: its {what} changed since it was started; start a new run")
+        return Job(run, config, games, refs, template, make_policy(config.policy), total)
+    except (KeyError, TypeError, ValueError) as error:
+        run.close()
+        raise RunFolderError(f"{path}: its run.json is not one that {kind} wrote ({error})") from None
+    except BaseException:
+        run.close()
+        raise
+
+
+def play(job: Job[Config], on_episode: Callable[[Episode | None], None]) -> None:
+    """Play what the run still owes, into its journal."""
+    config = job.config
+    asyncio.run(
+        run_episodes(
+            job.run,
+            job.total,
+            job.refs,
+            job.policy,
+            job.template,
+            Protocol(config.env.max_steps, config.prompt.form, config.prompt.history_length),
+            seed=config.seed,
+            concurrency=config.runner.concurrency,
+            on_episode=on_episode,
+        )
+    )
+
+
+def finished_stamp(run: RunFolder) -> dict[str, Any]:
+    """Return the run's stamp with how it ended: complete, or incomplete with the episodes that failed."""
+    owed = run.failed
+    return {
+        **run.stamp,
+        "status": "incomplete" if owed else "complete",
+        "finished": _now(),
+        "failed": {str(index): reason for index, reason in owed.items()},
+    }
+
+
+def games_of(section: GamesToPlay, seed: int) -> tuple[Games | GameStream, tuple[GameRef, ...] | GameStream]:
+    """Return the games that were found, and those of them that are played: the same where they are made on the way."""
+    if section.source == GENERATE:
+        stream = GameStream(seed, section.split, section.task_types, str(section.difficulty))
+        return stream, stream
+    games = find_games(section.source, section.split)
+    wanted = section.task_types
+    refs = tuple(ref for ref in games.refs if wanted is None or _task_type(ref) in wanted)
+    if not refs:
+        raise GamesNotFoundError(f"no games of the task types {', '.join(wanted or [])} among {games.description}")
+    return games, refs
+
+
+def _task_type(ref: GameRef) -> str:
+    return ref.task_type or ref.load().task_type
+
+
+def _stamp(kind: Kind, config: RunConfig, chosen: Chosen, template: Template, policy: Policy) -> dict[str, Any]:
+    """Return the protocol stamp: all that somebody needs to say which games were played, how and by whom."""
+    games, refs, total = chosen
+    return {
+        "kind": kind,
+        "status": "running",
+        "started": _now(),
+        "versions": {
+            "alfworld-sft": __version__,
+            "python": platform.python_version(),
+            "pyarrow": version("pyarrow"),
+        },
+        "config": config.model_dump(),
+        "num_episodes": total,
+        "policy": policy.name,
+        "sampling": policy.sampling,
+        "games": {
+            "description": games.description,
+            "split": games.split,
+            "count": total if isinstance(refs, GameStream) else len(refs),
+            "sha256": games_sha256(refs),
+        },
+        "protocol": {
+            "split": games.split,
+            "max_steps": config.env.max_steps,
+            "form": config.prompt.form,
+            "history_length": config.prompt.history_length,
+            "template": template.name,
+            "template_sha256": _template_sha256(template),
+            "seed": config.seed,
+        },
+    }
+
+
+def games_sha256(refs: tuple[GameRef, ...] | GameStream) -> str:
+    """Return one hash of the games that are played: equal hashes mean the same games."""
+    if isinstance(refs, GameStream):
+        return refs.sha256
+    return hashlib.sha256("".join(f"{ref.id}\t{ref.sha256}\n" for ref in refs).encode()).hexdigest()
+
+
+def _template_sha256(template: Template) -> str:
+    layouts = (template.single_first, template.single_later, template.multi_first, template.multi_later)
+    texts = [*template.tags, str(template.lists_admissible), *(layout.template for layout in layouts)]
+    return hashlib.sha256("\x1f".join(texts).encode()).hexdigest()
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
