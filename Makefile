@@ -13,7 +13,7 @@ test: $(VENV)/.dev  ## Lint, types and tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto
 
 reference: $(VENV)/.dev  ## Make the environment of the reference, and compare with it
 	scripts/make_reference_env.sh

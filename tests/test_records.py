@@ -17,6 +17,12 @@ def test_token_ids_and_log_probabilities_are_kept():
     assert from_line(to_line(played)) == played
 
 
+def test_token_counts_are_kept_and_old_lines_without_them_are_read():
+    counted = episode(steps=(replace(step(), reply=Reply("x", prompt_tokens=100, reply_tokens=1)),))
+    assert from_line(to_line(counted)) == counted
+    assert b"prompt_tokens" not in to_line(episode())
+
+
 def test_a_line_is_one_line_whatever_was_said():
     said = episode(steps=(replace(step(), reply=Reply("a\nb\u2028c\r\n")),))
     assert to_line(said).count(b"\n") == 1

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Collect SFT data from ALFWorld's text games. Variables are documented in the README; arguments are dotted overrides.
 #   PROMPT_TEMPLATE=add_wm1 SFT_REQUIRE_SUCCESS=True ./examples/ppo_trainer/run_alfworld_sft_collection.sh
+#   MODEL=Qwen/Qwen2.5-1.5B-Instruct OPENAI_BASE_URL=http://127.0.0.1:8000/v1 ./examples/…/run_alfworld_sft_collection.sh
 set -euo pipefail
 repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 alfworld_sft=$("$repository/scripts/ensure_installed.sh")
@@ -11,13 +12,15 @@ options=()
 [ -z "${SFT_SEED:-}" ] || options+=("seed=$SFT_SEED")
 [ -z "${NUM_EPISODES:-}" ] || options+=("num_episodes=$NUM_EPISODES")
 
-if [ -n "${MODEL:-}" ]; then
-    echo "error: MODEL=$MODEL: this version plays no language model yet; leave MODEL out to play the built-in expert" >&2
-    exit 2
-fi
 case "${COLLECT_SFT:-True}" in
     [Tt]rue | 1 | [Yy]es) ;;
     *) echo "error: COLLECT_SFT=$COLLECT_SFT: this script only collects; for anything else call $alfworld_sft" >&2; exit 2 ;;
 esac
-echo "playing the built-in expert (no MODEL is set): it needs no GPU and no weights" >&2
+if [ -z "${MODEL:-}" ]; then
+    echo "playing the built-in expert (no MODEL is set): it needs no GPU and no weights" >&2
+elif [ -n "${OPENAI_BASE_URL:-}" ]; then
+    options+=("policy.name=server" "policy.model=$MODEL")
+else
+    options+=("policy.name=local" "policy.model=$MODEL")
+fi
 exec "$alfworld_sft" collect --output-dir "${OUTPUT_DIR:-.}" "${options[@]}" "$@"

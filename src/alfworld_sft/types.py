@@ -78,7 +78,8 @@ class Prompt:
 class Reply:
     """What a policy answered. `trained` is False for a mistake made on purpose: context, never a target.
 
-    Token ids and log-probabilities are kept where the policy gives them (one float per reply token).
+    Token ids and log-probabilities are kept where the policy gives them (one float per reply token), and so are the
+    numbers of tokens read and said.
     """
 
     text: str
@@ -86,6 +87,8 @@ class Reply:
     prompt_token_ids: tuple[int, ...] | None = None
     token_ids: tuple[int, ...] | None = None
     logprobs: tuple[float, ...] | None = None
+    prompt_tokens: int | None = None
+    reply_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,15 +1,17 @@
-"""Who plays: the expert, the planner, a random player, a script; later language models."""
+"""Who plays: the expert, the planner, a random player, a script, or a language model."""
 
 from __future__ import annotations
 
 from alfworld_sft.config import PolicySection
+from alfworld_sft.errors import ConfigError, UserError
 from alfworld_sft.policies.base import Player, Policy
+from alfworld_sft.policies.sampling import Sampling
 
 __all__ = ["Player", "Policy", "make_policy"]
 
 
 def make_policy(options: PolicySection) -> Policy:
-    """Return the policy that the options name."""
+    """Return the policy that the options name; raises UserError where a model or its server is not named rightly."""
     match options.name:
         case "expert":
             from alfworld_sft.policies.expert import Expert  # noqa: PLC0415
@@ -28,3 +30,43 @@ def make_policy(options: PolicySection) -> Policy:
             from alfworld_sft.policies.random_player import RandomPlayer  # noqa: PLC0415
 
             return RandomPlayer()
+        case "server":
+            from alfworld_sft.policies.openai_server import OpenAIServer, Patience  # noqa: PLC0415
+
+            return OpenAIServer(
+                _model(options),
+                options.base_url,
+                _sampling(options),
+                Patience(options.timeout_s, options.attempts),
+                truncated=options.truncated,
+                keep_token_ids=options.keep_token_ids,
+            )
+        case "local":
+            return _local(options)
+
+
+def _local(options: PolicySection) -> Policy:
+    model = _model(options)
+    try:
+        from alfworld_sft.policies.local import LocalModel  # noqa: PLC0415
+    except ImportError as error:
+        raise UserError(
+            f"policy.name=local needs the package {error.name}; install it with: pip install 'alfworld-sft[train]'"
+        ) from None
+    return LocalModel(
+        model,
+        _sampling(options),
+        dtype=options.dtype,
+        max_batch=options.max_batch,
+        keep_token_ids=options.keep_token_ids,
+    )
+
+
+def _model(options: PolicySection) -> str:
+    if not options.model:
+        raise ConfigError(f"policy.name={options.name} needs to know which model plays: policy.model=NAME")
+    return options.model
+
+
+def _sampling(options: PolicySection) -> Sampling:
+    return Sampling(options.temperature, options.top_p, options.max_tokens)

@@ -7,6 +7,7 @@ A player learns about the game from the prompts alone; what `begin` may use of t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 from alfworld_sft.types import Prompt, Reply
@@ -22,10 +23,16 @@ class Player(Protocol):
 
 
 class Policy(Protocol):
-    """Plays any number of episodes. `name` goes into every result."""
+    """Plays any number of episodes. `name` goes into every result.
+
+    `sampling` says how a language model is sampled (temperature and so on), and is None for what is no such model.
+    """
 
     @property
     def name(self) -> str: ...
+
+    @property
+    def sampling(self) -> Mapping[str, object] | None: ...
 
     def begin(self, game: Game, seed: int) -> Player:
         """Return the player of one episode; `seed` is the episode's own."""

@@ -62,6 +62,10 @@ class Expert:
             differing.append(f"noise={self.noise:g} in {self.noise_episodes:g} of the episodes")
         return f"expert ({', '.join(differing)})" if differing else "expert"
 
+    @property
+    def sampling(self) -> None:
+        return None
+
     def begin(self, game: Game, seed: int) -> ExpertPlayer:
         """Return the player of one episode; the seed decides whether it has noise."""
         return ExpertPlayer(

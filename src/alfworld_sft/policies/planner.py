@@ -33,6 +33,10 @@ class Planner:
     def name(self) -> str:
         return "planner"
 
+    @property
+    def sampling(self) -> None:
+        return None
+
     def begin(self, game: Game, seed: int) -> Player:
         """Return the player of one episode; what it does depends on the game alone, its words on each prompt's seed."""
         return _Player(game)

@@ -27,6 +27,10 @@ class RandomPlayer:
     def name(self) -> str:
         return "random"
 
+    @property
+    def sampling(self) -> None:
+        return None
+
     def begin(self, game: Game, seed: int) -> Player:
         """Return the player of one episode; each prompt's own seed decides the turn."""
         return _Player(game.variant.version)

@@ -22,6 +22,10 @@ class Scripted:
     def name(self) -> str:
         return "scripted"
 
+    @property
+    def sampling(self) -> None:
+        return None
+
     def begin(self, game: Game, seed: int) -> Player:
         """Return the player of one episode; raises PolicyError where the script has nothing for the game."""
         if not isinstance(self.commands, Mapping):

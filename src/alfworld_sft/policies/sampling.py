@@ -1,0 +1,48 @@
+"""How a language model is sampled, and where its reply ends: the same at a server and in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+ACTION_OPEN, ACTION_CLOSE = "<action>", "</action>"
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """What decides a reply beside the model, the prompt and its seed. A temperature of 0 is greedy."""
+
+    temperature: float = 0.4
+    top_p: float = 1.0
+    max_tokens: int = 512
+
+    def as_dict(self) -> dict[str, object]:
+        """Return it for a run's stamp, with what is fixed here and what other tools leave to a model's own config."""
+        return {
+            "temperature": self.temperature,
+            "top_p": self.top_p,
+            "top_k": None,
+            "min_p": 0.0,
+            "repetition_penalty": 1.0,
+            "max_tokens": self.max_tokens,
+            "stop": ACTION_CLOSE,
+        }
+
+
+def stop_of(tags: Collection[str]) -> str | None:
+    """Return the words that end a reply, or None where only the end of the turn does."""
+    return ACTION_CLOSE if "action" in tags else None
+
+
+def end_reply(text: str, tags: Collection[str], *, stopped: bool = True) -> str:
+    """Return a reply up to its closing tag, and with it.
+
+    What was said after the tag is cut off. Where the reply `stopped` inside of an action, the stop string has been
+    dropped from it, as most servers do; then it is put back.
+    """
+    if "action" not in tags:
+        return text
+    head, closed, _ = text.partition(ACTION_CLOSE)
+    if closed:
+        return head + closed
+    return head + ACTION_CLOSE if stopped and ACTION_OPEN in head else text

@@ -1,0 +1,269 @@
+import asyncio
+import logging
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+
+pytest.importorskip("openai", reason="needs the extra server: pip install -e '.[server]'")
+
+from alfworld_sft.config import PolicySection
+from alfworld_sft.errors import ConfigError, PolicyError, UserError
+from alfworld_sft.policies import make_policy
+from alfworld_sft.policies.openai_server import OpenAIServer, Patience, _retry_after_s
+from alfworld_sft.policies.sampling import Sampling
+from tests.fake_server import BREAKS_OFF, GARBAGE, TURN, Answer, fails, free_port, says, serving
+from tests.policies.test_completions import prompt
+
+KEY = "sk-1234567890abcdef"
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch):
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+
+
+def server(url, attempts=3, timeout_s=5.0, temperature=0.4, **options) -> OpenAIServer:
+    return OpenAIServer(
+        "m", url, Sampling(temperature, 1.0, 64), Patience(timeout_s, attempts, pause_s=0.01), **options
+    )
+
+
+def ask(policy, *prompts):
+    """The replies to the prompts, asked one after the other; an error in place of a reply."""
+
+    async def all_of_them():
+        replies = []
+        for asked in prompts or [prompt()]:
+            try:
+                replies.append(await policy.act(asked))
+            except (PolicyError, UserError) as error:
+                replies.append(error)
+        return replies
+
+    return asyncio.run(all_of_them())
+
+
+def test_a_reply_with_its_token_counts():
+    with serving([says()]) as fake:
+        [reply] = ask(server(fake.url))
+    assert (reply.text, reply.prompt_tokens, reply.reply_tokens) == (TURN, 100, 20)
+    assert fake.keys == [f"Bearer {KEY}"]
+    assert (fake.requests[0]["model"], fake.requests[0]["temperature"], fake.requests[0]["seed"]) == ("m", 0.4, 7)
+
+
+def test_a_dropped_stop_string_is_put_back():
+    with serving([says("<think>a</think><action>look")]) as fake:
+        [reply] = ask(server(fake.url))
+    assert reply.text.endswith("<action>look</action>")
+
+
+@pytest.mark.parametrize(
+    "setback",
+    [fails(429), fails(500), fails(503), BREAKS_OFF, GARBAGE, Answer(body=b"[]"), replace(says(), after_s=2.0)],
+    ids=["429", "500", "503", "broken off", "not JSON", "no message", "too slow"],
+)
+def test_a_setback_is_tried_again_with_the_same_seed(setback):
+    with serving([setback, says()]) as fake:
+        [reply] = ask(server(fake.url, timeout_s=1.0))
+    assert reply.text == TURN
+    assert [request["seed"] for request in fake.requests] == [7, 7]
+
+
+@pytest.mark.parametrize(
+    ("setback", "reason"),
+    [
+        (fails(500, "out of order"), "answered 500: out of order (3 attempts)"),
+        (BREAKS_OFF, "was lost"),
+        (GARBAGE, "the server gave a malformed answer: it is not JSON (3 attempts)"),
+        (replace(says(), after_s=1.0), "timed out after 0.2 s (3 attempts)"),
+        (says("and so on", "length"), "the reply did not end within policy.max_tokens=64 (3 attempts)"),
+    ],
+)
+def test_what_stays_wrong_is_the_episode_s_error(setback, reason):
+    with serving([setback]) as fake:
+        [error] = ask(server(fake.url, timeout_s=0.2 if setback.after_s else 5.0))
+    assert isinstance(error, PolicyError)
+    assert reason in str(error)
+    assert len(fake.requests) == 3
+
+
+def test_a_truncated_reply_is_drawn_again_with_another_seed():
+    with serving([says("and so on", "length"), says()]) as fake:
+        [reply] = ask(server(fake.url))
+    assert reply.text == TURN
+    assert len({request["seed"] for request in fake.requests}) == 2
+
+
+def test_a_truncated_reply_is_not_drawn_again_where_that_is_of_no_use():
+    with serving([says("and so on", "length")]) as fake:
+        [error] = ask(server(fake.url, temperature=0.0))
+        [kept] = ask(server(fake.url, truncated="keep"))
+    assert "greedy, it would say the same again" in str(error)
+    assert kept.text == "and so on"
+    assert len(fake.requests) == 2
+
+
+def test_retry_after_is_kept_to():
+    with serving([fails(429, Retry_After="0.5"), says()]) as fake:
+        ask(server(fake.url))
+    assert fake.times[1] - fake.times[0] >= 0.5
+
+
+def test_a_server_that_wants_an_hour_is_not_waited_for():
+    with serving([says(), fails(429, Retry_After="3600")]) as fake:
+        _, error = ask(server(fake.url), prompt(), prompt())
+    assert "asks to wait 3600 s (1 attempt)" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({}, 0),
+        ({"retry-after": "2.5"}, 2.5),
+        ({"retry-after-ms": "250"}, 0.25),
+        ({"retry-after": "Thu, 01 Jan 1970 00:01:40 GMT"}, 90),
+        ({"retry-after": "soon"}, 0),
+        ({"retry-after": "-3"}, 0),
+    ],
+)
+def test_retry_after_is_read_as_seconds_or_a_date(headers, seconds):
+    assert _retry_after_s(headers, now=lambda: 10.0) == seconds
+
+
+def test_pauses_double_and_depend_on_the_turn_alone(monkeypatch):
+    async def note(seconds):
+        pauses.append(seconds)
+
+    runs = []
+    with serving([fails(500)]) as fake:
+        monkeypatch.setattr("alfworld_sft.policies.openai_server.asyncio.sleep", note)
+        for _ in range(2):
+            pauses: list[float] = []
+            ask(server(fake.url, attempts=5))
+            runs.append(pauses)
+    assert runs[0] == runs[1]
+    assert len(runs[0]) == 4
+    assert all(0.005 * 2**n <= pause <= 0.015 * 2**n for n, pause in enumerate(runs[0]))
+
+
+def test_a_parameter_that_the_server_does_not_know_is_left_out_from_then_on(caplog):
+    def strict(request, _):
+        unknown = {"include_stop_str_in_output", "min_p"} & request.keys()
+        return fails(400, f"Unrecognized request arguments supplied: {sorted(unknown)}") if unknown else says()
+
+    with serving(strict) as fake, caplog.at_level(logging.WARNING):
+        replies = ask(server(fake.url), prompt(), prompt())
+    assert [reply.text for reply in replies] == [TURN, TURN]
+    assert len(fake.requests) == 3
+    assert [record.message for record in caplog.records] == [
+        "the server does not take 'include_stop_str_in_output' and is asked without it",
+        "the server does not take 'min_p' and is asked without it",
+    ]
+
+
+def test_a_refused_request_is_not_repeated():
+    with serving([says(), fails(400, "maximum context length is 2048 tokens")]) as fake:
+        _, error = ask(server(fake.url), prompt(), prompt())
+    assert "refused the request (400: maximum context length is 2048 tokens)" in str(error)
+    assert len(fake.requests) == 2
+
+
+@pytest.mark.parametrize(
+    ("refusal", "line"),
+    [
+        (fails(401, f"Incorrect API key provided: {KEY}"), "refuses access (401); check OPENAI_API_KEY"),
+        (fails(403), "refuses access (403); check OPENAI_API_KEY"),
+        (fails(404, "no model m"), "does not know the model 'm', or has no chat there (404: no model m)"),
+        (fails(429, "pay", "insufficient_quota"), "says that the account's quota is used up (429: pay)"),
+    ],
+)
+def test_a_first_refusal_ends_the_run_and_a_later_one_the_episode(refusal, line):
+    with serving([refusal]) as fake:
+        [error] = ask(server(fake.url))
+        assert isinstance(error, UserError)
+        assert str(error) == f"the server at {fake.url} {line}"
+        assert len(fake.requests) == 1
+    with serving([says(), refusal]) as fake:
+        _, error = ask(server(fake.url), prompt(), prompt())
+        assert isinstance(error, PolicyError)
+
+
+def test_a_server_that_is_not_there_ends_the_run_at_once():
+    url = f"http://127.0.0.1:{free_port()}/v1"
+    started = time.monotonic()
+    [error] = ask(server(url, attempts=100))
+    assert isinstance(error, UserError)
+    assert str(error).startswith(f"cannot reach the server at {url} (")
+    assert time.monotonic() - started < 5
+
+
+def test_a_server_that_never_answers_rightly_ends_the_run_after_some_turns():
+    with serving([fails(500)]) as fake:
+        errors = ask(server(fake.url, attempts=1), *[prompt()] * 9)
+    assert [type(error) for error in errors] == [PolicyError] * 7 + [UserError] * 2
+
+
+def test_the_key_is_struck_out_of_what_the_server_says(caplog):
+    with serving([fails(500, f"bad header Bearer {KEY}")]) as fake, caplog.at_level(logging.DEBUG, "alfworld_sft"):
+        [error] = ask(server(fake.url))
+    assert "bad header Bearer ***" in str(error)
+    assert KEY not in str(error) + repr(error) + caplog.text
+
+
+@pytest.mark.parametrize(
+    ("url", "line"),
+    [
+        (None, "needs an address"),
+        ("localhost:8000/v1", "must begin with http:// or https://"),
+        (f"http://user:{KEY}@host/v1", "put the key into OPENAI_API_KEY alone"),
+        (f"https://host/v1?api-key={KEY}", "put the key into OPENAI_API_KEY alone"),
+        (f"http://[{KEY}/v1", "must begin with http:// or https:// and name a host"),
+        (f"http://host:{KEY}/v1", "must begin with http:// or https:// and name a host"),
+    ],
+)
+def test_an_address_that_cannot_be_meant_is_refused_without_repeating_it(url, line):
+    with pytest.raises(ConfigError, match=line) as caught:
+        server(url)
+    assert KEY not in str(caught.value)
+
+
+def test_a_key_that_cannot_be_sent_is_refused_without_repeating_it(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", f"{KEY} x")
+    with pytest.raises(ConfigError, match="OPENAI_API_KEY holds a blank") as caught:
+        server("http://host/v1")
+    assert KEY not in str(caught.value)
+
+
+def test_a_server_without_keys_needs_none(monkeypatch):
+    monkeypatch.delenv("OPENAI_API_KEY")
+    with serving([says()]) as fake:
+        [reply] = ask(server(fake.url))
+    assert reply.text == TURN
+
+
+def test_the_options_make_the_policy(monkeypatch):
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://host/v1/")
+    policy = make_policy(PolicySection(name="server", model="org/m", temperature=0, max_tokens=99))
+    assert isinstance(policy, OpenAIServer)
+    assert (policy.name, policy.base_url) == ("server:org/m", "http://host/v1")
+    assert (policy.sampling["temperature"], policy.sampling["top_p"], policy.sampling["max_tokens"]) == (0, 1.0, 99)
+
+
+def test_a_model_must_be_named():
+    with pytest.raises(ConfigError, match=r"policy\.model=NAME"):
+        make_policy(PolicySection(name="server", base_url="http://host/v1"))
+
+
+def test_without_the_client_library_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "openai", None)
+    with pytest.raises(UserError, match=r"pip install 'alfworld-sft\[server\]'"):
+        server("http://host/v1")
+
+
+def test_the_same_policy_works_in_another_event_loop():
+    with serving([says()]) as fake:
+        policy = server(fake.url)
+        assert [ask(policy)[0].text, ask(policy)[0].text] == [TURN, TURN]

@@ -1,0 +1,153 @@
+"""Collection with a language model behind a server: from the first request to the dataset."""
+
+import json
+import threading
+
+import pytest
+
+pytest.importorskip("openai", reason="needs the extra server: pip install -e '.[server]'")
+
+from alfworld_sft.collect import collect, resume_run, start_run
+from alfworld_sft.config import CollectConfig, build_config
+from alfworld_sft.errors import UserError
+from alfworld_sft.store import RunFolder
+from tests.collecting import contents, write_games
+from tests.fake_server import BREAKS_OFF, GARBAGE, fails, free_port, says, serving
+from tests.test_cli import command, script
+
+KEY = "sk-1234567890abcdef"
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch):
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+
+
+@pytest.fixture
+def data(tmp_path):
+    return write_games(tmp_path / "data")
+
+
+def start(data, parent, fake, *overrides, name="run"):
+    words = [
+        f"games.source={data}", "env.max_steps=3", "policy.name=server", "policy.model=tiny",
+        f"policy.base_url={fake.url}", *overrides,
+    ]  # fmt: skip
+    return start_run(build_config(CollectConfig, words), parent, name=name)
+
+
+def play(job):
+    with job.run:
+        return collect(job)
+
+
+def chosen(request, _):
+    """Answer as a model would: the seed and the prompt decide, and nothing else does."""
+    verb = ("look", "inventory", "help me")[(request["seed"] + len(request["messages"][-1]["content"])) % 3]
+    return says(f"<think>So.</think>\n<action>{verb}")
+
+
+def test_a_model_plays_and_its_words_become_the_dataset(data, tmp_path):
+    with serving(chosen) as fake:
+        summary = play(start(data, tmp_path, fake))
+    assert summary.episodes == 12
+    assert len(fake.requests) == 36
+    raw = json.loads((tmp_path / "run/raw_trajectories.json").read_bytes())
+    replies = [step["reply"] for episode in raw for step in episode["steps"]]
+    assert {reply["prompt_tokens"] for reply in replies} == {100}
+    assert all(reply["text"].endswith("</action>") for reply in replies)
+    assert {step["problem"] for episode in raw for step in episode["steps"]} == {None, "not admissible"}
+
+
+def test_the_same_seed_gives_the_same_bytes_whatever_goes_wrong_on_the_way(data, tmp_path):
+    def troubled(request, number):
+        trouble = {5: fails(503), 6: BREAKS_OFF, 20: GARBAGE, 31: fails(429)}
+        return trouble.get(number) or chosen(request, number)
+
+    with serving(chosen) as calm:
+        play(start(data, tmp_path, calm, "runner.concurrency=12", name="calm"))
+    with serving(troubled) as fake:
+        play(start(data, tmp_path, fake, "runner.concurrency=5", name="troubled"))
+    # the two servers have other addresses, and those are in no file but the stamp
+    calm_run, troubled_run = contents(tmp_path / "calm"), contents(tmp_path / "troubled")
+    assert calm_run.keys() == troubled_run.keys()
+    assert [name for name in calm_run if calm_run[name] != troubled_run[name]] in ([], ["README.md"])
+
+
+def test_a_failed_episode_is_recorded_and_resume_plays_it(data, tmp_path):
+    broken = True
+
+    def sometimes(request, number):
+        return fails(500, "out of order") if broken and number % 4 == 3 else chosen(request, number)
+
+    with serving(sometimes) as fake:
+        summary = play(start(data, tmp_path, fake, "policy.attempts=1", "runner.concurrency=1"))
+        stamp = json.loads((tmp_path / "run/run.json").read_bytes())
+        assert stamp["status"] == "incomplete"
+        assert 0 < summary.episodes < 12
+        assert len(stamp["failed"]) == 12 - summary.episodes
+        assert all("answered 500: out of order (1 attempt)" in reason for reason in stamp["failed"].values())
+        broken = False
+        assert play(resume_run(tmp_path / "run")).episodes == 12
+
+
+def test_one_slow_reply_holds_up_one_episode_alone(data, tmp_path):
+    """The first request is answered only after all the other episodes have been played to their ends."""
+    others_done = threading.Event()
+    played = []
+
+    def answers(request, number):
+        if number == 0:
+            assert others_done.wait(60)
+        return says()
+
+    def note(episode):
+        played.append(episode.index)
+        if len(played) == 11:
+            others_done.set()
+
+    with serving(answers) as fake:
+        job = start(data, tmp_path, fake, "runner.concurrency=4")
+        with job.run:
+            collect(job, note)
+    assert len(played) == 12
+
+
+def test_the_key_is_in_no_file_of_the_run(data, tmp_path):
+    def quoting(request, number):
+        return fails(500, f"your key {KEY} is fine, but") if number % 4 == 3 else chosen(request, number)
+
+    with serving(quoting) as fake:
+        play(start(data, tmp_path, fake, "policy.attempts=1", "runner.concurrency=1"))
+    written = b"".join(file.read_bytes() for file in (tmp_path / "run").iterdir())
+    assert b"your key *** is fine" in written
+    assert KEY.encode() not in written
+
+
+def test_an_unreachable_server_ends_the_run_with_one_line_and_the_run_can_be_resumed(data, tmp_path):
+    with serving(chosen) as fake:
+        pass  # it is gone now
+    with pytest.raises(UserError, match="cannot reach the server at"):
+        play(start(data, tmp_path, fake))
+    with RunFolder(tmp_path / "run") as run:
+        assert (run.played, run.failed) == (0, {})
+
+
+def test_the_command_says_what_is_wrong_in_one_line(data, tmp_path):
+    url = f"http://127.0.0.1:{free_port()}/v1"
+    words = ["--output-dir", str(tmp_path), f"games.source={data}", "policy.name=server", "policy.model=tiny"]
+    result = command("collect", *words, OPENAI_BASE_URL=url)
+    assert result.returncode == 2
+    assert result.stderr.splitlines()[-1].startswith(f"error: cannot reach the server at {url} (")
+    assert "Traceback" not in result.stderr
+
+
+def test_the_script_plays_model_at_the_server(data, tmp_path):
+    with serving(chosen) as fake:
+        result = script(
+            "env.max_steps=2", ALFWORLD_DATA=str(data), OUTPUT_DIR=str(tmp_path), MODEL="tiny", OPENAI_BASE_URL=fake.url
+        )
+    assert result.returncode == 0, result.stderr
+    assert {request["model"] for request in fake.requests} == {"tiny"}
+    assert len(fake.requests) == 24
