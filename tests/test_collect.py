@@ -215,3 +215,13 @@ def _column(parquet, name):
     import pyarrow.parquet as pq
 
     return pq.read_table(parquet, columns=[name])[name].to_pylist()
+
+
+def test_a_template_of_one_s_own_is_found_again_from_another_folder(data, tmp_path, monkeypatch):
+    (tmp_path / "own.toml").write_text('extends = "default"\n[sections]\nrole = "Act."\n')
+    monkeypatch.chdir(tmp_path)
+    folder, _ = collected(data, tmp_path, "prompt.template=own.toml")
+    monkeypatch.chdir("/")
+    job = resume_run(folder)
+    with job.run:
+        assert job.template.name == "own"

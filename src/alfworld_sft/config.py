@@ -158,10 +158,17 @@ class CollectConfig(RunConfig):
     dataset: DatasetSection = DatasetSection()
 
 
+class EvaluatedPolicySection(PolicySection):
+    """Who plays; a reply that never ends counts as said, and is not asked for again."""
+
+    truncated: Literal["retry", "keep"] = Field("keep", description=PolicySection.model_fields["truncated"].description)
+
+
 class EvaluateConfig(RunConfig):
     """Everything that decides an evaluation."""
 
     games: EvaluatedGamesSection = EvaluatedGamesSection()
+    policy: EvaluatedPolicySection = EvaluatedPolicySection()
     num_games: int | None = Field(
         None, ge=1, description="Play only so many games, chosen by the seed; null plays all."
     )

@@ -68,8 +68,7 @@ def start_job(
 
     `notes` go into the stamp, each into the part of its name.
     """
-    source = absolute_source(config.games.source)
-    config = config.model_copy(update={"games": config.games.model_copy(update={"source": source})})
+    config = _with_absolute_paths(config)
     template = load_template(config.prompt.template)
     policy = make_policy(config.policy)
     games, refs, total = choose(config)
@@ -78,6 +77,17 @@ def start_job(
         stamp[part] |= values
     run = create_run(output_dir, stamp, name=name, prefix=PREFIXES[kind])
     return Job(run, config, games, refs, template, policy, total)
+
+
+def _with_absolute_paths(config: Config) -> Config:
+    """Return the config with paths that mean the same when the run is resumed from another folder."""
+    games, policy, prompt = config.games, config.policy, config.prompt
+    updates: dict[str, Any] = {"games": games.model_copy(update={"source": absolute_source(games.source)})}
+    if policy.model and Path(policy.model).is_dir():
+        updates["policy"] = policy.model_copy(update={"model": str(Path(policy.model).absolute())})
+    if prompt.template.endswith(".toml"):
+        updates["prompt"] = prompt.model_copy(update={"template": str(Path(prompt.template).absolute())})
+    return config.model_copy(update=updates)
 
 
 def resume_job(kind: Kind, model: type[Config], choose: Callable[[Config], Chosen], path: Path) -> Job[Config]:
