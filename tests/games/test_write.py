@@ -25,9 +25,10 @@ def generate(folder: Path, *options: str) -> list[str]:
 
 
 def error_of(folder: Path, *options: str) -> str:
-    with pytest.raises(UserError) as error:
-        runner.invoke(cli.games_app, ["generate", *options, str(folder)], catch_exceptions=False)
-    return str(error.value)
+    result = runner.invoke(cli.games_app, ["generate", *options, str(folder)])
+    assert isinstance(result.exception, UserError)
+    assert result.output == "", "nothing was begun"
+    return str(result.exception)
 
 
 def test_the_command_makes_a_data_folder_and_says_so(tmp_path: Path):

@@ -26,7 +26,7 @@ from alfworld_sft.errors import UserError
 from alfworld_sft.games.fetch import URLS_VARIABLE, Fetched, archives_from, fetch
 from alfworld_sft.games.layout import default_data_dir
 from alfworld_sft.games.sources import Games, find_all_games, find_games
-from alfworld_sft.games.write import SHARES, divide, write_games
+from alfworld_sft.games.write import SHARES, check_options, divide, write_games
 from alfworld_sft.types import TASK_TYPES, TaskType
 from alfworld_sft.world.statistics import ROOMS
 
@@ -126,6 +126,8 @@ def generate_command(
 ) -> None:
     """Write new games in ALFWorld's layout: any tool that plays the official ones plays these."""
     sizes = divide(num, _chosen("split", splits, tuple(SHARES)) or tuple(SHARES))
+    chosen_types, chosen_rooms = _chosen("task type", task_types, TASK_TYPES), _chosen("room", rooms, ROOMS)
+    check_options(folder, chosen_types, chosen_rooms, difficulty)
     columns = (TextColumn("generating"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task("generating", total=num)
@@ -133,8 +135,8 @@ def generate_command(
             folder,
             sizes,
             seed,
-            task_types=_chosen("task type", task_types, TASK_TYPES),
-            rooms=_chosen("room", rooms, ROOMS),
+            task_types=chosen_types,
+            rooms=chosen_rooms,
             difficulty=difficulty,
             on_game=lambda: progress.advance(task),
         )

@@ -13,7 +13,7 @@ from alfworld_sft.files import PARTIAL
 from alfworld_sft.games import layout
 from alfworld_sft.types import TaskType
 from alfworld_sft.world.generate import GeneratedSplit, generate_games
-from alfworld_sft.world.houses import difficulty_of
+from alfworld_sft.world.houses import Difficulty, difficulty_of
 from alfworld_sft.world.statistics import Room
 from alfworld_sft.world.tasks import check_tasks
 
@@ -33,6 +33,19 @@ def divide(number: int, splits: Sequence[GeneratedSplit]) -> dict[GeneratedSplit
     return sizes
 
 
+def check_options(
+    folder: Path, task_types: Sequence[TaskType] | None, rooms: Sequence[Room] | None, difficulty: str
+) -> Difficulty:
+    """Return the difficulty meant; raises UserError for options that leave no game, and for a folder in use."""
+    check_tasks(task_types, rooms)
+    folder = folder.expanduser().absolute()
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is a file; name a new folder")
+    if folder.is_dir() and any(folder.iterdir()):
+        raise UserError(f"{folder} is not empty; name a new folder")
+    return difficulty_of(difficulty)
+
+
 def write_games(
     folder: Path,
     sizes: Mapping[GeneratedSplit, int],
@@ -48,13 +61,8 @@ def write_games(
     Raises UserError for options that leave no game, and for a folder that holds something; after any error the
     folder is as it was.
     """
-    check_tasks(task_types, rooms)
-    how_hard = difficulty_of(difficulty)
+    how_hard = check_options(folder, task_types, rooms, difficulty)
     folder = folder.expanduser().absolute()
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder} is a file; name a new folder")
-    if folder.is_dir() and any(folder.iterdir()):
-        raise UserError(f"{folder} is not empty; name a new folder")
     unfinished = folder.with_name(folder.name + PARTIAL)
     shutil.rmtree(unfinished, ignore_errors=True)
     try:
