@@ -136,5 +136,5 @@ def run_together(world: int, target: Callable[..., None], *arguments: Any) -> No
     """Run a function in several processes that find one another; fail where one fails."""
     processes = [start(target, environ, *arguments) for environ in ranks_environ(world)]
     for process in processes:
-        process.join(60)
+        process.join(200)
     assert [process.exitcode for process in processes] == [0] * world

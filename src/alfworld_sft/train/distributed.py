@@ -79,7 +79,7 @@ class Ranks:
 
 @contextmanager
 def joined(device: Literal["auto", "cpu", "cuda"] = "auto", environ: Mapping[str, str] = os.environ) -> Iterator[Ranks]:
-    """Join the processes that torchrun started, and leave them at the end.
+    """Join the processes that torchrun started, and leave them at the end; let go of every DDP module before.
 
     Raises UserError where there are more processes on this machine than GPUs.
     """
@@ -92,10 +92,8 @@ def joined(device: Literal["auto", "cpu", "cuda"] = "auto", environ: Mapping[str
         return
     backend = "cpu:gloo,cuda:nccl" if chosen.type == "cuda" else "gloo"
     dist.init_process_group(backend, timeout=TIMEOUT)
-    try:
-        yield Ranks(dist.get_rank(), world, chosen)
-    finally:
-        dist.destroy_process_group()
+    yield Ranks(dist.get_rank(), world, chosen)
+    dist.destroy_process_group()  # not after an error: the others may be waiting, and this process ends
 
 
 def choose_device(wish: Literal["auto", "cpu", "cuda"], local_rank: int, local_world: int) -> torch.device:

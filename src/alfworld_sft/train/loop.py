@@ -7,6 +7,7 @@ the loss is the weighted mean over tokens, whatever the split into micro-batches
 
 from __future__ import annotations
 
+import gc
 import logging
 import math
 import time
@@ -241,9 +242,15 @@ class _Run:
         )
 
     def close(self) -> None:
-        """Close the log."""
+        """Close the log, and let go of the model.
+
+        DDP must be gone before the processes part: what it holds of them waits, when it is freed later, for a thread
+        that waits for the interpreter (seen with gloo, once in ten runs).
+        """
         if self.log:
             self.log.close()
+        del self.module, self.optimizer, self.model
+        gc.collect()
 
     def _is_due(self, batch: Batch, every: int) -> bool:
         step = batch.after.step
