@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check install --quiet -c constraints.txt
 
-.PHONY: demo test check reference clean
+.PHONY: demo test reference train-env clean
 
 demo: $(BIN)/alfworld-sft  ## Collect a small dataset with the expert, and show it
 	@scripts/demo.sh
@@ -26,6 +26,12 @@ $(VENV)/bin/python:
 
 $(BIN)/alfworld-sft: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(PIP) -e .
+	@touch $@
+
+train-env: $(VENV)/.train  ## Install what training needs
+
+$(VENV)/.train: $(BIN)/alfworld-sft
+	$(PIP) -e '.[train]'
 	@touch $@
 
 $(VENV)/.dev: $(BIN)/alfworld-sft
