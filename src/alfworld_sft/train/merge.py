@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any, Literal
 
@@ -66,7 +67,9 @@ def _adapted(checkpoint: Path, base: str | None) -> tuple[Any, torch.dtype]:
     model, stored = _loaded(name)
     _check_base(checkpoint, name, model)
     try:
-        adapted = PeftModel.from_pretrained(model, str(checkpoint))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of PEFT's own use of transformers
+            adapted = PeftModel.from_pretrained(model, str(checkpoint))
         _check_names(checkpoint, adapted)
     except (RuntimeError, ValueError, KeyError, OSError, SafetensorError) as error:
         raise MergeError(f"{checkpoint}: its adapter does not fit {name}: {str(error).splitlines()[0]}") from None

@@ -322,6 +322,7 @@ def _one_line(name: str) -> Iterator[None]:
         raise ModelError(f"model.partial_pretrain={name}: there is no such folder")
     level = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()  # of reading shards; a download's own bar stays
     try:
         yield
     except UserError:

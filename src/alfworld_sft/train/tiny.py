@@ -17,6 +17,7 @@ from typing import Any, Literal
 import torch
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import GenerationConfig, Qwen2Config, Qwen2ForCausalLM, Qwen2Tokenizer
+from transformers import logging as transformers_logging
 
 from alfworld_sft.dataset.rows import Rendering, rows_of
 from alfworld_sft.errors import UserError
@@ -84,6 +85,7 @@ def make_tiny_model(folder: Path, texts: Iterable[str], options: TinyOptions) ->
     tokenizer = train_tokenizer(texts, options)
     model = random_model(len(tokenizer), tokenizer, options)
     folder.mkdir(parents=True, exist_ok=True)
+    transformers_logging.disable_progress_bar()
     tokenizer.save_pretrained(folder)
     model.save_pretrained(folder)
     return sum(weight.numel() for weight in model.parameters()), len(tokenizer)
