@@ -17,10 +17,10 @@ from alfworld_sft.collect import CollectJob, collect, resume_run, start_run
 from alfworld_sft.config import CollectConfig, build_config, key_table
 from alfworld_sft.dataset.build import Summary
 from alfworld_sft.dataset.show import read_contents
-from alfworld_sft.errors import ConfigError, UserError
+from alfworld_sft.errors import UserError
 from alfworld_sft.evaluate.cli import evaluate_command
 from alfworld_sft.games.cli import SHORT_NAMES, games_app
-from alfworld_sft.progress import shown_progress
+from alfworld_sft.progress import refuse_options_of_resumed, watched
 from alfworld_sft.train.check_cli import check, tiny_model
 from alfworld_sft.train.cli import merge_command, train_command
 from alfworld_sft.types import TASK_TYPES
@@ -82,20 +82,10 @@ def collect_command(
         typer.echo(key_table(CollectConfig))
         return
     words = [*(overrides or []), *(["games.allow_eval_split=true"] if allow_eval_split else [])]
-    if resume and (words or name):
-        raise ConfigError(f"--resume {resume} goes on with that run's own config; leave out: {' '.join(words)}")
+    refuse_options_of_resumed(resume, words, name)
     job = resume_run(resume) if resume else start_run(build_config(CollectConfig, words), output_dir, name=name)
-    logger.info("playing %s, as %s", job.games.description, job.policy.name)
-    try:
-        with job.run, shown_progress(job.run, job.total) as on_episode:
-            summary = collect(job, on_episode)
-    except KeyboardInterrupt:
-        typer.echo(
-            f"stopped after {job.run.played} of {job.total} episodes;"
-            f" go on with: alfworld-sft collect --resume {job.run.path}",
-            err=True,
-        )
-        raise typer.Exit(130) from None
+    with watched(job) as on_episode:
+        summary = collect(job, on_episode)
     _report(job, summary)
 
 

@@ -1,16 +1,22 @@
-"""How far is a run? Shown on stderr while it plays."""
+"""How far is a run? Shown on stderr while it plays, and where it was stopped."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
 
+import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from alfworld_sft.config import RunConfig
+from alfworld_sft.errors import ConfigError
 from alfworld_sft.runner import Tally
+from alfworld_sft.runs import Job
 from alfworld_sft.store import RunFolder
 from alfworld_sft.types import Episode
 
@@ -18,6 +24,32 @@ logger = logging.getLogger(__name__)
 
 LOG_INTERVAL_S = 10.0
 """How often progress is logged where there is no terminal to draw a bar on."""
+
+
+Config = TypeVar("Config", bound=RunConfig)
+
+
+@contextmanager
+def watched(job: Job[Config]) -> Iterator[Callable[[Episode | None], None]]:
+    """Say what is played, show how far it is, and close the run; Ctrl-C says how to go on, and exits with 130."""
+    run = job.run
+    logger.info("playing %s, as %s", job.games.description, job.policy.name)
+    try:
+        with run, shown_progress(run, job.total) as on_episode:
+            yield on_episode
+    except KeyboardInterrupt:
+        typer.echo(
+            f"stopped after {run.played} of {job.total} episodes;"
+            f" go on with: alfworld-sft {run.kind} --resume {run.path}",
+            err=True,
+        )
+        raise typer.Exit(130) from None
+
+
+def refuse_options_of_resumed(resume: Path | None, words: Sequence[str], name: str | None) -> None:
+    """Raise ConfigError where a run is to be resumed with options that only a new one can take."""
+    if resume and (words or name):
+        raise ConfigError(f"--resume {resume} goes on with that run's own config; leave out: {' '.join(words) or name}")
 
 
 @contextmanager

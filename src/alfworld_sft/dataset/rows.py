@@ -41,7 +41,7 @@ def rows_of(episode: Episode, rendering: Rendering) -> Iterator[Row]:
     views = views_of(episode, rendering.template, rendering.history_length)
     messages = _plain(conversation_of(episode, rendering))
     untrained = [turn for turn, step in enumerate(episode.steps, 1) if not is_target(step)]
-    reward_model = _json({"style": "rule", "ground_truth": float(episode.success)})
+    reward_model = compact_json({"style": "rule", "ground_truth": float(episode.success)})
     for turn, (step, view) in enumerate(zip(episode.steps, views, strict=True), 1):
         if not is_target(step):
             continue
@@ -52,7 +52,7 @@ def rows_of(episode: Episode, rendering: Rendering) -> Iterator[Row]:
             "response_data": {"content": messages[2 * turn - 1]["content"]},
             "ability": "agent",
             "reward_model": reward_model,
-            "extra_info": _json(_extra_info(episode, turn, [t for t in untrained if t < turn])),
+            "extra_info": compact_json(_extra_info(episode, turn, [t for t in untrained if t < turn])),
         }
 
 
@@ -94,5 +94,6 @@ def _plain(messages: tuple[Message, ...]) -> list[dict[str, str]]:
     return [{"role": message.role, "content": message.content} for message in messages]
 
 
-def _json(value: object) -> str:
+def compact_json(value: object) -> str:
+    """Return JSON without spaces, as all of a dataset's files hold it."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

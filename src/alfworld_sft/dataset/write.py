@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from alfworld_sft.dataset.rows import Rendering, Row, conversation_of
+from alfworld_sft.dataset.rows import Rendering, Row, compact_json, conversation_of
 from alfworld_sft.files import whole_file
 from alfworld_sft.records import to_dict
 from alfworld_sft.types import Episode
@@ -55,7 +54,7 @@ class RowWriter:
         """Add a row."""
         self.rows += 1
         self._block.append(row)
-        self._csv.writerow([value if isinstance(value, str) else _json(value) for value in row.values()])
+        self._csv.writerow([value if isinstance(value, str) else compact_json(value) for value in row.values()])
         if len(self._block) >= ROWS_PER_BLOCK:
             self._flush()
 
@@ -89,7 +88,7 @@ class RawWriter:
 
     def write(self, episode: Episode) -> None:
         """Add an episode."""
-        self._file.write(self._separator + _json(raw_trajectory(episode, self._rendering)).encode())
+        self._file.write(self._separator + compact_json(raw_trajectory(episode, self._rendering)).encode())
         self._separator = b",\n"
 
     def close(self) -> None:
@@ -147,7 +146,3 @@ def dataset_files(folder: Path, rendering: Rendering) -> Iterator[DatasetWriter]
             raise
         for writer in (train, val, raw):
             writer.close()
-
-
-def _json(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

@@ -14,7 +14,7 @@ from alfworld_sft.errors import ConfigError
 from alfworld_sft.evaluate.compare import compare, read_result
 from alfworld_sft.evaluate.run import EvaluateJob, Evaluation, evaluate, resume_evaluation, start_evaluation
 from alfworld_sft.evaluate.tables import print_comparison, print_metrics, print_world_model
-from alfworld_sft.progress import shown_progress
+from alfworld_sft.progress import refuse_options_of_resumed, watched
 
 logger = logging.getLogger(__name__)
 
@@ -50,24 +50,14 @@ def evaluate_command(
         return
     if different_protocols:
         raise ConfigError("--different-protocols goes with --compare A B only")
-    if resume and (words or name):
-        raise ConfigError(f"--resume {resume} goes on with that run's own config; leave out: {' '.join(words) or name}")
+    refuse_options_of_resumed(resume, words, name)
     job = (
         resume_evaluation(resume)
         if resume
         else start_evaluation(build_config(EvaluateConfig, words), output_dir, name=name)
     )
-    logger.info("playing %s, as %s", job.games.description, job.policy.name)
-    try:
-        with job.run, shown_progress(job.run, job.total) as on_episode:
-            evaluation = evaluate(job, on_episode)
-    except KeyboardInterrupt:
-        typer.echo(
-            f"stopped after {job.run.played} of {job.total} episodes;"
-            f" go on with: alfworld-sft evaluate --resume {job.run.path}",
-            err=True,
-        )
-        raise typer.Exit(130) from None
+    with watched(job) as on_episode:
+        evaluation = evaluate(job, on_episode)
     _report(console, job, evaluation)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -113,20 +114,12 @@ def _check_tokens(
 ) -> None:
     """Tokenise everything, print lengths, and show the masks of the first samples."""
     from alfworld_sft.chat import ChatEncoder  # noqa: PLC0415
-    from alfworld_sft.train.dataset import SampleOptions, load_samples  # noqa: PLC0415
+    from alfworld_sft.train.dataset import load_samples, sample_options  # noqa: PLC0415
     from alfworld_sft.train.model import load_tokenizer  # noqa: PLC0415
 
-    data, world = config.data, config.worldmodel
-    options = SampleOptions(
-        max_length=data.max_length,
-        truncation=data.truncation,
-        weighting=data.multiturn.weighting,
-        fold=data.multiturn.fold,
-        prediction_weight=world.loss_weight,
-        observation_weight=world.observation_loss if data.multiturn.enable else 0.0,
-        next_state_rows=world.next_state_rows,
-        seed=config.trainer.seed,
-    )
+    options = sample_options(config)
+    if not config.data.multiturn.enable:
+        options = replace(options, observation_weight=0.0)
     tokenizer = load_tokenizer(model)
     encoder = ChatEncoder(tokenizer)
     loaded: Loaded | None = None

@@ -42,7 +42,6 @@ HINTS = {
 """What to do with the keys of verl that have no meaning here."""
 
 LOGGERS = ("console", "jsonl", "tensorboard", "wandb")
-RESUME_MODES = ("auto", "disable")
 
 
 def _listed(value: object) -> object:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from alfworld_sft.chat import ChatEncoder, Encoded, TokenKind
 from alfworld_sft.errors import DatasetError
 from alfworld_sft.seeds import derive_seed
+from alfworld_sft.train.config import TrainConfig
 from alfworld_sft.train.fold import Chain, Part, TurnWeights, Weighting, add_to_chains, fold, weights_by_row
 from alfworld_sft.train.table import Columns, Row, dataset_file, read_rows
 from alfworld_sft.types import Message
@@ -51,6 +52,21 @@ class SampleOptions:
     observation_weight: float = 0.0
     next_state_rows: float = 0.0
     seed: int = 1
+
+
+def sample_options(config: TrainConfig) -> SampleOptions:
+    """Return the options that a training config gives."""
+    data, world = config.data, config.worldmodel
+    return SampleOptions(
+        max_length=data.max_length,
+        truncation=data.truncation,
+        weighting=data.multiturn.weighting,
+        fold=data.multiturn.fold,
+        prediction_weight=world.loss_weight,
+        observation_weight=world.observation_loss,
+        next_state_rows=world.next_state_rows,
+        seed=config.trainer.seed,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,11 +64,6 @@ class Ranks:
         dist.broadcast_object_list(items, src=0)
         return items[0]
 
-    def wait(self) -> None:
-        """Wait until every process is here."""
-        if self.world > 1:
-            dist.barrier()
-
     def _reduce(self, values: Sequence[float], operation: Any) -> list[float]:
         if self.world == 1:
             return list(values)

@@ -26,7 +26,7 @@ from alfworld_sft.errors import DatasetError, UserError
 from alfworld_sft.train import checkpoint as checkpoints
 from alfworld_sft.train.checkpoint import Checkpoint, Position
 from alfworld_sft.train.config import TrainConfig
-from alfworld_sft.train.dataset import Sample, SampleOptions, load_samples
+from alfworld_sft.train.dataset import Sample, load_samples, sample_options
 from alfworld_sft.train.distributed import Ranks, distribute, joined, no_exchange
 from alfworld_sft.train.inputs import columns_of, train_files, val_files
 from alfworld_sft.train.log import FlopCounter, RunLog, peak_flops, require_loggers
@@ -320,23 +320,13 @@ def load_trainable(config: TrainConfig, device: torch.device, compute: torch.dty
 
 def _load_data(config: TrainConfig, encoder: ChatEncoder, ranks: Ranks) -> tuple[list[Sample], list[Sample]]:
     """Return samples for training and for validation; an empty validation file is told, and means none."""
-    data, world = config.data, config.worldmodel
-    options = SampleOptions(
-        max_length=data.max_length,
-        truncation=data.truncation,
-        weighting=data.multiturn.weighting,
-        fold=data.multiturn.fold,
-        prediction_weight=world.loss_weight,
-        observation_weight=world.observation_loss,
-        next_state_rows=world.next_state_rows,
-        seed=config.trainer.seed,
-    )
+    options = sample_options(config)
     columns = columns_of(config)
     loaded = load_samples(train_files(config), encoder, columns, options)
     warnings = loaded.report.warnings(options)
     if not loaded.samples:
         why = "; ".join(warnings) or "there are no rows"
-        raise DatasetError(f"data.train_files={', '.join(data.train_files or [])}: nothing to train on: {why}")
+        raise DatasetError(f"data.train_files={', '.join(config.data.train_files or [])}: nothing to train on: {why}")
     files = val_files(config)
     held_out = load_samples(files, encoder, columns, options, option="data.val_files").samples if files else []
     if ranks.first:
