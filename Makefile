@@ -4,9 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check install --quiet -c constraints.txt
 
-.PHONY: demo test reference train-env clean
+.PHONY: demo test reference server-env train-env clean
 
-demo: $(BIN)/alfworld-sft  ## Collect a small dataset with the expert, and show it
+demo: $(VENV)/.train  ## Train an agent from random weights, and let it play
 	@scripts/demo.sh
 
 test: $(VENV)/.dev  ## Lint, types and tests
@@ -26,6 +26,12 @@ $(VENV)/bin/python:
 
 $(BIN)/alfworld-sft: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(PIP) -e .
+	@touch $@
+
+server-env: $(VENV)/.server  ## Install what playing at a model's server needs
+
+$(VENV)/.server: $(BIN)/alfworld-sft
+	$(PIP) -e '.[server]'
 	@touch $@
 
 train-env: $(VENV)/.train  ## Install what training needs

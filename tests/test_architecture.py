@@ -11,7 +11,7 @@ import alfworld_sft
 PACKAGE = Path(alfworld_sft.__file__).parent
 LEARNING = {"torch", "transformers", "peft", "accelerate", "safetensors", "bitsandbytes", "trl"}
 """What is installed with the extra `train` only."""
-LEARNERS = ("train/", "chat.py", "policies/local.py")
+LEARNERS = ("train/", "chat.py", "policies/local.py", "policies/kv_cache.py")
 
 
 def imports(source: str, module: str = "alfworld_sft.module") -> set[str]:

@@ -132,7 +132,14 @@ def test_show_refuses_a_folder_without_a_dataset(tmp_path):
     (tmp_path / "run.json").write_text("{}")
     result = command("show", str(tmp_path))
     assert result.returncode == 2
-    assert "this run has no dataset yet" in result.stderr
+    assert "this run has no dataset yet; go on with: alfworld-sft collect --resume" in result.stderr
+
+
+def test_show_refuses_an_evaluation_and_says_what_shows_it(tmp_path):
+    (tmp_path / "run.json").write_text('{"kind": "evaluate"}')
+    result = command("show", str(tmp_path))
+    assert result.returncode == 2
+    assert f"its figures: alfworld-sft evaluate --resume {tmp_path}" in result.stderr
 
 
 def test_collecting_imports_neither_torch_nor_transformers():

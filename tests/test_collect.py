@@ -135,6 +135,7 @@ def test_the_stamp_tells_how_the_data_was_made(data, tmp_path):
     assert stamp["protocol"] | {"template_sha256": ""} == {
         "split": "train",
         "max_steps": 50,
+        "max_repeats": None,
         "form": "single",
         "history_length": None,
         "template": "add_wm1",

@@ -75,6 +75,14 @@ def test_the_same_seed_gives_the_same_bytes_whatever_goes_wrong_on_the_way(data,
     assert [name for name in calm_run if calm_run[name] != troubled_run[name]] in ([], ["README.md"])
 
 
+def test_a_folder_of_the_model_s_name_is_not_what_the_server_is_asked_for(data, tmp_path, monkeypatch):
+    (tmp_path / "tiny").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with serving(chosen) as fake:
+        play(start(data, tmp_path, fake))
+    assert {request["model"] for request in fake.requests} == {"tiny"}
+
+
 def test_a_failed_episode_is_recorded_and_resume_plays_it(data, tmp_path):
     broken = True
 
@@ -125,13 +133,40 @@ def test_the_key_is_in_no_file_of_the_run(data, tmp_path):
     assert KEY.encode() not in written
 
 
-def test_an_unreachable_server_ends_the_run_with_one_line_and_the_run_can_be_resumed(data, tmp_path):
+def test_an_unreachable_server_ends_the_run_with_one_line_and_leaves_no_folder(data, tmp_path):
     with serving(chosen) as fake:
         pass  # it is gone now
     with pytest.raises(UserError, match="cannot reach the server at"):
         play(start(data, tmp_path, fake))
-    with RunFolder(tmp_path / "run") as run:
-        assert (run.played, run.failed) == (0, {})
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_server_that_is_lost_ends_the_run_early_and_resume_plays_what_is_owed(data, tmp_path):
+    lost = True
+
+    def until_it_is_lost(request, number):
+        return fails(503, "shutting down") if lost and number >= 15 else chosen(request, number)
+
+    with serving(until_it_is_lost) as fake:
+        job = start(data, tmp_path, fake, "policy.attempts=1", "runner.concurrency=1", "num_episodes=60")
+        with pytest.raises(UserError) as caught:
+            play(job)
+        line = str(caught.value)
+        assert line.startswith(f"the server at {fake.url} answered 503: shutting down (1 attempt); 5 of 60 episodes")
+        assert line.endswith(f"alfworld-sft collect --resume {tmp_path / 'run'}")
+        assert len(fake.requests) == 15 + 8
+        with RunFolder(tmp_path / "run") as run:
+            assert (run.played, len(run.failed)) == (5, 7)
+        lost = False
+        assert play(resume_run(tmp_path / "run")).episodes == 60
+
+
+def test_a_run_that_is_resumed_stays_when_nobody_can_be_reached(data, tmp_path):
+    with serving(chosen) as fake:
+        start(data, tmp_path, fake).run.close()
+    with pytest.raises(UserError, match=r"cannot reach the server at .*; 0 of 12 episodes are played, go on with"):
+        play(resume_run(tmp_path / "run"))
+    assert (tmp_path / "run/run.json").exists()
 
 
 def test_the_command_says_what_is_wrong_in_one_line(data, tmp_path):

@@ -1,12 +1,13 @@
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
 from alfworld_sft.errors import PolicyError
 from alfworld_sft.prompts.template import load_template
-from alfworld_sft.rollout import Protocol, run_episode, views_of
+from alfworld_sft.rollout import Protocol, run_episode, runs_in_circle, views_of
 from alfworld_sft.types import Prompt, Reply
+from tests.episodes import step
 from tests.handmade import Furniture, make_game
 
 GAME = make_game(
@@ -56,6 +57,27 @@ def test_a_won_game_ends_at_once_and_its_last_step_is_rewarded():
 def test_the_step_limit_ends_a_game():
     episode, _ = play(*tagged("look", "look", "look", "look"), max_steps=3)
     assert (episode.success, len(episode.steps), episode.error) == (False, 3, None)
+
+
+def test_an_episode_that_runs_in_a_circle_ends_when_it_is_told_to():
+    around = tagged("go to desk 1", "go to shelf 1") * 5
+    stopped, _ = play(*around, max_steps=10, max_repeats=3)
+    assert (len(stopped.steps), stopped.success, stopped.error) == (5, False, None)
+    assert len(play(*around, max_steps=10)[0].steps) == 10, "it goes on where it is not told to end"
+
+
+def test_the_winning_step_wins_whatever_repeats_itself():
+    episode, _ = play(*tagged("look", "look", *WINNING), max_repeats=3)
+    assert episode.success
+
+
+def test_a_circle_is_one_of_four_steps_or_fewer():
+    steps = [step(n, action=f"go to desk {n % 5}") for n in range(1, 60)]
+    seen = [replace(one, next_observation="Seen.") for one in steps]
+    assert not runs_in_circle(steps, 2), "the same command with new answers"
+    assert not runs_in_circle(seen, 8), "five steps around"
+    assert runs_in_circle([one for one in seen if one.command != "go to desk 4"], 8)
+    assert not runs_in_circle([], 2)
 
 
 def test_the_first_observation_has_neither_banner_nor_task():

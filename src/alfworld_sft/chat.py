@@ -13,7 +13,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any, NamedTuple
 
 from alfworld_sft.errors import DatasetError, UserError
@@ -91,6 +91,22 @@ _LONE = "\uf8ff"
 """A message that no template rewrites and no template's own text contains."""
 
 
+class _Frame(NamedTuple):
+    """What a template writes around the messages of a conversation of user and assistant."""
+
+    opening: str
+    to_reply: str
+    to_user: str
+    ending: str
+
+    def write(self, contents: Sequence[str]) -> str:
+        """Return a conversation that begins with the user; one that ends with the user asks for a reply."""
+        joints = [self.to_reply if turn % 2 == 0 else self.to_user for turn in range(len(contents))]
+        if len(contents) % 2 == 0:
+            joints[-1] = self.ending
+        return self.opening + "".join(chain.from_iterable(zip(contents, joints, strict=True)))
+
+
 class ChatEncoder:
     """Turns messages into tokens with one tokenizer and its chat template.
 
@@ -110,6 +126,7 @@ class ChatEncoder:
         self.system_role = self._has_system_role()
         self._refuse_unless_pieces_join()
         self._user_header = self._read_user_header()
+        self._frame = self._read_frame()
         self.prefix_stable = self.encode_conversation(_PROBE).stable
 
     def encode_conversation(self, messages: Sequence[Message], untrained_turns: Collection[int] = ()) -> Encoded:
@@ -181,10 +198,23 @@ class ChatEncoder:
         text = self._render((*_PROBE[:2], Message("user", _LONE)))
         return text[len(before) : text.index(_LONE)] if text.startswith(before) and _LONE in text else ""
 
+    def _read_frame(self) -> _Frame | None:
+        """Return what surrounds the messages; None where the last turn is written in another way than those before."""
+        contents = [f"{_LONE}{number}{_LONE}" for number in range(4)]
+        talk = [Message("assistant" if number % 2 else "user", content) for number, content in enumerate(contents)]
+        texts = [self._render(talk[:end], ask=end % 2 == 1) for end in range(1, 5)]
+        around = re.split("|".join(contents), texts[-1])
+        if len(around) != 5:
+            return None
+        frame = _Frame(around[0], around[1], around[2], around[4])
+        return frame if texts == [frame.write(contents[:end]) for end in range(1, 5)] else None
+
     def _find_replies(
         self, messages: Sequence[Message], text: str, controls: Sequence[tuple[int, int]]
     ) -> tuple[list[_Reply], bool]:
         """Return where the replies stand in the text, and whether each one stands where its own prefix puts it."""
+        if self._frame and (framed := _framed_replies(self._frame, messages, text)):
+            return [_reply(turn, start, after, controls) for turn, (start, after) in enumerate(framed)], True
         found: list[_Reply] = []
         stable = True
         turn = 0
@@ -194,9 +224,7 @@ class ChatEncoder:
             asked = self._render(messages[:index], ask=True)
             answered = text if index == len(messages) - 1 else self._render(messages[: index + 1])
             if text.startswith(answered) and answered.startswith(asked):
-                start, after = len(asked), len(answered)
-                said, over = next((span for span in controls if start <= span[0] < after), (after, after))
-                found.append(_Reply(turn, start, said, over, after))
+                found.append(_reply(turn, len(asked), len(answered), controls))
             else:
                 stable = False
             turn += 1
@@ -246,6 +274,32 @@ class ChatEncoder:
                 f"{_name(self.tokenizer)} splits text at control tokens in another way than apart from them,"
                 " so a loss mask would not be exact; take a model with a byte-level tokenizer (Qwen, Llama 3, …)"
             )
+
+
+def _framed_replies(frame: _Frame, messages: Sequence[Message], text: str) -> list[tuple[int, int]]:
+    """Return where the replies begin and where the template has ended them; nothing where the text is not so framed.
+
+    What a template does to a turn for what follows it (strips its <think>, say) shows in the whole text, because the
+    last turn has nothing after it: text that is framed alike all through is its own prefix at every reply.
+    """
+    contents = [message.content for message in messages]
+    roles = [message.role for message in messages]
+    if roles != ["user", "assistant"] * (len(messages) // 2) or frame.write(contents) != text:
+        return []
+    places: list[tuple[int, int]] = []
+    at = len(frame.opening)
+    for asked, said in zip(contents[::2], contents[1::2], strict=True):
+        start = at + len(asked) + len(frame.to_reply)
+        places.append((start, start + len(said) + len(frame.ending)))
+        at = start + len(said) + len(frame.to_user)
+    return places
+
+
+def _reply(turn: int, start: int, after: int, controls: Sequence[tuple[int, int]]) -> _Reply:
+    """Return a reply between two places of the text; the first control token in there ends it."""
+    first = bisect_left(controls, (start, start))
+    said, over = controls[first] if first < len(controls) and controls[first][0] < after else (after, after)
+    return _Reply(turn, start, said, over, after)
 
 
 def _escape(messages: Sequence[Message], control: re.Pattern[str]) -> tuple[list[Message], str]:

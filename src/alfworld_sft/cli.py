@@ -16,11 +16,14 @@ from alfworld_sft import __version__
 from alfworld_sft.collect import CollectJob, collect, resume_run, start_run
 from alfworld_sft.config import CollectConfig, build_config, key_table
 from alfworld_sft.dataset.build import Summary
+from alfworld_sft.dataset.card import model_notes
 from alfworld_sft.dataset.show import read_contents
 from alfworld_sft.errors import UserError
 from alfworld_sft.evaluate.cli import evaluate_command
 from alfworld_sft.games.cli import SHORT_NAMES, games_app
-from alfworld_sft.progress import refuse_options_of_resumed, watched
+from alfworld_sft.progress import refuse_options_of_resumed, warn_of_unknown_cost, watched
+from alfworld_sft.runs import play
+from alfworld_sft.sharding import RayAddress, over_ray
 from alfworld_sft.train.check_cli import check, tiny_model
 from alfworld_sft.train.cli import merge_command, train_command
 from alfworld_sft.types import TASK_TYPES
@@ -75,17 +78,27 @@ def collect_command(
     name: Annotated[str | None, typer.Option(help="Another name for the run's folder.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with this run's folder, with its own config.")] = None,
     allow_eval_split: Annotated[bool, typer.Option(help="Let training data come from an evaluation split.")] = False,
+    rationalize: Annotated[
+        bool,
+        typer.Option("--rationalize", help="Let the model of policy.model write the reasons of the expert's actions."),
+    ] = False,
+    ray: RayAddress = None,
     keys: Annotated[bool, typer.Option("--keys", help="Print all keys with their defaults, and stop.")] = False,
 ) -> None:
     """Play games and write a dataset: train and val as Parquet and CSV, and every episode whole."""
     if keys:
         typer.echo(key_table(CollectConfig))
         return
-    words = [*(overrides or []), *(["games.allow_eval_split=true"] if allow_eval_split else [])]
+    words = [
+        *(["policy.name=server", "policy.rationalize=true"] if rationalize else []),
+        *(overrides or []),
+        *(["games.allow_eval_split=true"] if allow_eval_split else []),
+    ]
     refuse_options_of_resumed(resume, words, name)
+    how = over_ray(ray) if ray else play
     job = resume_run(resume) if resume else start_run(build_config(CollectConfig, words), output_dir, name=name)
     with watched(job) as on_episode:
-        summary = collect(job, on_episode)
+        summary = collect(job, on_episode, how)
     _report(job, summary)
 
 
@@ -98,6 +111,8 @@ def show(folder: Annotated[Path, typer.Argument(help="A run's folder, as sft_dat
     console.print(_success_table(found, counts["won"], counts["episodes"]))
     console.print(f"\ngames: {contents.stamp['games']['description']}", markup=False)
     console.print(f"rows: {contents.rows['train']} for training, {contents.rows['val']} for validation")
+    for note in model_notes(contents.stamp):
+        console.print(note, markup=False)
     for name, lengths in (("single-turn rows", contents.single_turn), ("conversations", contents.multi_turn)):
         console.print(f"tokens of {name}, about: {lengths.median} median, {lengths.longest} longest")
     for name, size in contents.sizes.items():
@@ -119,6 +134,9 @@ def _report(job: CollectJob, summary: Summary) -> None:
         f"{summary.rows_train} rows of {summary.games_train} games for training,"
         f" {summary.rows_val} of {summary.games_val} for validation"
     )
+    for note in model_notes(job.run.stamp):
+        typer.echo(note)
+    warn_of_unknown_cost(job.config.policy, summary.usage)
     if not summary.rows_val and job.config.dataset.val_fraction:
         logger.warning("nothing is held out for validation: all rows come from one game")
     failed = job.run.failed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from alfworld_sft.config import CollectConfig
 from alfworld_sft.dataset.build import Summary, build_dataset
@@ -14,7 +14,8 @@ from alfworld_sft.dataset.write import DATA_FILES
 from alfworld_sft.errors import ConfigError, RunFolderError
 from alfworld_sft.files import sha256_of, whole_file
 from alfworld_sft.games import GENERATE, GameStream, check_split_is_trainable
-from alfworld_sft.runs import Chosen, Job, finished_stamp, games_of, play, resume_job, start_job
+from alfworld_sft.prompts.template import load_template
+from alfworld_sft.runs import Chosen, Job, Play, finished_stamp, games_of, play, resume_job, start_job
 from alfworld_sft.types import Episode
 
 CARD = "README.md"
@@ -26,6 +27,11 @@ CollectJob: TypeAlias = Job[CollectConfig]
 def start_run(config: CollectConfig, output_dir: Path, *, name: str | None = None) -> CollectJob:
     """Check everything that can be checked, then make the run's folder; raises UserError before it exists."""
     check_split_is_trainable(config.games.split, allow=config.games.allow_eval_split)
+    if config.policy.rationalize and "think" not in load_template(config.prompt.template).tags:
+        raise ConfigError(
+            f"policy.rationalize: the template {config.prompt.template} asks for no <think> that a model could write;"
+            " choose one that does, such as prompt.template=default"
+        )
     notes = {"games": {"eval_split_allowed": config.games.allow_eval_split}}
     return start_job("collect", config, _choose, output_dir, name=name, notes=notes)
 
@@ -35,7 +41,9 @@ def resume_run(path: Path) -> CollectJob:
     return resume_job("collect", CollectConfig, _choose, path)
 
 
-def collect(job: CollectJob, on_episode: Callable[[Episode | None], None] = lambda _: None) -> Summary:
+def collect(
+    job: CollectJob, on_episode: Callable[[Episode | None], None] = lambda _: None, play: Play = play
+) -> Summary:
     """Play what the run still owes, then write its dataset, card and final stamp."""
     run = job.run
     play(job, on_episode)
@@ -51,7 +59,9 @@ def collect(job: CollectJob, on_episode: Callable[[Episode | None], None] = lamb
 def _write(job: CollectJob) -> Summary:
     """Write the dataset, then its card, then the stamp that calls the run complete."""
     config, run = job.config, job.run
-    rendering = Rendering(job.template, config.prompt.history_length, config.worldmodel.predictions)
+    rendering = Rendering(
+        job.template, config.prompt.history_length, config.worldmodel.predictions, config.dataset.rows_per
+    )
     summary = build_dataset(
         run,
         rendering,
@@ -62,12 +72,23 @@ def _write(job: CollectJob) -> Summary:
     stamp = {
         **finished_stamp(run),
         "counts": summary.as_dict(),
+        **_model_part(config, summary),
         "sha256": {name: sha256_of(run.path / name) for name in DATA_FILES},
     }
     with whole_file(run.path / CARD) as file:
         file.write(dataset_card(stamp).encode())
     run.write_stamp(stamp)
     return summary
+
+
+def _model_part(config: CollectConfig, summary: Summary) -> dict[str, Any]:
+    """Return what the stamp says of a language model's part: reasons, tokens and cost; nothing where it had none."""
+    part: dict[str, Any] = {}
+    if config.policy.rationalize:
+        part["reasons"] = summary.reasons.as_dict()
+    if summary.usage.replies:
+        part["usage"] = summary.usage.with_cost(config.policy.prices)
+    return part
 
 
 def _choose(config: CollectConfig) -> Chosen:

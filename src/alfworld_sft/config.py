@@ -10,14 +10,15 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from alfworld_sft.errors import ConfigError
 from alfworld_sft.games.sources import EMBEDDED, GENERATE, resolve_source
 from alfworld_sft.types import Form, TaskType
+from alfworld_sft.usage import Prices
 
 Config = TypeVar("Config", bound=BaseModel)
 
@@ -66,6 +67,12 @@ class EnvSection(Section):
     """How long a game may take."""
 
     max_steps: int = Field(50, ge=1, le=1000, description="Steps until an episode is cut off.")
+    max_repeats: int | None = Field(
+        None,
+        ge=2,
+        description="End an episode, lost, in which one command got one answer so often within four times as many"
+        " steps; 8 saves the steps of those that run in circles. null: none is ended.",
+    )
 
 
 class PolicySection(Section):
@@ -89,6 +96,12 @@ class PolicySection(Section):
     base_url: str | None = Field(
         None, description="Server's address, as http://127.0.0.1:8000/v1; null: $OPENAI_BASE_URL."
     )
+    serve: str | None = Field(
+        None,
+        description="Start the server, too, and stop it after the run: 'vllm' (its path, and options of its own if"
+        " need be), or a command line with {port} and {model}.",
+    )
+    serve_timeout_s: float = Field(900.0, gt=0, description="Seconds that such a server may take until it answers.")
     temperature: float = Field(0.4, ge=0, le=2, description="Sampling temperature of a model; 0 is greedy.")
     top_p: float = Field(1.0, gt=0, le=1, description="Share of the probability that a model samples from.")
     max_tokens: int = Field(512, ge=1, description="Tokens that a reply of a model may have.")
@@ -104,6 +117,32 @@ class PolicySection(Section):
         "auto", description="Type in which a local model computes; auto: bfloat16 on a GPU, float32 elsewhere."
     )
     max_batch: int = Field(64, ge=1, description="Turns that a local model answers at once.")
+    price_prompt: float | None = Field(
+        None, ge=0, description="Dollars for a million prompt tokens; with price_completion, what a run cost is told."
+    )
+    price_completion: float | None = Field(None, ge=0, description="Dollars for a million tokens of replies.")
+    price_cached: float | None = Field(
+        None, ge=0, description="Dollars for a million prompt tokens that the server had cached; null: price_prompt."
+    )
+
+    @property
+    def prices(self) -> Prices | None:
+        """What tokens cost, None where it is not known."""
+        if self.price_prompt is None or self.price_completion is None:
+            return None
+        cached = self.price_prompt if self.price_cached is None else self.price_cached
+        return Prices(self.price_prompt, self.price_completion, cached)
+
+
+class CollectingPolicySection(PolicySection):
+    """Who plays for a dataset."""
+
+    rationalize: bool = Field(
+        False, description="The expert acts, and the model of policy.name (server or local) writes its <think>."
+    )
+    rationalize_attempts: int = Field(
+        3, ge=1, le=100, description="Replies that are asked for until one is taken; then the expert's own words stand."
+    )
 
 
 class PromptSection(Section):
@@ -128,6 +167,11 @@ class DatasetSection(Section):
     """Which episodes become rows, and how they are split."""
 
     require_success: bool = Field(False, description="Keep won episodes only.")
+    rows_per: Literal["turn", "episode"] = Field(
+        "turn",
+        description="turn: a row for each action, for both kinds of training; episode: one row with the whole"
+        " conversation, for multi-turn training alone, much smaller.",
+    )
     val_fraction: float = Field(0.1, ge=0, le=0.5, description="Share of the rows held out, in whole games.")
 
 
@@ -147,6 +191,14 @@ class RunConfig(Section):
     prompt: PromptSection = PromptSection()
     runner: RunnerSection = RunnerSection()
 
+    @model_validator(mode="after")
+    def _prices_go_together(self) -> Self:
+        policy = self.policy
+        priced = (policy.price_prompt, policy.price_completion, policy.price_cached) != (None, None, None)
+        if priced and policy.prices is None:
+            raise ValueError("a cost needs both prices: policy.price_prompt and policy.price_completion")
+        return self
+
 
 class CollectConfig(RunConfig):
     """Everything that decides what a collection run makes."""
@@ -154,8 +206,24 @@ class CollectConfig(RunConfig):
     num_episodes: int | None = Field(None, ge=1, description="Episodes to play; null plays every game once.")
     seed: int = Field(42, ge=0, description="Decides the order of games, the policy's choices and the split.")
     games: GamesSection = GamesSection()
+    policy: CollectingPolicySection = CollectingPolicySection()
     worldmodel: WorldModelSection = WorldModelSection()
     dataset: DatasetSection = DatasetSection()
+
+    @model_validator(mode="after")
+    def _reasons_have_a_writer(self) -> Self:
+        policy = self.policy
+        if policy.rationalize and policy.name not in ("server", "local"):
+            raise ValueError(
+                f"policy.rationalize: the expert acts, and a model writes its reasons; policy.name={policy.name} is no"
+                " model: name server or local"
+            )
+        if policy.rationalize and policy.keep_token_ids:
+            raise ValueError(
+                "policy.keep_token_ids=true: with policy.rationalize a model reads a hint that is in no stored prompt,"
+                " so its token ids are of no use; leave it out"
+            )
+        return self
 
 
 class EvaluatedPolicySection(PolicySection):

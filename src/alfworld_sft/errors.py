@@ -52,5 +52,9 @@ class ComparisonError(UserError):
     """Two results that may not be set side by side."""
 
 
+class PolicyUnavailableError(UserError):
+    """Nobody can play any more: a model's server that cannot be started or reached, refuses all turns, or was lost."""
+
+
 class PolicyError(AlfworldSftError):
     """A policy that could not act; the episode is recorded as failed and the run goes on."""

@@ -13,12 +13,13 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from alfworld_sft.config import RunConfig
+from alfworld_sft.config import PolicySection, RunConfig
 from alfworld_sft.errors import ConfigError
 from alfworld_sft.runner import Tally
 from alfworld_sft.runs import Job
 from alfworld_sft.store import RunFolder
 from alfworld_sft.types import Episode
+from alfworld_sft.usage import Usage
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +51,12 @@ def refuse_options_of_resumed(resume: Path | None, words: Sequence[str], name: s
     """Raise ConfigError where a run is to be resumed with options that only a new one can take."""
     if resume and (words or name):
         raise ConfigError(f"--resume {resume} goes on with that run's own config; leave out: {' '.join(words) or name}")
+
+
+def warn_of_unknown_cost(policy: PolicySection, usage: Usage) -> None:
+    """Say so where prices are known and token counts are not."""
+    if policy.prices and not usage.replies:
+        logger.warning("no reply came with token counts, so what the run cost cannot be told")
 
 
 @contextmanager

@@ -32,11 +32,12 @@ def from_line(line: bytes) -> Episode:
 
 def _step(data: dict[str, Any]) -> Step:
     reply = data["reply"]
-    ids = {key: tuple(reply[key]) for key in ("prompt_token_ids", "token_ids", "logprobs") if key in reply}
+    listed = ("prompt_token_ids", "token_ids", "logprobs", "rejected")
+    tuples = {key: tuple(reply[key]) for key in listed if key in reply}
     return Step(
         **{
             **data,
-            "reply": Reply(**{**reply, **ids}),
+            "reply": Reply(**{**reply, **tuples}),
             "admissible_commands": tuple(data["admissible_commands"]),
         }
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from alfworld_sft.errors import PolicyError
@@ -13,17 +15,22 @@ from alfworld_sft.types import Episode, Exchange, Form, Message, Prompt, Reply, 
 from alfworld_sft.world import Env, Game
 from alfworld_sft.world.text import opening_look
 
+CIRCLE = 4
+"""The longest circle, in steps, that counts as running in one."""
+
 
 @dataclass(frozen=True, slots=True)
 class Protocol:
     """How a game is played: what must be equal for two results to be compared.
 
-    `history_length` bounds the past that a single-turn prompt shows (None: all of it).
+    `history_length` bounds the past that a single-turn prompt shows (None: all of it). An episode that
+    `runs_in_circle` with `max_repeats` ends there (None: it goes on to the step limit).
     """
 
     max_steps: int = 50
     form: Form = "single"
     history_length: int | None = None
+    max_repeats: int | None = None
 
 
 async def run_episode(
@@ -65,6 +72,8 @@ async def run_episode(
         )
         transcript.add(seen, command, reply)
         seen = observation.text
+        if protocol.max_repeats is not None and runs_in_circle(steps, protocol.max_repeats):
+            break
     return Episode(
         index=index,
         game_id=game.id,
@@ -80,6 +89,12 @@ async def run_episode(
         steps=tuple(steps),
         error=error,
     )
+
+
+def runs_in_circle(steps: Sequence[Step], repeats: int) -> bool:
+    """Tell whether, of the last CIRCLE · repeats steps, `repeats` sent one command and got one answer."""
+    exchanges = Counter((step.command, step.next_observation) for step in steps[-CIRCLE * repeats :])
+    return max(exchanges.values(), default=0) >= repeats
 
 
 def _writable(reply: Reply) -> Reply:

@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from random import Random
+from typing import TypeAlias
 
 from alfworld_sft.errors import GameFileError
 from alfworld_sft.games import GameRef, GameStream
@@ -20,6 +21,18 @@ from alfworld_sft.world import Game
 
 LOADED_GAMES = 512
 """Games kept in memory: about 100 KB each."""
+
+Owed: TypeAlias = tuple[int, GameRef | GameStream]
+"""An episode's number, and its game, or the stream that makes it."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotBegun:
+    """An episode that could not begin, and why; it stays owed."""
+
+    index: int
+    game_id: str
+    error: str
 
 
 @dataclass
@@ -76,6 +89,27 @@ class GameCache:
         return game
 
 
+@dataclass(frozen=True, slots=True)
+class EpisodePlayer:
+    """Plays a run's episodes: its number and the run's seed decide an episode, whoever plays it, and when."""
+
+    policy: Policy
+    template: Template
+    protocol: Protocol
+    seed: int
+    _cache: GameCache = field(default_factory=GameCache)
+
+    async def play(self, index: int, source: GameRef | GameStream) -> Episode | NotBegun:
+        """Play one episode to its end, unless its game cannot be read."""
+        ref = source.ref(index) if isinstance(source, GameStream) else source
+        try:
+            game = ref.load() if isinstance(source, GameStream) else self._cache.load(ref)
+        except GameFileError as error:
+            return NotBegun(index, ref.id, str(error))
+        episode_seed = derive_seed(self.seed, "episode", index)
+        return await run_episode(game, self.policy, self.template, self.protocol, index=index, seed=episode_seed)
+
+
 async def run_episodes(
     run: RunFolder,
     total: int,
@@ -94,27 +128,14 @@ async def run_episodes(
     `on_episode` hears of each after it is in the journal; None stands for one whose game cannot be read.
     """
     owed = set(run.owed(total))
-    cache = GameCache()
+    player = EpisodePlayer(policy, template, protocol, seed)
 
-    async def play(waiting: Iterator[tuple[int, GameRef]]) -> None:
-        for index, ref in waiting:
-            try:
-                game = ref.load() if isinstance(refs, GameStream) else cache.load(ref)
-            except GameFileError as error:
-                run.append_failure(index, ref.id, str(error))
-                on_episode(None)
-                continue
-            episode_seed = derive_seed(seed, "episode", index)
-            episode = await run_episode(game, policy, template, protocol, index=index, seed=episode_seed)
-            run.append(episode)
-            on_episode(episode)
+    async def play(waiting: Iterator[Owed]) -> None:
+        for index, source in waiting:
+            record(run, await player.play(index, source), on_episode)
             await asyncio.sleep(0)  # lets Ctrl-C and other episodes in, where the policy itself never waits
 
-    waiting = (
-        ((index, refs.ref(index)) for index in sorted(owed))
-        if isinstance(refs, GameStream)
-        else _pick(enumerate(game_order(refs, seed)), owed)
-    )
+    waiting = owed_games(refs, owed, seed)
     try:
         async with asyncio.TaskGroup() as group:
             for _ in range(min(concurrency, len(owed))):
@@ -124,7 +145,24 @@ async def run_episodes(
     run.sync()
 
 
-def _pick(numbered: Iterable[tuple[int, GameRef]], owed: set[int]) -> Iterator[tuple[int, GameRef]]:
+def record(run: RunFolder, outcome: Episode | NotBegun, on_episode: Callable[[Episode | None], None]) -> None:
+    """Put what became of an episode into the journal, then tell."""
+    if isinstance(outcome, NotBegun):
+        run.append_failure(outcome.index, outcome.game_id, outcome.error)
+        on_episode(None)
+    else:
+        run.append(outcome)
+        on_episode(outcome)
+
+
+def owed_games(refs: Sequence[GameRef] | GameStream, owed: set[int], seed: int) -> Iterator[Owed]:
+    """Yield the owed episodes by their numbers, each with what it plays."""
+    if isinstance(refs, GameStream):
+        return ((index, refs) for index in sorted(owed))
+    return _pick(enumerate(game_order(refs, seed)), owed)
+
+
+def _pick(numbered: Iterable[tuple[int, GameRef]], owed: set[int]) -> Iterator[Owed]:
     if not owed:
         return
     last = max(owed)

@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Generic, Literal, NamedTuple, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, TypeAlias, TypeVar
 
 from alfworld_sft import __version__
 from alfworld_sft.config import GamesToPlay, RunConfig, absolute_source
-from alfworld_sft.errors import GamesNotFoundError, RunFolderError
+from alfworld_sft.errors import GamesNotFoundError, PolicyUnavailableError, RunFolderError
 from alfworld_sft.games import GENERATE, GameRef, Games, GameStream, find_games
 from alfworld_sft.policies import make_policy
-from alfworld_sft.policies.base import Policy
+from alfworld_sft.policies.base import Policy, in_service
 from alfworld_sft.prompts.template import Template, load_template
 from alfworld_sft.rollout import Protocol
 from alfworld_sft.runner import run_episodes
@@ -55,6 +55,10 @@ class Job(Generic[Config]):
     total: int
 
 
+Play: TypeAlias = Callable[[Job[Any], Callable[[Episode | None], None]], None]
+"""Plays what a run still owes, into its journal, and tells of every episode: `play`, or a way to do it elsewhere."""
+
+
 def start_job(
     kind: Kind,
     config: Config,
@@ -83,7 +87,8 @@ def _with_absolute_paths(config: Config) -> Config:
     """Return the config with paths that mean the same when the run is resumed from another folder."""
     games, policy, prompt = config.games, config.policy, config.prompt
     updates: dict[str, Any] = {"games": games.model_copy(update={"source": absolute_source(games.source)})}
-    if policy.model and Path(policy.model).is_dir():
+    loaded_here = policy.name == "local" or policy.serve is not None  # elsewhere it is a name of the server's
+    if policy.model and loaded_here and Path(policy.model).is_dir():
         updates["policy"] = policy.model_copy(update={"model": str(Path(policy.model).absolute())})
     if prompt.template.endswith(".toml"):
         updates["prompt"] = prompt.model_copy(update={"template": str(Path(prompt.template).absolute())})
@@ -119,21 +124,39 @@ def resume_job(kind: Kind, model: type[Config], choose: Callable[[Config], Chose
 
 
 def play(job: Job[Config], on_episode: Callable[[Episode | None], None]) -> None:
-    """Play what the run still owes, into its journal."""
+    """Play what the run still owes, into its journal.
+
+    Raises PolicyUnavailableError where nobody can play (any more); then a new run in which nothing was played is gone.
+    """
     config = job.config
-    asyncio.run(
-        run_episodes(
-            job.run,
-            job.total,
-            job.refs,
-            job.policy,
-            job.template,
-            Protocol(config.env.max_steps, config.prompt.form, config.prompt.history_length),
-            seed=config.seed,
-            concurrency=config.runner.concurrency,
-            on_episode=on_episode,
-        )
-    )
+    try:
+        with in_service(job.policy):
+            asyncio.run(
+                run_episodes(
+                    job.run,
+                    job.total,
+                    job.refs,
+                    job.policy,
+                    job.template,
+                    protocol_of(config),
+                    seed=config.seed,
+                    concurrency=config.runner.concurrency,
+                    on_episode=on_episode,
+                )
+            )
+    except PolicyUnavailableError as error:
+        if job.run.is_new and not job.run.played:
+            job.run.remove()
+            raise
+        raise PolicyUnavailableError(
+            f"{error}; {job.run.played} of {job.total} episodes are played, go on with:"
+            f" alfworld-sft {job.run.kind} --resume {job.run.path}"
+        ) from None
+
+
+def protocol_of(config: RunConfig) -> Protocol:
+    """Return how the config's games are played."""
+    return Protocol(config.env.max_steps, config.prompt.form, config.prompt.history_length, config.env.max_repeats)
 
 
 def finished_stamp(run: RunFolder) -> dict[str, Any]:
@@ -189,6 +212,7 @@ def _stamp(kind: Kind, config: RunConfig, chosen: Chosen, template: Template, po
         "protocol": {
             "split": games.split,
             "max_steps": config.env.max_steps,
+            "max_repeats": config.env.max_repeats,
             "form": config.prompt.form,
             "history_length": config.prompt.history_length,
             "template": template.name,

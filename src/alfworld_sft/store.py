@@ -31,9 +31,13 @@ SYNC_INTERVAL_S = 0.25
 class RunFolder:
     """The folder of one run, open for reading and for appending episodes by this process alone."""
 
-    def __init__(self, path: Path) -> None:
-        """Open an existing run; raises RunFolderError where it is none, or where another process writes it."""
+    def __init__(self, path: Path, *, is_new: bool = False) -> None:
+        """Open an existing run; raises RunFolderError where it is none, or where another process writes it.
+
+        `is_new` says that this process has just made it.
+        """
         self.path = path
+        self.is_new = is_new
         self.stamp = read_stamp(path)
         self._spans: dict[int, tuple[int, int]] = {}  # episode index → (offset, length) of its line
         self._failed: dict[int, str] = {}
@@ -62,6 +66,12 @@ class RunFolder:
         if not self._file.closed:
             self.sync()
             self._file.close()
+
+    def remove(self) -> None:
+        """Close the run and delete its folder."""
+        self._unsynced = 0
+        self._file.close()
+        shutil.rmtree(self.path)
 
     @property
     def kind(self) -> str:
@@ -168,7 +178,7 @@ def create_run(parent: Path, stamp: dict[str, Any], *, name: str | None = None, 
         for candidate in names:
             if not (parent / candidate).exists():
                 making.rename(parent / candidate)
-                return RunFolder(parent / candidate)
+                return RunFolder(parent / candidate, is_new=True)
         raise RunFolderError(
             f"{parent / names[0]} exists; name another folder, or go on with: --resume {parent / names[0]}"
         )

@@ -79,7 +79,10 @@ class Reply:
     """What a policy answered. `trained` is False for a mistake made on purpose: context, never a target.
 
     Token ids and log-probabilities are kept where the policy gives them (one float per reply token), and so are the
-    numbers of tokens read and said.
+    numbers of tokens read, of these the cached ones, and said, over all requests that the reply took.
+
+    Where a model was to write the expert's reason, `think_by` says whose the reason is, and `rejected` why each of the
+    model's replies before was not taken.
     """
 
     text: str
@@ -89,6 +92,9 @@ class Reply:
     logprobs: tuple[float, ...] | None = None
     prompt_tokens: int | None = None
     reply_tokens: int | None = None
+    cached_tokens: int | None = None
+    think_by: Literal["model", "expert"] | None = None
+    rejected: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,8 @@ PICK, LOOK = "pick_and_place_simple", "look_at_obj_in_light"
 
 
 def of_steps(*steps, **changes):
-    return replace(episode(success=False, **changes), steps=tuple(steps))
+    """Return a lost episode that was played to the step limit."""
+    return replace(episode(success=False, max_steps=len(steps), **changes), steps=tuple(steps))
 
 
 def different(count):
@@ -51,6 +52,10 @@ def test_the_same_exchange_again_and_again_is_a_loop():
     there_and_back = [replace(step(n), next_observation="Seen.", command=f"go to desk {n % 2}") for n in range(1, 17)]
     assert why_lost(of_steps(*different(20), *there_and_back)) == "loop"
     assert why_lost(of_steps(*different(20), *there_and_back[:-2])) == "step limit"
+
+
+def test_an_episode_that_was_stopped_before_the_step_limit_is_a_loop():
+    assert why_lost(replace(of_steps(*different(9)), max_steps=50)) == "loop"
 
 
 def test_exchanges_that_come_back_over_a_long_episode_are_no_loop():

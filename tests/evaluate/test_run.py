@@ -71,8 +71,8 @@ def test_the_metrics_carry_the_protocol_stamp(data, tmp_path):
     folder, _ = evaluated(data, tmp_path, "prompt.template=add_wm1", "seed=9", "repeats=2")
     stamp = written(folder)["stamp"]
     assert stamp["protocol"] | {"template_sha256": ""} == {
-        "split": "valid_seen", "max_steps": 50, "form": "single", "history_length": None, "template": "add_wm1",
-        "template_sha256": "", "seed": 9, "repeats": 2,
+        "split": "valid_seen", "max_steps": 50, "max_repeats": None, "form": "single", "history_length": None,
+        "template": "add_wm1", "template_sha256": "", "seed": 9, "repeats": 2,
     }  # fmt: skip
     assert (stamp["policy"], stamp["sampling"], stamp["games"]["count"]) == ("expert", None, 12)
     assert "alfworld-sft" in stamp["versions"]

@@ -108,6 +108,12 @@ def test_token_counts_ids_and_log_probabilities_are_kept():
     assert (reply.prompt_tokens, reply.reply_tokens) == (3, 2)
 
 
+@pytest.mark.parametrize(("details", "cached"), [({"cached_tokens": 2}, 2), ({}, None), (None, None), ("2", None)])
+def test_cached_tokens_are_kept_where_the_server_tells_them(details, cached):
+    reply, _ = read_answer(answer("ok") | {"usage": {"prompt_tokens": 3, "prompt_tokens_details": details}}, prompt())
+    assert reply.cached_tokens == cached
+
+
 def test_ids_that_say_more_than_the_text_are_dropped():
     reply, _ = read_answer(answer("<action>look</action> and", token_ids=[5, 6]), prompt())
     assert reply.token_ids is None

@@ -48,14 +48,14 @@ def folder(tmp_path_factory):
 
 
 def local(folder, temperature=1.0, max_tokens=12, **options):
-    return LocalModel(
+    return LocalModel.load(
         str(folder), Sampling(temperature, options.pop("top_p", 1.0), max_tokens), device="cpu", **options
     )
 
 
 def ask(policy, prompts=PROMPTS):
     async def all_at_once():
-        return await asyncio.gather(*(policy.act(asked) for asked in prompts), return_exceptions=True)
+        return await asyncio.gather(*(policy.begin(None, 0).act(asked) for asked in prompts), return_exceptions=True)
 
     return asyncio.run(all_at_once())
 
@@ -97,6 +97,150 @@ def test_token_ids_are_kept_only_when_asked_for(folder):
     [reply] = ask(local(folder), PROMPTS[:1])
     assert (reply.prompt_token_ids, reply.token_ids, reply.logprobs) == (None, None, None)
     assert reply.reply_tokens > 0
+
+
+TASKS = ["Put a mug on the desk 1.", "Cool an apple in the fridge 1. " * 6, "Find the book.", "Take pen 1. " * 3]
+SEEN = ["You arrive at desk 1.", "The fridge 1 is closed. " * 4, "Nothing happens.", "You see a pen 1."]
+
+
+def episodes(policy, form, *, reuse):
+    """Play four made-up conversations of 3 to 6 turns at once; without `reuse` each turn has a player of its own."""
+
+    async def play(number):
+        player = policy.begin(None, 0)
+        said, messages, history = [], [], TASKS[number]
+        for turn in range(3 + number):
+            messages.append(Message("user", SEEN[(number + turn) % 4] if turn else TASKS[number]))
+            shown = tuple(messages) if form == "multi" else (Message("user", f"{history}\nYour turn?"),)
+            asked = replace(prompt(seed=100 * number + turn), messages=shown)
+            said.append(await (player if reuse else policy.begin(None, 0)).act(asked))
+            messages.append(Message("assistant", said[-1].text))
+            history += f"\n{said[-1].text}\n{SEEN[(number + turn) % 4]}"
+        return said
+
+    async def all_at_once():
+        return await asyncio.gather(*map(play, range(4)))
+
+    return asyncio.run(all_at_once())
+
+
+class Witness:
+    """A model that notes how many rows and new tokens each pass has; `trouble` is called before one."""
+
+    def __init__(self, model, trouble=lambda: None):
+        self.model, self.trouble, self.shapes = model, trouble, []
+
+    def __call__(self, input_ids, **rest):
+        self.trouble()
+        self.shapes.append(tuple(input_ids.shape))
+        return self.model(input_ids=input_ids, **rest)
+
+
+def watched(policy, trouble=lambda: None):
+    policy._model = Witness(policy._model, trouble)
+    return policy._model.shapes
+
+
+def read_in(shapes):
+    return sum(rows * new for rows, new in shapes if new > 1)
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize("form", ["single", "multi"])
+def test_what_the_last_turn_has_read_changes_no_reply(folder, monkeypatch, form, temperature, attention):
+    monkeypatch.setattr("alfworld_sft.policies.sampling.ACTION_CLOSE", "o")  # this model says it now and then
+    policy = local(folder, temperature, keep_token_ids=True)
+    policy._model.set_attn_implementation(attention)
+    shapes = watched(policy)
+    afresh = episodes(policy, form, reuse=False)
+    read_afresh = read_in(shapes)
+    shapes.clear()
+    again = episodes(policy, form, reuse=True)
+    assert [[(r.text, r.token_ids, r.prompt_token_ids) for r in said] for said in again] == [
+        [(r.text, r.token_ids, r.prompt_token_ids) for r in said] for said in afresh
+    ]
+    assert read_in(shapes) < read_afresh
+    if temperature:
+        replies = [reply for said in again for reply in said]
+        texts = [reply.text for reply in replies]
+        assert any(text.endswith("o") for text in texts)
+        assert any(policy._tokenizer(r.text)["input_ids"] != list(r.token_ids) for r in replies)
+
+
+def test_a_turn_reads_only_what_is_new(folder):
+    policy = local(folder, keep_token_ids=True, max_tokens=1)
+    shapes, player = watched(policy), policy.begin(None, 0)
+    asked = PROMPTS[4]
+    first = asyncio.run(player.act(asked))
+    more = (*asked.messages, Message("assistant", "go"), Message("user", "You arrive."))
+    second = asyncio.run(player.act(replace(asked, messages=more)))
+    known = len(first.prompt_token_ids)
+    assert second.prompt_token_ids[:known] == first.prompt_token_ids
+    assert shapes == [(1, known), (1, len(second.prompt_token_ids) - known)]
+
+
+def test_a_window_s_cache_is_not_kept(folder):
+    policy = local(folder, temperature=0.0)
+    config = AutoModelForCausalLM.from_pretrained(folder).config
+    config.use_sliding_window, config.sliding_window = True, 8
+    config.layer_types = ["full_attention", "sliding_attention"]
+    policy._model = AutoModelForCausalLM.from_pretrained(folder, config=config).eval()
+    shapes = watched(policy)
+    afresh = episodes(policy, "multi", reuse=False)
+    read_afresh = read_in(shapes)
+    shapes.clear()
+    assert episodes(policy, "multi", reuse=True) == afresh
+    assert read_in(shapes) == read_afresh
+
+
+def test_what_was_read_goes_with_its_episode(folder):
+    policy = local(folder)
+    player = policy.begin(None, 0)
+    asyncio.run(player.act(PROMPTS[0]))
+    episodes(policy, "multi", reuse=True)
+    policy._thread.submit(int).result()  # the thread is done with the last batch
+    assert list(policy._pasts) == [player]
+    del player
+    assert not policy._pasts
+
+
+def test_no_more_episodes_are_kept_than_a_batch_has(folder):
+    policy = local(folder, max_batch=2)
+    players = [policy.begin(None, 0) for _ in PROMPTS]
+
+    async def all_at_once():
+        return await asyncio.gather(*(p.act(asked) for p, asked in zip(players, PROMPTS, strict=True)))
+
+    first = asyncio.run(all_at_once())
+    assert set(policy._pasts) == set(players[:2])
+    assert asyncio.run(all_at_once()) == first
+    assert set(policy._pasts) == set(players[:2]), "an episode keeps its place"
+
+
+def test_a_long_prompt_does_not_pad_the_others(folder):
+    long = replace(PROMPTS[0], messages=(Message("user", "You arrive at desk 1. " * 80),))
+    batch = [*PROMPTS[:3], long]
+    alone = [ask(local(folder), [asked])[0] for asked in batch]
+    policy = local(folder)
+    shapes = watched(policy)
+    assert ask(policy, batch) == alone
+    assert shapes[:2] == [(1, alone[3].prompt_tokens - 1), (4, alone[2].prompt_tokens)]
+
+
+def test_memory_that_other_episodes_hold_is_given_back(folder):
+    policy = local(folder)
+    expected = ask(local(folder), PROMPTS[1:2])
+
+    def no_room_beside_a_past():
+        if any(past.ids for past in policy._pasts.values()):
+            raise torch.OutOfMemoryError
+
+    watched(policy, no_room_beside_a_past)
+    player = policy.begin(None, 0)
+    asyncio.run(player.act(PROMPTS[0]))
+    assert ask(policy, PROMPTS[1:2]) == expected
+    assert player not in policy._pasts
 
 
 class Parrot:

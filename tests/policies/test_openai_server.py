@@ -9,10 +9,11 @@ import pytest
 pytest.importorskip("openai", reason="needs the extra server: pip install -e '.[server]'")
 
 from alfworld_sft.config import PolicySection
-from alfworld_sft.errors import ConfigError, PolicyError, UserError
+from alfworld_sft.errors import ConfigError, PolicyError, PolicyUnavailableError, UserError
 from alfworld_sft.policies import make_policy
 from alfworld_sft.policies.openai_server import OpenAIServer, Patience, _retry_after_s
 from alfworld_sft.policies.sampling import Sampling
+from alfworld_sft.types import Reply
 from tests.fake_server import BREAKS_OFF, GARBAGE, TURN, Answer, fails, free_port, says, serving
 from tests.policies.test_completions import prompt
 
@@ -95,6 +96,12 @@ def test_a_truncated_reply_is_drawn_again_with_another_seed():
         [reply] = ask(server(fake.url))
     assert reply.text == TURN
     assert len({request["seed"] for request in fake.requests}) == 2
+
+
+def test_a_reply_counts_the_tokens_of_the_truncated_ones_before_it():
+    with serving([says("and so on", "length"), says("and so on", "length"), says()]) as fake:
+        [reply] = ask(server(fake.url))
+    assert (reply.text, reply.prompt_tokens, reply.reply_tokens) == (TURN, 300, 60)
 
 
 def test_a_truncated_reply_is_not_drawn_again_where_that_is_of_no_use():
@@ -191,6 +198,13 @@ def test_a_first_refusal_ends_the_run_and_a_later_one_the_episode(refusal, line)
         assert isinstance(error, PolicyError)
 
 
+def test_a_first_refusal_that_names_the_model_ends_the_run_though_it_comes_as_a_bad_request():
+    with serving([Answer(400, b"{\"detail\": \"I serve 'a' alone, not 'm'\"}")]) as fake:
+        [error] = ask(server(fake.url))
+    assert isinstance(error, PolicyUnavailableError)
+    assert "does not know the model 'm', or has no chat there (400: {'detail': " in str(error)
+
+
 def test_a_server_that_is_not_there_ends_the_run_at_once():
     url = f"http://127.0.0.1:{free_port()}/v1"
     started = time.monotonic()
@@ -203,7 +217,32 @@ def test_a_server_that_is_not_there_ends_the_run_at_once():
 def test_a_server_that_never_answers_rightly_ends_the_run_after_some_turns():
     with serving([fails(500)]) as fake:
         errors = ask(server(fake.url, attempts=1), *[prompt()] * 9)
-    assert [type(error) for error in errors] == [PolicyError] * 7 + [UserError] * 2
+    assert [type(error) for error in errors] == [PolicyError] * 7 + [PolicyUnavailableError] * 2
+
+
+def test_a_server_that_stops_answering_rightly_ends_the_run_after_some_turns():
+    with serving(lambda _, number: says() if number in (0, 7) else fails(500)) as fake:
+        errors = ask(server(fake.url, attempts=1), *[prompt()] * 16)
+    kinds = [type(error) for error in errors]
+    assert kinds == [Reply, *[PolicyError] * 6, Reply, *[PolicyError] * 7, PolicyUnavailableError]
+
+
+def test_turns_that_are_refused_for_their_own_sake_do_not_end_the_run():
+    with serving([says(), fails(400, "maximum context length is 2048 tokens")]) as fake:
+        errors = ask(server(fake.url), *[prompt()] * 20)
+    assert [type(error) for error in errors] == [Reply, *[PolicyError] * 19]
+
+
+def test_a_server_that_has_gone_ends_the_run_with_the_first_turn_that_finds_nobody():
+    policy = None
+    with serving([says()]) as fake:
+        policy = server(fake.url)
+        first = ask(policy)
+    [error] = ask(policy)
+    assert [reply.text for reply in first] == [TURN]
+    assert isinstance(error, PolicyUnavailableError)
+    assert str(error).startswith(f"the connection to the server at {fake.url} was lost (")
+    assert str(error).endswith("(3 attempts)")
 
 
 def test_the_key_is_struck_out_of_what_the_server_says(caplog):

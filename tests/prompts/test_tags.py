@@ -1,6 +1,6 @@
 import pytest
 
-from alfworld_sft.prompts.tags import compose_reply, parse_reply, replace_section
+from alfworld_sft.prompts.tags import compose_reply, parse_reply, read_sections, replace_section
 
 ADMISSIBLE = ("go to desk 1", "look", "take mug 1 from desk 1")
 
@@ -57,3 +57,19 @@ def test_a_section_is_replaced_word_for_word():
 
 def test_a_missing_section_leaves_the_reply_as_it_is():
     assert replace_section("<action>look</action>", "prediction", "x") == "<action>look</action>"
+
+
+def test_the_sections_of_a_composed_reply_read_back():
+    tags = ("observation", "think", "prediction", "action")
+    parts = {"observation": "a desk", "think": "if 1 < 2,\nlook", "prediction": "You see.", "action": "look"}
+    assert read_sections(compose_reply(tags, parts), tags) == parts
+
+
+def test_a_reply_of_other_tags_has_no_sections():
+    assert read_sections("<think>why</think>\n<action>look</action>", ("think", "prediction", "action")) is None
+
+
+def test_many_tags_are_read_as_fast_as_few():
+    """A server may send anything; a search that starts anew at each tag would take hours here."""
+    assert read_sections("<think></think>" * 200_000, ("think", "prediction", "action")) is None
+    assert read_sections("<think>" + "</think><prediction>" * 200_000, ("think", "prediction", "action")) is None

@@ -46,10 +46,10 @@ def test_history_numbers_its_steps_and_shows_a_missing_action():
         (
             "You are in the middle of a room. Looking quickly around you, you see a cabinet 3, a cabinet 2, "
             "a cabinet 1, a desk 1, a drawer 4, and a drawer 2.",
-            "cabinet 1-3, desk 1, drawer 2, drawer 4",
+            "cabinet 1 2 3 desk 1 drawer 2 4",
         ),
         ("You are in the middle of a room. Looking quickly around you, you see nothing.", "nothing"),
-        ("You arrive at desk 1. On the desk 1, you see a pen 2, and a mug 1.", "desk 1: pen 2, mug 1"),
+        ("You arrive at desk 1. On the desk 1, you see a pen 2, and a mug 1.", "desk 1: pen 2 mug 1"),
         ("You arrive at loc 7. On the desk 1, you see nothing.", "desk 1: nothing"),
         ("You arrive at drawer 1. The drawer 1 is closed.", "drawer 1 closed"),
         ("You open the drawer 1. The drawer 1 is open. In it, you see a cd 1.", "drawer 1 open: cd 1"),

@@ -90,6 +90,13 @@ def test_one_process_goes_on_with_what_two_have_begun(data, model, tmp_path):
     assert curve[5][1] == pytest.approx(losses(tmp_path / "one")[5][1], rel=0.05)
 
 
+def test_a_checkpoint_after_a_validation_holds_what_is_trained_not_what_was_computed_with(data, model, tmp_path):
+    more = ("model.lora_rank=0", "model.dtype=bfloat16", "trainer.total_training_steps=1", "model.strategy=fsdp2")
+    run_together(2, run_as, options(data, model, tmp_path, *more))
+    weights = load_file(tmp_path / "final" / "model.safetensors")
+    assert {tensor.dtype for tensor in weights.values()} == {torch.float32}
+
+
 def test_muon_over_shards_is_refused(model):
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard

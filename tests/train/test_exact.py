@@ -19,7 +19,7 @@ import torch
 
 from alfworld_sft.chat import ChatEncoder, Encoded
 from alfworld_sft.train.dataset import SampleOptions, load_samples
-from alfworld_sft.train.loss import head_weight, weighted_cross_entropy
+from alfworld_sft.train.loss import weighted_cross_entropy
 from alfworld_sft.train.pack import pack
 from alfworld_sft.train.table import Columns
 from tests.train.helpers_data import extra, messages, rows, tiny_model, tiny_tokenizer, wandering, write
@@ -91,8 +91,8 @@ def folded(model: Any, path: Path, weighting: str, truncation: str, limit: int, 
     causal = model.get_base_model() if hasattr(model, "get_base_model") else model
     for batch in pack(samples, 3000):
         hidden = causal.model(batch.input_ids, position_ids=batch.position_ids, use_cache=False).last_hidden_state
-        weight, bias = head_weight(causal.lm_head)
-        loss = weighted_cross_entropy(hidden, weight, batch.labels, batch.weights, bias=bias, chunk=100).loss
+        head = causal.lm_head.weight
+        loss = weighted_cross_entropy(hidden, head, batch.labels, batch.weights, chunk=100).loss
         (loss / total).backward()
     return gradient(model), len(samples)
 

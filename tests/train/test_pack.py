@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from alfworld_sft.train.dataset import Sample
-from alfworld_sft.train.pack import IGNORED, Packed, count_steps, global_batches, pack, pad
+from alfworld_sft.train.pack import IGNORED, Packed, count_steps, global_batches, pack
 from tests.train.helpers_data import tiny_model, tiny_tokenizer
 
 torch.set_num_threads(1)
@@ -85,12 +85,6 @@ def test_a_sample_over_the_budget_is_alone() -> None:
     assert [packed.tokens for packed in pack([sample(20), sample(5)], 10)] == [20, 5]
 
 
-def test_padding_stays_within_the_budget() -> None:
-    packs = pad([sample(length) for length in (3, 9, 10, 4, 8)], 20)
-    assert [tuple(packed.input_ids.shape) for packed in packs] == [(2, 10), (2, 8), (1, 3)]
-    assert [packed.tokens for packed in packs] == [19, 12, 3]
-
-
 @pytest.fixture(scope="module", params=["sdpa", "eager"])
 def model(request: pytest.FixtureRequest) -> Any:
     made = tiny_model(tiny_tokenizer())
@@ -113,11 +107,10 @@ def gradients(model: Any, batches: list[Packed]) -> tuple[float, Any]:
     return total, torch.cat([p.grad.flatten() for p in model.parameters()])
 
 
-@pytest.mark.parametrize("together", [pack, pad])
-def test_samples_together_have_the_loss_and_gradient_of_each_alone(model: Any, together: Any) -> None:
+def test_samples_together_have_the_loss_and_gradient_of_each_alone(model: Any) -> None:
     samples = [sample(length, seed) for seed, length in enumerate((17, 40, 8, 33, 25))]
     alone_loss, alone = gradients(model, [packed for one in samples for packed in pack([one], 1)])
-    packs = together(samples, 200)
+    packs = pack(samples, 200)
     assert len(packs) == 1
     loss, gradient = gradients(model, packs)
     assert abs(loss - alone_loss) / alone_loss < 1e-6

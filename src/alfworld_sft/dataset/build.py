@@ -7,17 +7,47 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from alfworld_sft.dataset.rows import Rendering, is_target, rows_of
+from alfworld_sft.dataset.rows import Rendering, count_rows, is_target, rows_of
 from alfworld_sft.dataset.split import GameRows, held_out_games
 from alfworld_sft.dataset.write import dataset_files
 from alfworld_sft.errors import DatasetError
 from alfworld_sft.store import RunFolder
-from alfworld_sft.types import TASK_TYPES, Episode
+from alfworld_sft.types import TASK_TYPES, Episode, Reply
+from alfworld_sft.usage import Usage
+
+
+@dataclass
+class Reasons:
+    """Who wrote the reasons of the expert's actions, and why replies of a model were not taken; mistakes left out."""
+
+    written_by: Counter[str] = field(default_factory=Counter)
+    rejected: Counter[str] = field(default_factory=Counter)
+
+    def add(self, reply: Reply) -> None:
+        """Count the reason of one turn, where a model was to write it."""
+        if reply.trained and reply.think_by is not None:
+            self.written_by[reply.think_by] += 1
+            self.rejected.update(reply.rejected or ())
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values for the stamp."""
+        by = {writer: self.written_by[writer] for writer in ("model", "expert")}
+        return {"by": by, "rejected": dict(sorted(self.rejected.items()))}
+
+
+def reasons_in_words(reasons: dict[str, Any]) -> str:
+    """Return one sentence on what `Reasons.as_dict` tells."""
+    why = ", ".join(f"{count} for the {reason}" for reason, count in reasons["rejected"].items())
+    said = f"reasons: {reasons['by']['model']} written by the model, {reasons['by']['expert']} the expert's own"
+    return f"{said}; replies rejected: {why or 'none'}"
 
 
 @dataclass
 class Summary:
-    """What went into a dataset. `success_by_task_type` holds (won, played), over all episodes, kept or not."""
+    """What went into a dataset.
+
+    `success_by_task_type` holds (won, played); it, `reasons` and `usage` are over all episodes, kept or not.
+    """
 
     episodes: int = 0
     won: int = 0
@@ -30,6 +60,8 @@ class Summary:
     untrained_turns: int = 0
     grammar: Counter[str] = field(default_factory=Counter)
     success_by_task_type: dict[str, tuple[int, int]] = field(default_factory=dict)
+    reasons: Reasons = field(default_factory=Reasons)
+    usage: Usage = field(default_factory=Usage)
 
     def add(self, episode: Episode) -> None:
         """Count an episode that was played."""
@@ -39,6 +71,9 @@ class Summary:
         self.grammar[episode.grammar] += 1
         won, played = self.success_by_task_type.get(episode.task_type, (0, 0))
         self.success_by_task_type[episode.task_type] = (won + episode.success, played + 1)
+        self.usage.add(episode)
+        for step in episode.steps:
+            self.reasons.add(step.reply)
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for the stamp."""
@@ -69,9 +104,9 @@ def build_dataset(
     summary = Summary()
     rows_by_game: dict[str, GameRows] = {}
     for episode in _kept(run.episodes(), require_success, summary):
-        rows = sum(map(is_target, episode.steps))
+        rows = count_rows(episode, rendering.rows_per)
         summary.kept += 1
-        summary.untrained_turns += len(episode.steps) - rows
+        summary.untrained_turns += len(episode.steps) - sum(map(is_target, episode.steps))
         if rows:
             before = rows_by_game.get(episode.game_id, GameRows(episode.task_type, 0))
             rows_by_game[episode.game_id] = GameRows(episode.task_type, before.rows + rows)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
+
+from alfworld_sft.dataset.build import reasons_in_words
+from alfworld_sft.usage import usage_in_words
 
 _CARD = """---
 license: mit
@@ -36,7 +40,7 @@ configs:
 
 Games: {num_games} of the split `{split}` (hash `{games_sha256}`). Template: `{template}`. Predictions: {predictions}.
 Seed: {seed}. Steps at most: {max_steps}. Made with alfworld-sft {version}; `run.json` holds the whole protocol.
-
+{model_notes}
 | column | content |
 |---|---|
 | `messages` | the conversation up to and including this turn, for multi-turn training |
@@ -68,8 +72,19 @@ def dataset_card(stamp: dict[str, Any]) -> str:
         seed=stamp["config"]["seed"],
         max_steps=protocol["max_steps"],
         version=stamp["versions"]["alfworld-sft"],
+        model_notes="".join(f"\n{note[0].upper()}{note[1:]}.\n" for note in model_notes(stamp)),
         **{key: counts[key] for key in ("episodes", "won", "kept", "rows_train", "rows_val")},
     )
+
+
+def model_notes(stamp: Mapping[str, Any]) -> list[str]:
+    """Return what is to be told of a run in which a language model had a part: its reasons, tokens and cost."""
+    notes = []
+    if "reasons" in stamp:
+        notes.append(reasons_in_words(stamp["reasons"]))
+    if "usage" in stamp:
+        notes.append(usage_in_words(stamp["usage"]))
+    return notes
 
 
 def _size_category(rows: int) -> str:

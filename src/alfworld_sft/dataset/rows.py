@@ -1,4 +1,4 @@
-"""Episode → rows, one for each turn that is a training target.
+"""Episode → rows: one for each turn that is a training target, or one for the whole conversation.
 
 A turn is none where the policy erred on purpose (`Reply.trained`), or where its reply held nothing that the game
 could play. Such a turn stays in the conversation; `extra_info.untrained_turns` names it (turns count from 1).
@@ -21,19 +21,22 @@ USER_LABEL = "user: "
 """The documented format puts this before a prompt; a trainer removes it before it applies a chat template."""
 
 Row = dict[str, Any]
+RowsPer = Literal["turn", "episode"]
 
 
 @dataclass(frozen=True, slots=True)
 class Rendering:
-    """How episodes become text: the template, the window of single-turn prompts, and whose predictions are written."""
+    """How episodes become rows: the template, the window of single-turn prompts, whose predictions are written, and
+    whether each turn has a row, or an episode one row with the conversation up to its last target."""
 
     template: Template
     history_length: int | None = None
     predictions: Literal["grounded", "model"] = "grounded"
+    rows_per: RowsPer = "turn"
 
 
 def rows_of(episode: Episode, rendering: Rendering) -> Iterator[Row]:
-    """Yield the rows of one episode in the order of its turns.
+    """Yield the rows of one episode in the order of their turns.
 
     Columns: data_source, messages (the conversation up to and including this turn), prompt_data and response_data
     ({"content": …}), ability, reward_model and extra_info (JSON strings).
@@ -41,9 +44,10 @@ def rows_of(episode: Episode, rendering: Rendering) -> Iterator[Row]:
     views = views_of(episode, rendering.template, rendering.history_length)
     messages = _plain(conversation_of(episode, rendering))
     untrained = [turn for turn, step in enumerate(episode.steps, 1) if not is_target(step)]
+    wanted = _turns_with_a_row(episode, rendering.rows_per)
     reward_model = compact_json({"style": "rule", "ground_truth": float(episode.success)})
-    for turn, (step, view) in enumerate(zip(episode.steps, views, strict=True), 1):
-        if not is_target(step):
+    for turn, view in enumerate(views, 1):
+        if turn not in wanted:
             continue
         yield {
             "data_source": DATA_SOURCE,
@@ -54,6 +58,16 @@ def rows_of(episode: Episode, rendering: Rendering) -> Iterator[Row]:
             "reward_model": reward_model,
             "extra_info": compact_json(_extra_info(episode, turn, [t for t in untrained if t < turn])),
         }
+
+
+def count_rows(episode: Episode, rows_per: RowsPer) -> int:
+    """Return how many rows `rows_of` yields."""
+    return len(_turns_with_a_row(episode, rows_per))
+
+
+def _turns_with_a_row(episode: Episode, rows_per: RowsPer) -> list[int]:
+    targets = [turn for turn, step in enumerate(episode.steps, 1) if is_target(step)]
+    return targets if rows_per == "turn" else targets[-1:]
 
 
 def conversation_of(episode: Episode, rendering: Rendering) -> tuple[Message, ...]:
@@ -75,6 +89,7 @@ def is_target(step: Step) -> bool:
 
 
 def _extra_info(episode: Episode, turn: int, untrained_turns: list[int]) -> dict[str, Any]:
+    writers = [step.reply.think_by for step in episode.steps[:turn]]
     return {
         "game_id": episode.game_id,
         "split": episode.split,
@@ -87,6 +102,7 @@ def _extra_info(episode: Episode, turn: int, untrained_turns: list[int]) -> dict
         "template": episode.template,
         "policy": episode.policy,
         "untrained_turns": untrained_turns,
+        **({"think_by": writers} if any(writers) else {}),
     }
 
 

@@ -53,6 +53,10 @@ def count_tokens(text: str) -> int:
 def read_contents(folder: Path) -> Contents:
     """Read a finished run's folder; raises DatasetError or RunFolderError where it is none."""
     stamp = read_stamp(folder)
+    if stamp.get("kind") == "evaluate":
+        raise DatasetError(
+            f"{folder}: an evaluation, which has no dataset; its figures: alfworld-sft evaluate --resume {folder}"
+        )
     if "counts" not in stamp:
         raise DatasetError(f"{folder}: this run has no dataset yet; go on with: alfworld-sft collect --resume {folder}")
     rows: dict[str, int] = {}
@@ -78,7 +82,9 @@ def _open(path: Path) -> pq.ParquetFile:
     try:
         return pq.ParquetFile(path)
     except FileNotFoundError:
-        raise DatasetError(f"{path} is missing; make the files again: alfworld-sft collect --resume …") from None
+        raise DatasetError(
+            f"{path} is missing; make the files again: alfworld-sft collect --resume {path.parent}"
+        ) from None
     except (OSError, pa.ArrowException) as error:
         raise DatasetError(f"{path}: not a Parquet file ({str(error)[:80]})") from None
 

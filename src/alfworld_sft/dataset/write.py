@@ -20,6 +20,7 @@ from alfworld_sft.dataset.rows import Rendering, Row, compact_json, conversation
 from alfworld_sft.files import whole_file
 from alfworld_sft.records import to_dict
 from alfworld_sft.types import Episode
+from alfworld_sft.usage import usage_of
 
 DATA_FILES = ("train.parquet", "val.parquet", "train.csv", "val.csv", "raw_trajectories.json")
 ROWS_PER_BLOCK = 512
@@ -36,7 +37,7 @@ SCHEMA = pa.schema(
         ("extra_info", pa.string()),
     ]
 )
-"""One row for each trained turn. In CSV the nested columns are JSON, equal to the Parquet values once parsed."""
+"""What a row holds. In CSV the nested columns are JSON, equal to the Parquet values once parsed."""
 
 
 class RowWriter:
@@ -100,6 +101,7 @@ def raw_trajectory(episode: Episode, rendering: Rendering) -> dict[str, Any]:
     """Return an episode under the field names of the published recipe, whole, with what the policy really said."""
     spoken = Rendering(rendering.template, predictions="model")
     record = to_dict(episode)
+    usage = usage_of(episode)
     return {
         "messages_list": [{"role": m.role, "content": m.content} for m in conversation_of(episode, spoken)],
         "success": episode.success,
@@ -110,6 +112,7 @@ def raw_trajectory(episode: Episode, rendering: Rendering) -> dict[str, Any]:
             **{name: value for name, value in record.items() if name not in ("steps", "success", "error")},
         },
         "episode_length": len(episode.steps),
+        **({"usage": usage.as_dict()} if usage.replies else {}),
         "steps": record["steps"],
     }
 

@@ -14,7 +14,10 @@ from alfworld_sft.errors import ConfigError
 from alfworld_sft.evaluate.compare import compare, read_result
 from alfworld_sft.evaluate.run import EvaluateJob, Evaluation, evaluate, resume_evaluation, start_evaluation
 from alfworld_sft.evaluate.tables import print_comparison, print_metrics, print_world_model
-from alfworld_sft.progress import refuse_options_of_resumed, watched
+from alfworld_sft.progress import refuse_options_of_resumed, warn_of_unknown_cost, watched
+from alfworld_sft.runs import play
+from alfworld_sft.sharding import RayAddress, over_ray
+from alfworld_sft.usage import usage_in_words
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +36,7 @@ def evaluate_command(
     different_protocols: Annotated[
         bool, typer.Option(help="Compare results of different protocols or games, on the plays that both have.")
     ] = False,
+    ray: RayAddress = None,
     keys: Annotated[bool, typer.Option("--keys", help="Print all keys with their defaults, and stop.")] = False,
 ) -> None:
     """Play every game of a split, and tell success by task type, steps, invalid actions and predictions."""
@@ -42,7 +46,7 @@ def evaluate_command(
     words = overrides or []
     console = Console(soft_wrap=True, highlight=False)
     if two:
-        if words or name or resume:
+        if words or name or resume or ray:
             raise ConfigError("--compare A B plays nothing; leave out what says how to play")
         a, b = read_result(two[0]), read_result(two[1])
         comparison = compare(a, b, different_protocols=different_protocols)
@@ -51,13 +55,14 @@ def evaluate_command(
     if different_protocols:
         raise ConfigError("--different-protocols goes with --compare A B only")
     refuse_options_of_resumed(resume, words, name)
+    how = over_ray(ray) if ray else play
     job = (
         resume_evaluation(resume)
         if resume
         else start_evaluation(build_config(EvaluateConfig, words), output_dir, name=name)
     )
     with watched(job) as on_episode:
-        evaluation = evaluate(job, on_episode)
+        evaluation = evaluate(job, on_episode, how)
     _report(console, job, evaluation)
 
 
@@ -66,6 +71,10 @@ def _report(console: Console, job: EvaluateJob, evaluation: Evaluation) -> None:
     if evaluation.world_model:
         console.print()
         print_world_model(console, evaluation.world_model)
+    policy, usage = job.config.policy, evaluation.metrics.usage
+    if usage.replies:
+        console.print(usage_in_words(usage.with_cost(policy.prices)))
+    warn_of_unknown_cost(policy, usage)
     failed = job.run.failed
     if failed:
         index, reason = next(iter(failed.items()))

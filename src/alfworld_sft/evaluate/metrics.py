@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from alfworld_sft.evaluate.statistics import Interval, effective_count, pass_at_k, wilson_interval
+from alfworld_sft.rollout import runs_in_circle
 from alfworld_sft.types import TASK_TYPES, Episode
+from alfworld_sft.usage import Usage
 
 Failure = Literal["error", "invalid", "loop", "step limit"]
 FAILURES: tuple[Failure, ...] = ("error", "invalid", "loop", "step limit")
 LOOP_REPEATS = 8
-LOOP_WINDOW = 32
-"""An episode in whose last steps one command got one answer so often runs in a circle of four steps or fewer."""
+"""How often one exchange comes back in what counts as a loop, where the protocol does not stop it sooner."""
 UNKNOWN_TYPE = "unknown"
 """The task type of a game that could not be read."""
 
@@ -59,11 +60,13 @@ class Metrics:
     finished: int = 0
     invalid: Counter[str] = field(default_factory=Counter)
     failures: Counter[Failure] = field(default_factory=Counter)
+    usage: Usage = field(default_factory=Usage)
 
     def add(self, episode: Episode) -> None:
         """Count an episode that was played to its end."""
         self._note(episode.task_type, episode.game_id, episode.index, won=episode.success)
         self.finished += 1
+        self.usage.add(episode)
         self.steps += len(episode.steps)
         self.invalid.update(step.problem for step in episode.steps if step.problem is not None)
         if episode.success:
@@ -151,12 +154,12 @@ def measure(episodes: Iterable[Episode], unplayed: Iterable[Unplayed] = ()) -> M
 def why_lost(episode: Episode) -> Failure:
     """Return the first of these that is true of a lost episode.
 
-    error: it was not played to its end. invalid: the game could not play at least half of the replies. loop: in the
-    last LOOP_WINDOW steps one command got one answer LOOP_REPEATS times. step limit: none of them.
+    error: it was not played to its end. invalid: the game could not play at least half of the replies. loop: it was
+    stopped before the step limit (`Protocol.max_repeats`), or runs in a circle at its end. step limit: none of them.
     """
     if episode.error is not None:
         return "error"
     if 2 * sum(step.problem is not None for step in episode.steps) >= len(episode.steps):
         return "invalid"
-    exchanges = Counter((step.command, step.next_observation) for step in episode.steps[-LOOP_WINDOW:])
-    return "loop" if max(exchanges.values()) >= LOOP_REPEATS else "step limit"
+    stopped = len(episode.steps) < episode.max_steps
+    return "loop" if stopped or runs_in_circle(episode.steps, LOOP_REPEATS) else "step limit"

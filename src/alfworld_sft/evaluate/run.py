@@ -19,9 +19,9 @@ from alfworld_sft.evaluate.compare import METRICS
 from alfworld_sft.evaluate.metrics import UNKNOWN_TYPE, Metrics, Unplayed, measure
 from alfworld_sft.evaluate.worldmodel import WorldModelScore, score_predictions
 from alfworld_sft.files import whole_file
-from alfworld_sft.games import GENERATE, GameRef, GameStream
+from alfworld_sft.games import GENERATE, GameRef, Games, GameStream
 from alfworld_sft.runner import game_order
-from alfworld_sft.runs import Chosen, Job, finished_stamp, games_of, play, resume_job, start_job
+from alfworld_sft.runs import Chosen, Job, Play, finished_stamp, games_of, play, resume_job, start_job
 from alfworld_sft.types import Episode
 from alfworld_sft.world import Game
 
@@ -49,7 +49,9 @@ def resume_evaluation(path: Path) -> EvaluateJob:
     return resume_job("evaluate", EvaluateConfig, _choose, path)
 
 
-def evaluate(job: EvaluateJob, on_episode: Callable[[Episode | None], None] = lambda _: None) -> Evaluation:
+def evaluate(
+    job: EvaluateJob, on_episode: Callable[[Episode | None], None] = lambda _: None, play: Play = play
+) -> Evaluation:
     """Play what the run still owes, then write `metrics.json` and the final stamp.
 
     The journal is read an episode at a time, so memory grows with the number of games only.
@@ -64,6 +66,7 @@ def evaluate(job: EvaluateJob, on_episode: Callable[[Episode | None], None] = la
         "stamp": {key: stamp[key] for key in STAMPED},
         **metrics.as_dict(),
         "world_model": world_model.as_dict() if world_model else None,
+        "usage": metrics.usage.with_cost(job.config.policy.prices) if metrics.usage.replies else None,
     }
     try:
         with whole_file(run.path / METRICS) as file:
@@ -87,6 +90,12 @@ def _unplayed(job: EvaluateJob) -> Iterator[Unplayed]:
 
 
 def _choose(config: EvaluateConfig) -> Chosen:
+    games, refs = choose_games(config)
+    return Chosen(games, refs, len(refs) * config.repeats)
+
+
+def choose_games(config: EvaluateConfig) -> tuple[Games | GameStream, tuple[GameRef, ...]]:
+    """Return the games that were found, and those that an evaluation plays; raises UserError where there are none."""
     games, refs = games_of(config.games, config.seed)
     if isinstance(refs, GameStream):
         if config.num_games is None:
@@ -94,7 +103,7 @@ def _choose(config: EvaluateConfig) -> Chosen:
         refs = tuple(_made_again(refs, number) for number in range(config.num_games))
     elif config.num_games is not None and config.num_games < len(refs):
         refs = tuple(sorted(islice(game_order(refs, config.seed), config.num_games)))
-    return Chosen(games, refs, len(refs) * config.repeats)
+    return games, refs
 
 
 def _made_again(stream: GameStream, number: int) -> GameRef:

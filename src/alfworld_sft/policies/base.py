@@ -8,7 +8,9 @@ A player learns about the game from the prompts alone; what `begin` may use of t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 from alfworld_sft.types import Prompt, Reply
 from alfworld_sft.world import Game
@@ -37,3 +39,23 @@ class Policy(Protocol):
     def begin(self, game: Game, seed: int) -> Player:
         """Return the player of one episode; `seed` is the episode's own."""
         ...
+
+
+@runtime_checkable
+class Serviced(Protocol):
+    """A policy that plays only while something of its own runs beside it, such as its server."""
+
+    def in_service(self) -> AbstractContextManager[object]:
+        """Return the block in which it can play; entering raises PolicyUnavailableError."""
+        ...
+
+
+def in_service(policy: Policy) -> AbstractContextManager[object]:
+    """Return the block in which a policy can play."""
+    return policy.in_service() if isinstance(policy, Serviced) else nullcontext()
+
+
+def short_name(model: str) -> str:
+    """Return a hub name as it is, of a folder its last two parts: the whole path is nobody's business."""
+    path = Path(model).expanduser()
+    return "/".join(path.absolute().parts[-2:]).strip("/") if path.exists() else model

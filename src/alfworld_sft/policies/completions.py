@@ -100,6 +100,7 @@ def read_answer(data: object, prompt: Prompt) -> tuple[Reply, bool]:
         logprobs=logprobs,
         prompt_tokens=_count(usage.get("prompt_tokens")),
         reply_tokens=_count(usage.get("completion_tokens")),
+        cached_tokens=_count(_cached(usage)),
     )
     return reply, truncated and said == text and not _is_ended(said, prompt)
 
@@ -107,6 +108,11 @@ def read_answer(data: object, prompt: Prompt) -> tuple[Reply, bool]:
 def _is_ended(said: str, prompt: Prompt) -> bool:
     stop = stop_of(prompt.tags)
     return stop is not None and said.endswith(stop)
+
+
+def _cached(usage: Mapping[str, Any]) -> object:
+    details = usage.get("prompt_tokens_details")
+    return details.get("cached_tokens") if isinstance(details, dict) else None
 
 
 def _count(value: object) -> int | None:

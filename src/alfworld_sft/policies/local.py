@@ -3,6 +3,11 @@
 Every episode asks when it is ready. The turns that wait are answered together, as one left-padded batch, in a thread
 of their own; a reply goes back to its episode as soon as it ends, whatever the others of its batch still say.
 
+A turn reads only what its episode's last turn has not read: the model keeps the keys and values of up to `max_batch`
+episodes, each until it ends, so these take no more memory than those of a full batch. Other episodes, and models
+whose cache cannot be cut (`kv_cache`), read every prompt from its start. A prompt much longer than the others of its
+batch is read before them, by itself.
+
 All chance is the turn's own: token n takes the n-th number of a generator seeded by the prompt, and the number picks
 from the model's distribution. So a reply depends neither on the device's generator nor on who shares its batch, but
 for the rounding of the logits: in float32 about one token in a million may differ where other turns share the batch,
@@ -21,13 +26,25 @@ from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any, Literal
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
 from alfworld_sft.chat import ChatEncoder
 from alfworld_sft.errors import PolicyError, UserError
-from alfworld_sft.policies.base import Player
+from alfworld_sft.policies.base import Player, short_name
+from alfworld_sft.policies.kv_cache import (
+    NO_PAST,
+    Past,
+    is_plain,
+    joined,
+    may_be_kept,
+    of_like_length,
+    past_of,
+    positions_in,
+    side_by_side,
+)
 from alfworld_sft.policies.sampling import Sampling, end_reply, stop_of
 from alfworld_sft.train.inputs import is_path
 from alfworld_sft.train.merge import load_whole
@@ -46,6 +63,7 @@ _TAIL = 16  # tokens that hold any stop string: its characters are no more
 class _Turn:
     """A prompt under way: what it is in tokens, what has been said so far, and who waits for the reply."""
 
+    player: LocalPlayer
     prompt: Prompt
     ids: list[int]
     room: int  # tokens that the reply may have
@@ -56,14 +74,42 @@ class _Turn:
 
 
 class LocalModel:
-    """A policy that computes its replies here, on the first GPU or on the CPU.
+    """A policy that computes its replies here.
 
     A reply ends with its closing tag, or with the model's end of turn; one that reaches `max_tokens` is kept as it is,
-    since the same seed would say the same again. Raises UserError where the model cannot be had.
+    since the same seed would say the same again.
     """
 
     def __init__(
         self,
+        model: Any,
+        tokenizer: Any,
+        name: str,
+        sampling: Sampling | None = None,
+        *,
+        max_batch: int = 64,
+        keep_token_ids: bool = False,
+    ) -> None:
+        """Play a transformers model that is in evaluation mode, on its own device and in its own type."""
+        self._model, self._tokenizer = model, tokenizer
+        self._device, self._dtype = model.device, model.dtype
+        self._encoder = ChatEncoder(tokenizer)
+        self._context: int = model.config.max_position_embeddings
+        self._ends = _end_ids(model, tokenizer)
+        self._sampling = sampling or Sampling()
+        self._max_batch = max_batch
+        self._keep_token_ids = keep_token_ids
+        self._name = f"local:{name}"
+        self._thread = ThreadPoolExecutor(1, "local-model")
+        self._closing: dict[int, bool] = {}
+        self._waiting: list[_Turn] = []
+        self._answering: asyncio.Task[None] | None = None
+        self._keeps_pasts = may_be_kept(model)
+        self._pasts: WeakKeyDictionary[LocalPlayer, Past] = WeakKeyDictionary()  # filled in the thread only
+
+    @classmethod
+    def load(
+        cls,
         model: str,
         sampling: Sampling | None = None,
         *,
@@ -71,24 +117,17 @@ class LocalModel:
         max_batch: int = 64,
         keep_token_ids: bool = False,
         device: str | None = None,
-    ) -> None:
+    ) -> LocalModel:
+        """Load a hub name, a model's folder or a checkpoint, to the first GPU or the CPU unless it is said.
+
+        Raises UserError where it cannot be had.
+        """
         if is_path(model) and not Path(model).is_dir():
             raise UserError(f"policy.model={model}: there is no such folder")
-        self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self._dtype = _dtype(dtype, self._device)
-        self._tokenizer = load_tokenizer(model)
-        self._encoder = ChatEncoder(self._tokenizer)
-        self._model = load_whole(model)[0].to(device=self._device, dtype=self._dtype).eval()
-        self._context: int = self._model.config.max_position_embeddings
-        self._ends = _end_ids(self._model, self._tokenizer)
-        self._sampling = sampling or Sampling()
-        self._max_batch = max_batch
-        self._keep_token_ids = keep_token_ids
-        self._name = f"local:{_short_name(model)}"
-        self._thread = ThreadPoolExecutor(1, "local-model")
-        self._closing: dict[int, bool] = {}
-        self._waiting: list[_Turn] = []
-        self._answering: asyncio.Task[None] | None = None
+        place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        tokenizer = load_tokenizer(model)
+        whole = load_whole(model)[0].to(device=place, dtype=playing_dtype(dtype, place)).eval()
+        return cls(whole, tokenizer, short_name(model), sampling, max_batch=max_batch, keep_token_ids=keep_token_ids)
 
     @property
     def name(self) -> str:
@@ -100,17 +139,17 @@ class LocalModel:
         return self._sampling.as_dict() | {"truncated": "keep", "dtype": str(self._dtype).removeprefix("torch.")}
 
     def begin(self, game: Game, seed: int) -> Player:
-        """Return the player of an episode; it keeps nothing between turns, so all episodes have the same."""
-        return self
+        """Return the player of an episode."""
+        return LocalPlayer(self)
 
-    async def act(self, prompt: Prompt) -> Reply:
+    async def answer(self, prompt: Prompt, player: LocalPlayer) -> Reply:
         """Wait for the reply; raises PolicyError for a prompt that fills the model's context or its memory."""
         loop = asyncio.get_running_loop()
         ids = self._encoder.encode_prompt(prompt.messages)
         room = min(self._sampling.max_tokens, self._context - len(ids))
         if room <= 0:
             raise PolicyError(f"the prompt has {len(ids)} tokens, and the model's context {self._context}")
-        turn = _Turn(prompt, ids, room, loop.create_future(), Random(prompt.seed))
+        turn = _Turn(player, prompt, ids, room, loop.create_future(), Random(prompt.seed))
         if self._answering is None or self._answering.done() or self._answering.get_loop() is not loop:
             self._waiting = []
             self._answering = loop.create_task(self._answer_all())
@@ -121,6 +160,7 @@ class LocalModel:
         """Answer what waits, batch after batch, until nothing does."""
         loop = asyncio.get_running_loop()
         stopped = threading.Event()
+        batch: list[_Turn] = []
         try:
             while self._waiting:
                 await asyncio.sleep(GATHER_S)
@@ -130,6 +170,7 @@ class LocalModel:
                     await loop.run_in_executor(self._thread, partial(self._answer, batch, loop, stopped))
         finally:
             stopped.set()  # on Ctrl-C the thread ends after its current token
+            batch = []  # a cancelled task's traceback would hold on to the episodes
 
     def _answer(self, batch: list[_Turn], loop: asyncio.AbstractEventLoop, stopped: threading.Event) -> None:
         """Answer a batch, in the thread; what goes wrong is told to those who wait."""
@@ -143,31 +184,35 @@ class LocalModel:
             for turn in batch:
                 _tell(loop, turn.answer, error)
             return
+        crowded = any(past.ids for past in self._pasts.values())
+        self._pasts.clear()
         torch.cuda.empty_cache()
-        if len(batch) == 1:
+        if len(batch) == 1 and not crowded:
             lack = PolicyError(f"the device's memory does not suffice for a prompt of {len(batch[0].ids)} tokens")
             _tell(loop, batch[0].answer, lack)
             return
         for turn in batch:  # from the start: the same generator says the same again
             turn.draws, turn.said, turn.logprobs = Random(turn.prompt.seed), [], []
-        self._answer(batch[: len(batch) // 2], loop, stopped)
-        self._answer(batch[len(batch) // 2 :], loop, stopped)
+        half = len(batch) // 2
+        for part in (batch[:half], batch[half:]):
+            if part:
+                self._answer(part, loop, stopped)
 
     def _decode(self, turns: list[_Turn], loop: asyncio.AbstractEventLoop, stopped: threading.Event) -> None:
         """Say the replies of a batch token by token; a turn that has ended leaves it."""
-        feed, mask = _left_padded([turn.ids for turn in turns], self._device)  # (batch, width)
-        positions = (mask.cumsum(1) - 1).clamp(min=0)
-        cache: Any = None
+        pasts = self._read_laggards(turns, [self._take_past(turn) for turn in turns])
+        feed, mask = side_by_side(pasts, [turn.ids for turn in turns], self._device)
+        positions = positions_in(mask, feed.shape[1])
+        cache: Any = joined(pasts)
+        del pasts  # copied by now
         while not stopped.is_set():
-            out = self._model(
-                input_ids=feed, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True,
-                logits_to_keep=1,
-            )  # fmt: skip
+            out = self._forward(feed, mask, positions, cache)
             cache = out.past_key_values
             tokens = self._pick(out.logits[:, -1], turns)
             staying = [row for row, turn in enumerate(turns) if not self._has_ended(turn)]
             for row in set(range(len(turns))) - set(staying):
                 _tell(loop, turns[row].answer, self._reply(turns[row]))
+                self._keep_past(turns[row], cache, row, mask)
             if not staying:
                 return
             if len(staying) < len(turns):
@@ -178,6 +223,39 @@ class LocalModel:
             feed = tokens[:, None]
             mask = torch.cat((mask, mask.new_ones(len(turns), 1)), dim=1)
             positions = positions[:, -1:] + 1
+
+    def _forward(self, feed: Tensor, mask: Tensor, positions: Tensor, cache: Any) -> Any:
+        """Return the model's output for new tokens, with the logits of the last one."""
+        out = self._model(
+            input_ids=feed, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True,
+            logits_to_keep=1,
+        )  # fmt: skip
+        self._keeps_pasts = self._keeps_pasts and is_plain(out.past_key_values)
+        return out
+
+    def _read_laggards(self, turns: Sequence[_Turn], pasts: list[Past]) -> list[Past]:
+        """Return the pasts after prompts with much more to read than the others are read, but for their last token."""
+        *long, _ = of_like_length([len(turn.ids) - len(past.ids) for turn, past in zip(turns, pasts, strict=True)])
+        for rows in long if self._keeps_pasts else ():
+            prompts, before = [turns[row].ids[:-1] for row in rows], [pasts[row] for row in rows]
+            feed, mask = side_by_side(before, prompts, self._device)
+            cache = self._forward(feed, mask, positions_in(mask, feed.shape[1]), joined(before)).past_key_values
+            if self._keeps_pasts:
+                for row, (place, prompt) in zip(rows, enumerate(prompts), strict=True):
+                    pasts[row] = past_of(cache, place, mask, prompt)
+        return pasts
+
+    def _take_past(self, turn: _Turn) -> Past:
+        """Return what is known of a prompt already. An episode's first turn takes a place for it, where one is left."""
+        past = self._pasts.get(turn.player, NO_PAST)
+        if turn.player in self._pasts or (self._keeps_pasts and len(self._pasts) < self._max_batch):
+            self._pasts[turn.player] = NO_PAST  # the memory is free for the batch, the place stays the episode's
+        return past.shared_with(turn.ids)
+
+    def _keep_past(self, turn: _Turn, cache: Any, row: int, mask: Tensor) -> None:
+        """Keep a turn that has ended for the next one of its episode; the last token said was never read."""
+        if self._keeps_pasts and turn.player in self._pasts:
+            self._pasts[turn.player] = past_of(cache, row, mask, turn.ids + turn.said[:-1])
 
     def _pick(self, logits: Tensor, turns: Sequence[_Turn]) -> Tensor:
         """Choose each turn's next token from its logits, (batch, vocabulary), and note it; return them, (batch,)."""
@@ -228,6 +306,17 @@ class LocalModel:
         return str(self._tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
 
+class LocalPlayer:
+    """The player of one episode; the model keeps what it has read of it for as long as the player lives."""
+
+    def __init__(self, model: LocalModel) -> None:
+        self._model = model
+
+    async def act(self, prompt: Prompt) -> Reply:
+        """Wait for the reply; raises PolicyError for a prompt that fills the model's context or its memory."""
+        return await self._model.answer(prompt, self)
+
+
 def pick_tokens(logits: Tensor, draws: Tensor, temperature: float, top_p: float) -> Tensor:
     """Return the token that each draw from [0, 1) falls on; (batch, vocabulary) and (batch,) → (batch,).
 
@@ -242,14 +331,6 @@ def pick_tokens(logits: Tensor, draws: Tensor, temperature: float, top_p: float)
     return torch.searchsorted(reached, draws[:, None] * reached[:, -1:], right=True)[:, 0].clamp(
         max=chances.shape[-1] - 1
     )
-
-
-def _left_padded(prompts: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return ids and attention mask of a batch whose rows end together, both (batch, width)."""
-    width = max(map(len, prompts))
-    ids = torch.tensor([[0] * (width - len(prompt)) + list(prompt) for prompt in prompts])
-    mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts])
-    return ids.to(device), mask.to(device)
 
 
 def _tell(loop: asyncio.AbstractEventLoop, answer: asyncio.Future[Reply], result: Reply | BaseException) -> None:
@@ -275,14 +356,9 @@ def _end_ids(model: Any, tokenizer: Any) -> frozenset[int]:
     return frozenset(found)
 
 
-def _dtype(name: DType, device: torch.device) -> torch.dtype:
+def playing_dtype(name: DType, device: torch.device) -> torch.dtype:
+    """Return the type that a model plays in; auto: bfloat16 on a GPU, float32 elsewhere."""
     if name == "auto":
         return torch.bfloat16 if device.type == "cuda" else torch.float32
     dtype: torch.dtype = getattr(torch, name)
     return dtype
-
-
-def _short_name(model: str) -> str:
-    """Return a hub name as it is, of a folder its last two parts: the whole path is nobody's business."""
-    path = Path(model).expanduser()
-    return "/".join(path.absolute().parts[-2:]).strip("/") if path.exists() else model

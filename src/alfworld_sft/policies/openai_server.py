@@ -2,8 +2,9 @@
 
 Every turn is a request of its own and waits for nobody else's. What goes wrong on the way is tried again within a
 budget of attempts, with pauses that double (their jitter comes from the turn's seed, and a server's Retry-After is
-kept to); what is left becomes the episode's error. Before the server has answered for the first time, a failure that
-no patience mends (nobody listens, the key is refused, the model is unknown) is a UserError and ends the run.
+kept to); what is left becomes the episode's error. A server that plays for nobody ends the run instead: before it has
+answered for the first time by a failure that no patience mends (nobody listens, the key is refused, the model is
+unknown), later when it is lost: where nobody listens any more, or many turns fail and none succeeds.
 
 The key is read from $OPENAI_API_KEY alone. It is in no config, so in no file, and it is struck out of what a server
 says before anybody reads it.
@@ -15,21 +16,26 @@ import asyncio
 import json
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from random import Random
-from time import time
-from typing import Any, Literal
+from time import monotonic, time
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
-from alfworld_sft.errors import ConfigError, PolicyError, UserError
-from alfworld_sft.policies.base import Player
+from alfworld_sft.errors import ConfigError, PolicyError, PolicyUnavailableError, UserError
+from alfworld_sft.policies.base import Player, short_name
 from alfworld_sft.policies.completions import MalformedAnswerError, names_refused, read_answer, request_body
 from alfworld_sft.policies.sampling import Sampling
 from alfworld_sft.seeds import derive_seed
 from alfworld_sft.types import Prompt, Reply
+from alfworld_sft.usage import with_tokens_of
 from alfworld_sft.world import Game
+
+if TYPE_CHECKING:
+    from alfworld_sft.policies.managed_server import ManagedServer
 
 logger = logging.getLogger(__name__)
 
@@ -39,8 +45,8 @@ KEEPALIVE_S = 3.0
 LONGEST_PAUSE_S = 60.0
 LONGEST_RETRY_AFTER_S = 300.0
 """A server that asks for more patience than this gets none: the episode stays owed."""
-FAILURES_BEFORE_CONTACT = 8
-"""So many turns may fail before the first one succeeds; then the run ends rather than fail every episode."""
+FAILURES_IN_A_ROW = 8
+"""So many turns may fail while none succeeds; then the run ends rather than fail every episode."""
 _NO_KEY = "none"  # what servers without keys are sent; the client library insists on one
 
 
@@ -56,13 +62,18 @@ class Patience:
 class _SetbackError(Exception):
     """A failure that another attempt may mend."""
 
-    def __init__(self, reason: str, retry_after_s: float = 0.0) -> None:
+    def __init__(self, reason: str, retry_after_s: float = 0.0, *, nobody_listens: bool = False) -> None:
         super().__init__(reason)
         self.retry_after_s = retry_after_s
+        self.nobody_listens = nobody_listens
 
 
 class _TruncatedError(Exception):
     """A reply that did not end within `max_tokens`."""
+
+    def __init__(self, reason: str, reply: Reply) -> None:
+        super().__init__(reason)
+        self.reply = reply
 
 
 class _RejectedError(Exception):
@@ -73,9 +84,18 @@ class _RefusedError(_RejectedError):
     """A failure that no other attempt mends, for any turn."""
 
 
+class _ExhaustedError(_RejectedError):
+    """A server that failed this turn for as long as it was asked."""
+
+    def __init__(self, reason: str, *, nobody_listens: bool) -> None:
+        super().__init__(reason)
+        self.nobody_listens = nobody_listens
+
+
 class OpenAIServer:
     """A policy that asks a server. `truncated` says what becomes of a reply that did not end within `max_tokens`:
     `retry` draws it again and in the end fails the episode, `keep` takes it as it is (mostly an invalid action).
+    A `managed` server runs, under an address of its own, while the policy is in service.
 
     Raises ConfigError where the address or the key cannot be meant, UserError where the client library is missing.
     """
@@ -89,69 +109,102 @@ class OpenAIServer:
         *,
         truncated: Literal["retry", "keep"] = "retry",
         keep_token_ids: bool = False,
+        managed: ManagedServer | None = None,
     ) -> None:
         self._openai = _client_library()
-        self.model = model
-        self.base_url = _checked_url(base_url or os.environ.get("OPENAI_BASE_URL", ""))
-        self._key = _checked_key(os.environ.get("OPENAI_API_KEY", ""))
+        self._managed = managed
+        self.model = managed.model if managed else model
+        self.base_url = "" if managed else _checked_url(base_url or os.environ.get("OPENAI_BASE_URL", ""))
+        self._key = "" if managed else _checked_key(os.environ.get("OPENAI_API_KEY", ""))
         self._sampling = sampling or Sampling()
         self._patience = patience or Patience()
         self._truncated = truncated
         self._keep_token_ids = keep_token_ids
         self._refused: set[str] = set()  # parameters that this server does not know
         self._answered = False
-        self._failures = 0
+        self._answered_at = 0.0  # by the monotonic clock
+        self._failures = 0  # since then
         self._client: Any = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
     def name(self) -> str:
-        return f"server:{self.model}"
+        return f"server:{short_name(self.model)}"
 
     @property
     def sampling(self) -> Mapping[str, object]:
         """The sampling, for the stamp; each turn has a seed of its own."""
         return self._sampling.as_dict() | {"truncated": self._truncated}
 
+    @contextmanager
+    def in_service(self) -> Iterator[None]:
+        """Run the managed server, if there is one; raises PolicyUnavailableError where it does not come to answer."""
+        if self._managed is None:
+            yield
+            return
+        try:
+            self.base_url = self._managed.start()
+            yield
+        finally:
+            self._managed.stop()
+            self.base_url = ""
+
     def begin(self, game: Game, seed: int) -> Player:
         """Return the player of an episode; it keeps nothing between turns, so all episodes have the same."""
         return self
 
     async def act(self, prompt: Prompt) -> Reply:
-        """Ask the server; raises PolicyError when the attempts are used up, UserError where no turn ever succeeded."""
+        """Ask the server; raises PolicyError for a turn that fails, PolicyUnavailableError where all of them would."""
+        asked_at = monotonic()
         try:
             reply = await self._ask_patiently(prompt)
         except _RejectedError as failure:
-            self._failures += 1
-            fatal = isinstance(failure, _RefusedError) or self._failures >= FAILURES_BEFORE_CONTACT
-            if fatal and not self._answered:
-                raise UserError(str(failure)) from None
+            if self._is_final(failure, asked_at):
+                raise PolicyUnavailableError(str(failure)) from None
             raise PolicyError(str(failure)) from None
         self._answered = True
+        self._note_answer()
         return reply
+
+    def _note_answer(self) -> None:
+        self._answered_at, self._failures = monotonic(), 0
+
+    def _is_final(self, failure: _RejectedError, asked_at: float) -> bool:
+        """Tell whether a turn's failure means that all the others would fail, too."""
+        if self._answered and type(failure) is _RejectedError:  # about this turn alone: the server is well
+            self._note_answer()
+            return False
+        self._failures += 1
+        if self._failures >= FAILURES_IN_A_ROW:
+            return True
+        if isinstance(failure, _ExhaustedError):
+            return failure.nobody_listens and self._answered_at < asked_at
+        return isinstance(failure, _RefusedError) and not self._answered
 
     async def _ask_patiently(self, prompt: Prompt) -> Reply:
         """Ask until there is a reply or no attempt left; raises _RejectedError then."""
         rng = Random(derive_seed(prompt.seed, "pauses"))
-        draw = 0
+        truncated: list[Reply] = []
         for attempt in range(1, self._patience.attempts + 1):
             try:
-                return await self._ask(prompt, draw)
+                reply = await self._ask(prompt, draw=len(truncated))  # the same seed would say the same again
+                return with_tokens_of(reply, [*truncated, reply]) if truncated else reply
             except _TruncatedError as failure:
                 if self._sampling.temperature == 0:
                     raise _RejectedError(f"{failure}; greedy, it would say the same again") from None
-                reason, retry_after_s, pause_s = str(failure), 0.0, 0.0
-                draw += 1  # the same seed would say the same again
+                reason, retry_after_s, pause_s, setback = str(failure), 0.0, 0.0, None
+                truncated.append(failure.reply)
             except _SetbackError as failure:
-                reason, retry_after_s = str(failure), failure.retry_after_s
+                reason, retry_after_s, setback = str(failure), failure.retry_after_s, failure
                 pause_s = min(self._patience.pause_s * 2 ** (attempt - 1), LONGEST_PAUSE_S)
             if attempt == self._patience.attempts or retry_after_s > LONGEST_RETRY_AFTER_S:
                 asked = f", which asks to wait {retry_after_s:.0f} s" if retry_after_s > LONGEST_RETRY_AFTER_S else ""
-                raise _RejectedError(f"{reason}{asked} ({_times(attempt)})")
+                told = f"{reason}{asked} ({_times(attempt)})"
+                raise _ExhaustedError(told, nobody_listens=setback.nobody_listens) if setback else _RejectedError(told)
             await asyncio.sleep(max(pause_s / 2, retry_after_s) + rng.random() * pause_s)
         raise AssertionError("there is at least one attempt")
 
-    async def _ask(self, prompt: Prompt, draw: int) -> Reply:
+    async def _ask(self, prompt: Prompt, *, draw: int) -> Reply:
         """Ask once, and once more for each parameter that the server turns out not to know."""
         openai = self._openai
         while True:
@@ -163,7 +216,7 @@ class OpenAIServer:
                 answer = await self._post(body)
                 break
             except openai.APIStatusError as error:
-                unknown = names_refused(body, str(error.message)) if error.status_code in (400, 422) else set()
+                unknown = names_refused(body, _message(error)) if error.status_code in (400, 422) else set()
                 if not unknown:
                     raise self._verdict(error) from None
                 self._go_without(unknown)
@@ -172,11 +225,15 @@ class OpenAIServer:
         except MalformedAnswerError as problem:
             raise _SetbackError(f"the server gave a malformed answer: {problem}") from None
         if truncated and self._truncated == "retry":
-            raise _TruncatedError(f"the reply did not end within policy.max_tokens={self._sampling.max_tokens}")
+            reason = f"the reply did not end within policy.max_tokens={self._sampling.max_tokens}"
+            raise _TruncatedError(reason, reply)
         return reply
 
     async def _post(self, body: Mapping[str, Any]) -> Any:
-        """Send a request and return the JSON that comes back; raises _SetbackError, _RefusedError or APIStatusError."""
+        """Send a request and return the JSON that comes back.
+
+        Raises _SetbackError, _RefusedError, APIStatusError, or PolicyUnavailableError where a managed server ended.
+        """
         openai, timeout_s = self._openai, self._patience.timeout_s
         rest = {key: value for key, value in body.items() if key not in ("model", "messages")}
         try:
@@ -187,12 +244,17 @@ class OpenAIServer:
         except (TimeoutError, openai.APITimeoutError):
             raise _SetbackError(f"the server at {self.base_url} timed out after {timeout_s:g} s") from None
         except openai.APIConnectionError as error:
+            if self._managed and (end := self._managed.ended()):
+                raise PolicyUnavailableError(end) from None
             reason = self._said(error.__cause__ or error)
-            if type(error.__cause__).__name__ == "ConnectError" and not self._answered:  # httpx's, or httpx2's
+            nobody_listens = type(error.__cause__).__name__ == "ConnectError"  # httpx's, or httpx2's
+            if nobody_listens and not self._answered and self._managed is None:  # a managed one is ending
                 raise _RefusedError(
                     f"cannot reach the server at {self.base_url} ({reason}); start it, or set OPENAI_BASE_URL"
                 ) from None
-            raise _SetbackError(f"the connection to the server at {self.base_url} was lost ({reason})") from None
+            raise _SetbackError(
+                f"the connection to the server at {self.base_url} was lost ({reason})", nobody_listens=nobody_listens
+            ) from None
         except (ValueError, RecursionError):
             raise _SetbackError("the server gave a malformed answer: it is not JSON") from None
 
@@ -203,8 +265,11 @@ class OpenAIServer:
         if status in (401, 403):  # what it says is not passed on: it may quote the key
             advice = "check OPENAI_API_KEY" if self._key else "set OPENAI_API_KEY"
             return _RefusedError(f"{where} refuses access ({status}); {advice}")
-        if status == 404:
-            return _RefusedError(f"{where} does not know the model '{self.model}', or has no chat there (404: {said})")
+        unknown_model = status == 400 and not self._answered and self.model in _message(error)  # transformers serve
+        if status == 404 or unknown_model:
+            return _RefusedError(
+                f"{where} does not know the model '{self.model}', or has no chat there ({status}: {said})"
+            )
         if status == 429 and getattr(error, "code", None) == "insufficient_quota":
             return _RefusedError(f"{where} says that the account's quota is used up (429: {said})")
         if status in (408, 409, 425, 429) or status >= 500:
@@ -219,8 +284,7 @@ class OpenAIServer:
 
     def _said(self, error: BaseException) -> str:
         """Return one short line of an error, without the key."""
-        body = getattr(error, "body", None)
-        text = str(body.get("message") or body) if isinstance(body, dict) else str(error)
+        text = _message(error)
         text = " ".join(text.replace(self._key, "***").split() if self._key else text.split())
         text = "".join(character for character in text if character.isprintable())
         return text if len(text) <= 200 else f"{text[:200]}…"
@@ -228,6 +292,8 @@ class OpenAIServer:
     def _connected(self) -> Any:
         """Return the client of the running event loop: its connections are of no use in another one."""
         loop = asyncio.get_running_loop()
+        if not self.base_url:
+            raise PolicyUnavailableError(f"the server of {self.model} is not running; policy.serve starts one per run")
         if self._client is None or self._loop is not loop:
             openai = self._openai
             limits = type(openai.DEFAULT_CONNECTION_LIMITS)(  # of httpx, or of httpx2
@@ -240,9 +306,19 @@ class OpenAIServer:
                 base_url=self.base_url,
                 max_retries=0,
                 timeout=timeout,
-                http_client=openai.DefaultAsyncHttpxClient(limits=limits, timeout=timeout),
+                http_client=openai.DefaultAsyncHttpxClient(
+                    limits=limits,
+                    timeout=timeout,
+                    trust_env=self._managed is None,  # a proxy knows no way back here
+                ),
             )
         return self._client
+
+
+def _message(error: BaseException) -> str:
+    """Return what an error says, in the words of the server's answer if there is one."""
+    body = getattr(error, "body", None)
+    return str(body.get("message") or body) if isinstance(body, dict) else str(error)
 
 
 def _client_library() -> Any:

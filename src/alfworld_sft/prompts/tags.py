@@ -7,9 +7,9 @@ asks for them. A template without tags takes the whole reply as the action.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 Tag = Literal["observation", "think", "prediction", "action"]
 Problem = Literal["empty", "no action tag", "two actions", "empty action", "not admissible"]
@@ -52,6 +52,22 @@ def parse_reply(text: str, tags: Collection[str], admissible_commands: Collectio
     return Parsed(action, problem, think, prediction, observation)
 
 
+def read_sections(text: str, tags: Sequence[str]) -> dict[str, str] | None:
+    """Return what stands in each tag of a reply that is nothing but its tags, each once, in their order; else None.
+
+    No section may be empty, or hold a tag of any kind.
+    """
+    sections: dict[str, str] = {}
+    rest = text
+    for tag in tags:
+        before, _, rest = rest.partition(f"<{tag}>")
+        section, closed, rest = rest.partition(f"</{tag}>")
+        sections[tag] = section.strip()
+        if before.strip() or not closed or not sections[tag] or _ANY_TAG.search(section):
+            return None
+    return None if rest.strip() else sections
+
+
 def replace_section(text: str, tag: str, content: str) -> str:
     """Return the reply with what stands in its first `<tag>` replaced; unchanged where there is no such tag."""
     match = _pattern(tag).search(text)
@@ -76,6 +92,9 @@ def _read_action(text: str, tags: Collection[str]) -> tuple[str | None, Problem 
 def _section(text: str, tag: str) -> str | None:
     match = _pattern(tag).search(text)
     return None if match is None else match[1].strip()
+
+
+_ANY_TAG = re.compile(rf"</?({'|'.join(get_args(Tag))})>")
 
 
 def _pattern(tag: str) -> re.Pattern[str]:

@@ -31,6 +31,7 @@ from alfworld_sft.types import Exchange, Message, View
 
 VALUES = {
     "task": "the goal sentence",
+    "short_task": "the same without its full stop",
     "observation": "what the game said last",
     "short_observation": "the same in few words",
     "admissible": "all admissible commands",
@@ -184,6 +185,7 @@ def _values(view: View, layout: string.Template) -> dict[str, str]:
     shown = len(view.history)
     derive = {
         "task": lambda: view.task,
+        "short_task": lambda: view.task.removesuffix("."),
         "observation": lambda: view.observation,
         "short_observation": lambda: shorten(view.observation),
         "admissible": lambda: list_commands(view.admissible_commands or ()),

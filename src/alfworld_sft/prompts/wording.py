@@ -90,18 +90,18 @@ def shorten(observation: str) -> str:
     """Say an observation in few words without losing what it tells beyond the command that led to it.
 
     >>> shorten("You arrive at desk 1. On the desk 1, you see a pen 2, and a mug 1.")
-    'desk 1: pen 2, mug 1'
+    'desk 1: pen 2 mug 1'
     >>> shorten("You pick up the pen 2 from the desk 1.")
     'ok'
     """
     if match := _ROOM.fullmatch(observation):
-        return _ranges(_names(match[1]))
+        return _by_class(_names(match[1]))
     if match := _SEEN.fullmatch(observation):
         if match["closed"]:
             return f"{match['closed']} closed"
         if match["open"]:
-            return f"{match['open']} open: {', '.join(_names(match['in_it']))}"
-        return f"{match['on']}: {', '.join(_names(match['on_it']))}"
+            return f"{match['open']} open: {' '.join(_names(match['in_it']))}"
+        return f"{match['on']}: {' '.join(_names(match['on_it']))}"
     return "ok" if _DONE.fullmatch(observation) else observation
 
 
@@ -110,15 +110,26 @@ def _names(listed: str) -> list[str]:
     return [name.removeprefix("and ").removeprefix("a ") for name in listed.split(", ")]
 
 
-def _ranges(names: Iterable[str]) -> str:
+def _by_class(names: Sequence[str]) -> str:
+    """Write names with the numbers of a class together: cabinet 1 2 3 4 bed 1."""
+    numbers: dict[str, list[int]] = defaultdict(list)
+    for name in names:
+        kind, _, number = name.rpartition(" ")
+        if not number.isdigit():
+            return " ".join(names)
+        numbers[kind].append(int(number))
+    return " ".join(f"{kind} {' '.join(map(str, sorted(found)))}" for kind, found in numbers.items())
+
+
+def _ranges(names: Sequence[str]) -> list[str]:
     """Write names by class, runs of numbers as a range: cabinet 1-4, bed 1."""
     numbers: dict[str, list[int]] = defaultdict(list)
     for name in names:
         kind, _, number = name.rpartition(" ")
         if not number.isdigit():
-            return ", ".join(names)
+            return list(names)
         numbers[kind].append(int(number))
-    return ", ".join(f"{kind} {run}" for kind, found in numbers.items() for run in _runs(sorted(found)))
+    return [f"{kind} {run}" for kind, found in numbers.items() for run in _runs(sorted(found))]
 
 
 def _runs(numbers: Sequence[int]) -> list[str]:
@@ -132,4 +143,4 @@ def _runs(numbers: Sequence[int]) -> list[str]:
 
 
 def _bracketed(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"({_ranges(names)})"
+    return names[0] if len(names) == 1 else f"({', '.join(_ranges(names))})"

@@ -69,6 +69,9 @@ def tiny_model(
     feed_forward: Annotated[int | None, typer.Option(min=1, help="Inner size; without: 3 x width.")] = None,
     max_length: Annotated[int, typer.Option(min=64, help="Longest sequence in tokens.")] = 8192,
     system: Annotated[str | None, typer.Option(help="Default system message of the chat template.")] = None,
+    chat: Annotated[
+        str, typer.Option(help="chatml: turns as Qwen2.5 writes them; short: three tokens a turn.")
+    ] = "chatml",
     seed: Annotated[int, typer.Option(min=0, help="Decides the weights.")] = 0,
 ) -> None:
     """Make a small Qwen2 model with random weights, for tests, demos, and training from nothing."""
@@ -77,6 +80,7 @@ def tiny_model(
 
     options = tiny.TinyOptions(
         tokenizer=_tokenizer(tokenizer),
+        chat=_chat(chat),
         vocab_size=vocab_size,
         width=width,
         layers=layers,
@@ -98,6 +102,13 @@ def _tokenizer(name: str) -> Literal["word", "bpe"]:
         case "word" | "bpe":
             return name
     raise UserError(f"--tokenizer {name}: there are word and bpe")
+
+
+def _chat(name: str) -> Literal["chatml", "short"]:
+    match name:
+        case "chatml" | "short":
+            return name
+    raise UserError(f"--chat {name}: there are chatml and short")
 
 
 def _print(console: Console, report: Report) -> None:

@@ -53,10 +53,13 @@ def train_command(
     if keys:
         typer.echo(key_table(TrainConfig))
         return
+    from alfworld_sft.train.eval_games import find_eval_games  # noqa: PLC0415
     from alfworld_sft.train.inputs import look_at  # noqa: PLC0415
 
     config = build_train_config(overrides or [])
     look_at(config)
+    if config.trainer.eval_games:
+        find_eval_games(config)
     require_training_packages()
     if dry_run:
         return

@@ -185,6 +185,14 @@ class TrainerSection(TrainSection):
     )
     save_freq: int = Field(-1, ge=-1, description="Steps between checkpoints; -1: each epoch, 0: at the end only.")
     test_freq: int = Field(-1, ge=-1, description="Steps between validations; -1: each epoch, 0: at the end only.")
+    eval_games: int = Field(0, ge=0, description="Games to play at each test step, greedily; 0 plays none.")
+    eval_split: str = Field("valid_seen", description="Split of these games: train, valid_seen or valid_unseen.")
+    eval_source: str | None = Field(
+        None, description="Where they come from, as games.source of evaluate; null: $ALFWORLD_DATA, else embedded."
+    )
+    eval_template: str | None = Field(None, description="Prompts that they are played with; null: the training data's.")
+    eval_max_steps: int = Field(50, ge=1, le=1000, description="Steps until one of these games is cut off.")
+    eval_max_tokens: int = Field(512, ge=1, description="Tokens that a reply may have there.")
     max_ckpt_to_keep: int | None = Field(None, ge=1, description="Newest checkpoints that stay; null keeps all.")
     resume_mode: str = Field(
         "auto",

@@ -142,6 +142,13 @@ def no_exchange(module: nn.Module, *, last: bool) -> AbstractContextManager[None
     return nullcontext()
 
 
+def shard_again(module: nn.Module) -> None:
+    """Drop the weights that FSDP2 holds whole, in the computing type, after a forward pass without a backward one."""
+    sharded: Any = module
+    if hasattr(sharded, "reshard"):
+        sharded.reshard()
+
+
 def whole(tensor: Tensor) -> Tensor:
     """Return a tensor with all of its shards; every process must ask for it."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor

@@ -28,6 +28,7 @@ from alfworld_sft.train.checkpoint import Checkpoint, Position
 from alfworld_sft.train.config import TrainConfig
 from alfworld_sft.train.dataset import Sample, load_samples, sample_options
 from alfworld_sft.train.distributed import Ranks, distribute, joined, no_exchange
+from alfworld_sft.train.eval_games import find_eval_games
 from alfworld_sft.train.inputs import columns_of, train_files, val_files
 from alfworld_sft.train.log import FlopCounter, RunLog, peak_flops, require_loggers
 from alfworld_sft.train.model import (
@@ -44,6 +45,7 @@ from alfworld_sft.train.model import (
 from alfworld_sft.train.optim import Optimizer, lr_factor
 from alfworld_sft.train.pack import Packed
 from alfworld_sft.train.plan import Batch, Plan, fingerprint, micro_batches, tokens_of, total_weight
+from alfworld_sft.train.play import GamePlay
 from alfworld_sft.train.validate import validate
 
 logger = logging.getLogger(__name__)
@@ -84,6 +86,8 @@ def train(config: TrainConfig, hooks: Sequence[Hook] = ()) -> Trained:
     with joined(config.trainer.device) as ranks:
         _be_quiet(ranks)
         require_loggers(config.trainer.logger)
+        if config.trainer.eval_games:
+            hooks = [GamePlay(find_eval_games(config), ranks), *hooks]
         start = _find_checkpoint(config, ranks)
         tokenizer = load_tokenizer(config.model.partial_pretrain)
         samples, held_out = _load_data(config, ChatEncoder(tokenizer), ranks)

@@ -25,18 +25,17 @@ class TokenLoss(NamedTuple):
 
 
 def weighted_cross_entropy(
-    hidden: Tensor, weight: Tensor, labels: Tensor, weights: Tensor, *, bias: Tensor | None = None, chunk: int = 1024
+    hidden: Tensor, weight: Tensor, labels: Tensor, weights: Tensor, *, chunk: int = 1024
 ) -> TokenLoss:
-    """Return the weighted loss of the labels under softmax(hidden · weightᵀ + bias).
+    """Return the weighted loss of the labels under softmax(hidden · weightᵀ).
 
     hidden (..., d), weight (V, d) in any dtype, labels (...) with IGNORED for none, weights (...). The logits are
-    multiplied in hidden's dtype and normalised in float32 at least. Gradients reach hidden, weight and bias.
+    multiplied in hidden's dtype and normalised in float32 at least. Gradients reach hidden and weight.
     """
     wanted = (labels != IGNORED).flatten().nonzero().squeeze(1)  # (n,)
     loss, nll, correct = _ChunkedLoss.apply(
         hidden.flatten(0, -2)[wanted],  # (n, d)
         weight,
-        bias,
         labels.flatten()[wanted],
         weights.flatten()[wanted],
         chunk,
@@ -51,37 +50,32 @@ def weighted_cross_entropy(
 
 
 class _ChunkedLoss(torch.autograd.Function):
-    """(n, d), (V, d), (V,) or None, (n,), (n,) → loss (), nll (n,), correct (n,)."""
+    """(n, d), (V, d), (n,), (n,) → loss (), nll (n,), correct (n,)."""
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor, weights: Tensor, chunk: int
+        ctx: Any, hidden: Tensor, weight: Tensor, labels: Tensor, weights: Tensor, chunk: int
     ) -> tuple[Tensor, Tensor, Tensor]:
-        wants_hidden, wants_weight, wants_bias = ctx.needs_input_grad[:3]
+        wants_hidden, wants_weight = ctx.needs_input_grad[:2]
         exact = torch.promote_types(hidden.dtype, torch.float32)
         output = weight.to(hidden.dtype)  # (V, d)
         nll = torch.empty(len(labels), dtype=exact, device=hidden.device)
         correct = torch.empty(len(labels), dtype=torch.bool, device=hidden.device)
         grad_hidden = torch.empty_like(hidden) if wants_hidden else None
         grad_weight = torch.zeros_like(weight, dtype=exact) if wants_weight else None
-        grad_bias = torch.zeros(len(weight), dtype=exact, device=hidden.device) if wants_bias else None
         with torch.autocast(hidden.device.type, enabled=False):
             for start in range(0, len(labels), chunk):
                 part = slice(start, start + chunk)
                 label = labels[part, None]
                 logits = functional.linear(hidden[part], output).to(exact)  # (chunk, V)
-                if bias is not None:
-                    logits += bias
                 correct[part] = logits.argmax(1, keepdim=True).eq(label).squeeze(1)
                 norm = logits.logsumexp(1, keepdim=True)
                 nll[part] = (norm - logits.gather(1, label)).squeeze(1)
-                if not (wants_hidden or wants_weight or wants_bias):
+                if not (wants_hidden or wants_weight):
                     continue
                 grad = logits.sub_(norm).exp_()  # softmax, in the logits' own memory
                 grad.scatter_add_(1, label, torch.full_like(label, -1, dtype=exact))
                 grad *= weights[part, None]
-                if grad_bias is not None:
-                    grad_bias += grad.sum(0)
                 small = grad.to(hidden.dtype)
                 if grad_hidden is not None:
                     grad_hidden[part] = small @ output
@@ -89,8 +83,8 @@ class _ChunkedLoss(torch.autograd.Function):
                     grad_weight.addmm_(small.T, hidden[part])
                 elif grad_weight is not None:
                     grad_weight += small.T @ hidden[part]
-        ctx.save_for_backward(grad_hidden, grad_weight, grad_bias)
-        ctx.dtypes = (hidden.dtype, weight.dtype, None if bias is None else bias.dtype)
+        ctx.save_for_backward(grad_hidden, grad_weight)
+        ctx.dtypes = (hidden.dtype, weight.dtype)
         ctx.mark_non_differentiable(nll, correct)
         return (nll * weights).sum(), nll, correct
 
@@ -101,23 +95,3 @@ class _ChunkedLoss(torch.autograd.Function):
             for grad, dtype in zip(ctx.saved_tensors, ctx.dtypes, strict=True)
         ]
         return (*grads, None, None, None)
-
-
-def head_weight(lm_head: Any) -> tuple[Tensor, Tensor | None]:
-    """Return an output layer's weight (V, d) and bias, with any LoRA adapters added to it; gradients reach them.
-
-    A tied layer shares its weight with the embedding, and so its gradient. PEFT's `modules_to_save` copy counts as
-    the layer.
-    """
-    layer = lm_head
-    if hasattr(layer, "modules_to_save"):
-        saved = layer.modules_to_save
-        layer = next((saved[name] for name in layer.active_adapters if name in saved), layer.original_module)
-    base = getattr(layer, "base_layer", layer)
-    weight: Tensor = base.weight
-    if hasattr(layer, "lora_A") and not layer.disable_adapters and not layer.merged:
-        for name in layer.active_adapters:
-            if name in layer.lora_A:
-                update = layer.lora_B[name].weight @ layer.lora_A[name].weight  # (V, r) (r, d)
-                weight = weight + layer.scaling[name] * update.to(weight.dtype)
-    return weight, base.bias

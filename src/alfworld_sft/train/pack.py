@@ -1,8 +1,7 @@
 """Samples → batches: which samples make an optimizer step, and how they lie in memory.
 
 A step is filled by rows, so that folding changes neither the number of steps nor the learning-rate schedule.
-Inside a step the samples are packed end to end (`pack`), or padded beside one another (`pad`) where attention over a
-long packed row would cost more than the padding.
+Inside a step the samples are packed end to end.
 """
 
 from __future__ import annotations
@@ -23,20 +22,19 @@ IGNORED = -100
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """One micro-batch. `labels[b, t]` is token t + 1 of the same sample, or IGNORED; `weights` and `kinds` are its.
+    """One micro-batch. `labels[0, t]` is token t + 1 of the same sample, or IGNORED; `weights` and `kinds` are its.
 
     `position_ids` restart at every sample; with use_cache=False and no attention mask no sample sees another one.
-    `cu_seqlens` are the samples' borders in the flattened batch; padding belongs to the sample before it.
+    `cu_seqlens` are the samples' borders.
     """
 
-    input_ids: torch.Tensor  # (rows, tokens) int64
-    position_ids: torch.Tensor  # (rows, tokens) int64
-    labels: torch.Tensor  # (rows, tokens) int64
-    weights: torch.Tensor  # (rows, tokens) float32
-    kinds: torch.Tensor  # (rows, tokens) uint8
+    input_ids: torch.Tensor  # (1, tokens) int64
+    position_ids: torch.Tensor  # (1, tokens) int64
+    labels: torch.Tensor  # (1, tokens) int64
+    weights: torch.Tensor  # (1, tokens) float32
+    kinds: torch.Tensor  # (1, tokens) uint8
     cu_seqlens: torch.Tensor  # (samples + 1,) int32
     tokens: int
-    """Without padding."""
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Packed:
         """Return the batch on a device."""
@@ -91,20 +89,6 @@ def pack(samples: Sequence[Sample], token_budget: int) -> list[Packed]:
     return [_joined(group) for group in bins]
 
 
-def pad(samples: Sequence[Sample], token_budget: int) -> list[Packed]:
-    """Return micro-batches of samples side by side, of like length, padded to the longest one.
-
-    Exact without an attention mask: attention is causal, padding comes last, and its labels are ignored.
-    """
-    groups: list[list[Sample]] = []
-    for sample in sorted(samples, key=len, reverse=True):
-        if groups and (len(groups[-1]) + 1) * len(groups[-1][0]) <= token_budget:
-            groups[-1].append(sample)
-        else:
-            groups.append([sample])
-    return [_stacked(group) for group in groups]
-
-
 def _joined(samples: Sequence[Sample]) -> Packed:
     lengths = [len(sample) for sample in samples]
     return Packed(
@@ -115,28 +99,6 @@ def _joined(samples: Sequence[Sample]) -> Packed:
         kinds=torch.from_numpy(np.concatenate([_shifted(sample.kind) for sample in samples])[None]),
         cu_seqlens=torch.tensor([0, *np.cumsum(lengths)], dtype=torch.int32),
         tokens=sum(lengths),
-    )
-
-
-def _stacked(samples: Sequence[Sample]) -> Packed:
-    width = max(map(len, samples))
-    shape = (len(samples), width)
-    ids, labels = np.zeros(shape, np.int64), np.full(shape, IGNORED, np.int64)
-    weights, kinds = np.zeros(shape, np.float32), np.zeros(shape, np.uint8)
-    for row, sample in enumerate(samples):
-        length = len(sample)
-        ids[row, :length] = sample.ids
-        labels[row, :length] = _labels(sample)
-        weights[row, :length] = _shifted(sample.weight)
-        kinds[row, :length] = _shifted(sample.kind)
-    return Packed(
-        input_ids=torch.from_numpy(ids),
-        position_ids=torch.arange(width).expand(shape).contiguous(),
-        labels=torch.from_numpy(labels),
-        weights=torch.from_numpy(weights),
-        kinds=torch.from_numpy(kinds),
-        cu_seqlens=torch.arange(0, (len(samples) + 1) * width, width, dtype=torch.int32),
-        tokens=sum(map(len, samples)),
     )
 
 

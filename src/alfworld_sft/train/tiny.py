@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
+from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import GenerationConfig, Qwen2Config, Qwen2ForCausalLM, Qwen2Tokenizer
 from transformers import logging as transformers_logging
 
@@ -31,7 +31,10 @@ from alfworld_sft.types import Prompt, Reply
 from alfworld_sft.world import Game
 
 TURN_START, TURN_END, TEXT_END = "<|im_start|>", "<|im_end|>", "<|endoftext|>"
-CONTROL_TOKENS = (TURN_START, TURN_END, TEXT_END)
+ROLE_TOKENS = ("<|system|>", "<|user|>", "<|assistant|>")
+CONTROL_TOKENS = (TURN_START, TURN_END, TEXT_END, *ROLE_TOKENS)
+NUMBERS = tuple(f" {number}" for number in range(50))
+"""Tokens of a word tokenizer: a thing's number with the space before it, which Qwen2's rules would cut in pieces."""
 BPE_VOCABULARY = 1024
 """Tokens of a bpe tokenizer unless another number is asked for."""
 _NO_LIMIT = 1_000_000
@@ -46,6 +49,18 @@ CHAT_TEMPLATE = """\
 {{- '<|im_start|>assistant\\n' }}
 {%- endif %}"""
 """As Qwen2.5 writes a conversation. A default system message comes first where one is set (see `chat_template`)."""
+SHORT_CHAT_TEMPLATE = """\
+{%- if messages and messages[0]['role'] != 'system' and default_system %}
+{{- '<|system|>' + default_system }}
+{%- endif %}
+{%- for message in messages %}
+{{- '<|' + message['role'] + '|>' + message['content'] }}
+{%- if message['role'] == 'assistant' %}{{- '<|im_end|>' }}{%- endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}
+{{- '<|assistant|>' }}
+{%- endif %}"""
+"""The same in three tokens a turn instead of ten."""
 
 PIECES = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
@@ -60,7 +75,8 @@ TEMPLATES = ("default", "add_wm1", "add_wm2", "compact")
 class TinyOptions:
     """The shape. `vocab_size` bounds the vocabulary, control tokens included; None: 1,024 for bpe, all words for word.
 
-    `system` is the default system message; None sets none.
+    `system` is the default system message; None sets none. `chat` is how a conversation is written: as Qwen2.5 does, or
+    with a token for each role and no line breaks.
     """
 
     tokenizer: Literal["word", "bpe"] = "word"
@@ -72,6 +88,7 @@ class TinyOptions:
     feed_forward: int | None = None
     tied: bool = True
     system: str | None = None
+    chat: Literal["chatml", "short"] = "chatml"
     max_length: int = 8192
     seed: int = 0
 
@@ -119,9 +136,10 @@ def random_model(vocab_size: int, tokenizer: Any, options: TinyOptions) -> Any:
 def train_tokenizer(texts: Iterable[str], options: TinyOptions) -> Any:
     """Return a byte-level BPE tokenizer with Qwen's control tokens. It is lossless: any text comes back as it was.
 
-    bpe: merges up to the vocabulary's size. word: merges until every word (and mark, and digit) of the texts is one
-    token; a word that they lack falls apart into pieces.
+    bpe: merges up to the vocabulary's size. word: merges until every word (and mark) of the texts is one token, and so
+    are the NUMBERS with the space before them; a word that they lack falls apart into pieces.
     """
+    numbers = NUMBERS if options.tokenizer == "word" else ()
     size = options.vocab_size or (_NO_LIMIT if options.tokenizer == "word" else BPE_VOCABULARY)
     trained = Tokenizer(models.BPE())
     trained.normalizer = normalizers.NFC()
@@ -132,31 +150,34 @@ def train_tokenizer(texts: Iterable[str], options: TinyOptions) -> Any:
         ]
     )
     trainer = trainers.BpeTrainer(
-        vocab_size=size - len(CONTROL_TOKENS),
+        vocab_size=size - len(CONTROL_TOKENS) - len(numbers),
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         min_frequency=0,
         show_progress=False,
     )
     trained.train_from_iterator([*texts, "system\nuser\nassistant\n"], trainer)  # the last: what the template writes
     model = json.loads(trained.to_str())["model"]
-    return Qwen2Tokenizer(
+    tokenizer = Qwen2Tokenizer(
         vocab=model["vocab"],
         merges=[tuple(pair) for pair in model["merges"]],
         unk_token=None,
         eos_token=TURN_END,
         pad_token=TEXT_END,
-        additional_special_tokens=[TURN_START],
+        additional_special_tokens=[TURN_START, *ROLE_TOKENS],
         model_max_length=options.max_length,
-        chat_template=chat_template(options.system),
+        chat_template=chat_template(options.system, options.chat),
     )
+    tokenizer.add_tokens([AddedToken(number, normalized=False) for number in numbers])
+    return tokenizer
 
 
-def chat_template(system: str | None = None) -> str:
+def chat_template(system: str | None = None, chat: Literal["chatml", "short"] = "chatml") -> str:
     """Return the template; with a default system message it sets one before a conversation that has none."""
+    template = CHAT_TEMPLATE if chat == "chatml" else SHORT_CHAT_TEMPLATE
     if system is None:
-        return CHAT_TEMPLATE
+        return template
     quoted = system.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n")
-    return f"{{%- set default_system = '{quoted}' %}}\n{CHAT_TEMPLATE}"
+    return f"{{%- set default_system = '{quoted}' %}}\n{template}"
 
 
 def check_options(folder: Path, options: TinyOptions) -> None:
@@ -166,8 +187,8 @@ def check_options(folder: Path, options: TinyOptions) -> None:
         raise UserError(f"--width {options.width} is not a multiple of --head-dim {options.head_dim}")
     if options.kv_heads and heads % options.kv_heads:
         raise UserError(f"--kv-heads {options.kv_heads} does not divide the {heads} heads (width / head-dim)")
-    if options.vocab_size is not None and options.vocab_size < 300:
-        raise UserError(f"--vocab-size {options.vocab_size} is too small: 256 bytes and 3 control tokens need 259")
+    if options.vocab_size is not None and options.vocab_size < 320:
+        raise UserError(f"--vocab-size {options.vocab_size} is too small: bytes, control tokens and numbers need 320")
     if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / "config.json").exists())):
         raise UserError(f"{folder} exists and is not a model's folder; name another one")
 
@@ -180,9 +201,13 @@ def texts_of_files(paths: Sequence[Path]) -> Iterator[str]:
             yield file.read_text(encoding="utf-8")
             continue
         wanted = {"messages": "data.multiturn.messages_key", "prompt_data": "data.prompt_key"}
+        known: list[object] = []
         for record in read_records(file, wanted, "--corpus"):
             yield str(record["prompt_data"]).replace("\\n", "\n")
-            yield from (str(message["content"]) for message in record["messages"][-2:])
+            messages = list(record["messages"])
+            new = messages[len(known) :] if messages[: len(known)] == known else messages  # rows of an episode overlap
+            yield from (str(message["content"]) for message in new)
+            known = messages
 
 
 def texts_of_games(games: Games, *, seed: int = 0, max_games: int = 200) -> Iterator[str]:

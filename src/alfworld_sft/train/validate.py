@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from alfworld_sft.chat import TokenKind
-from alfworld_sft.train.distributed import Ranks
+from alfworld_sft.train.distributed import Ranks, shard_again
 from alfworld_sft.train.model import Segments
 from alfworld_sft.train.pack import Packed
 
@@ -82,6 +82,7 @@ def validate(
             _, nll, correct = module(*(tensor.to(ranks.device) for tensor in fields), segments)
             tally.add(tally_of(batch, nll.flatten().cpu(), correct.flatten().cpu(), decode))
     module.train()
+    shard_again(module)
     whole = Tally()
     for part in ranks.gather(tally):
         whole.add(part)

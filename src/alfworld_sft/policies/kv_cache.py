@@ -1,0 +1,113 @@
+"""Keys and values that an episode's last turn has left, and how those of several episodes share a batch.
+
+Only a plain cache can be cut and joined: a `DynamicCache` whose every layer keeps all tokens. Sliding windows and
+recurrent states cannot, and are not kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer
+
+Layer: TypeAlias = tuple[Tensor, Tensor]
+"""Keys and values, each (tokens, heads, head width)."""
+
+_SCALED_BY_LENGTH = {"dynamic", "longrope"}
+_PASS = 256
+"""What one more forward pass costs, in tokens: below this a GPU waits for the weights, not for the tokens."""
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """Tokens that a model has read, and what it has made of them; no layers where there are no tokens."""
+
+    ids: Sequence[int] = ()
+    layers: Sequence[Layer] = ()
+
+    def shared_with(self, prompt: Sequence[int]) -> Past:
+        """Return what a prompt begins with, too: less than all of it, as its last token has yet to be answered."""
+        most = min(len(self.ids), len(prompt) - 1)
+        length = next((n for n in range(most) if self.ids[n] != prompt[n]), most)
+        return Past(prompt[:length], [(keys[:length], values[:length]) for keys, values in self.layers if length])
+
+
+NO_PAST = Past()
+
+
+def may_be_kept(model: Any) -> bool:
+    """Tell whether a token's keys are the same in a longer prompt: some rotary embeddings rescale them."""
+    rope = getattr(model.config.get_text_config(decoder=True), "rope_parameters", None) or {}
+    return rope.get("rope_type") not in _SCALED_BY_LENGTH
+
+
+def is_plain(cache: Any) -> bool:
+    """Tell whether a cache keeps all tokens in every layer, and nothing else."""
+    return type(cache) is DynamicCache and all(type(layer) is DynamicLayer for layer in cache.layers)
+
+
+def past_of(cache: Any, row: int, mask: Tensor, ids: Sequence[int]) -> Past:
+    """Return one row of a plain cache, copied, without padding; mask: (batch, tokens in the cache)."""
+    kept = mask[row].nonzero()[:, 0]
+    layers = [
+        (layer.keys[row].transpose(0, 1)[kept], layer.values[row].transpose(0, 1)[kept]) for layer in cache.layers
+    ]
+    return Past(ids, layers)
+
+
+def joined(pasts: Sequence[Past]) -> DynamicCache | None:
+    """Return a batch's cache, each row padded on the left; None where no row has a past."""
+    some = next((past for past in pasts if past.ids), None)
+    if some is None:
+        return None
+    nothing = [(keys[:0], values[:0]) for keys, values in some.layers]
+    rows = [past.layers or nothing for past in pasts]
+    return DynamicCache([tuple(map(_padded, zip(*layer, strict=True))) for layer in zip(*rows, strict=True)])
+
+
+def _padded(rows: Iterable[Tensor]) -> Tensor:
+    """Return (batch, heads, tokens, head width) of rows that are (tokens, heads, head width)."""
+    return pad_sequence(list(rows), batch_first=True, padding_side="left").transpose(1, 2)
+
+
+def side_by_side(
+    pasts: Sequence[Past], prompts: Sequence[Sequence[int]], device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Return what of the prompts is left to read, (batch, new), and the mask of a batch, (batch, past + new).
+
+    A row is laid out as padding, past, padding, new tokens.
+    """
+    new = [prompt[len(past.ids) :] for past, prompt in zip(pasts, prompts, strict=True)]
+    widest, longest = max(len(past.ids) for past in pasts), max(map(len, new))
+    ids = torch.tensor([[0] * (longest - len(tokens)) + list(tokens) for tokens in new])
+    mask = torch.tensor(
+        [
+            [0] * (widest - len(past.ids)) + [1] * len(past.ids) + [0] * (longest - len(tokens)) + [1] * len(tokens)
+            for past, tokens in zip(pasts, new, strict=True)
+        ]
+    )
+    return ids.to(device), mask.to(device)
+
+
+def positions_in(mask: Tensor, new: int) -> Tensor:
+    """Return the positions of the last `new` tokens, (batch, new); padding does not count."""
+    return (mask.cumsum(1) - 1).clamp(min=0)[:, -new:]
+
+
+def of_like_length(lengths: Sequence[int]) -> list[list[int]]:
+    """Group rows, longest first, so that padding costs less than the passes that it saves."""
+
+    def split(rows: list[int]) -> list[list[int]]:
+        costs = [cut * lengths[rows[0]] + (len(rows) - cut) * lengths[rows[cut]] for cut in range(1, len(rows))]
+        if not costs or min(costs) + _PASS >= len(rows) * lengths[rows[0]]:
+            return [rows]
+        cut = costs.index(min(costs)) + 1
+        return split(rows[:cut]) + split(rows[cut:])
+
+    return split(sorted(range(len(lengths)), key=lambda row: -lengths[row]))

@@ -1,0 +1,95 @@
+"""Which games a run plays at its test steps: those of `alfworld-sft evaluate num_games=N`, asked as its data was.
+
+This module imports neither torch nor transformers, so that a missing game is told before anything heavy is loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from alfworld_sft.config import (
+    EnvSection,
+    EvaluateConfig,
+    EvaluatedGamesSection,
+    EvaluatedPolicySection,
+    PromptSection,
+)
+from alfworld_sft.errors import DatasetError, RunFolderError
+from alfworld_sft.evaluate.run import choose_games
+from alfworld_sft.games import GameRef
+from alfworld_sft.prompts.template import Template, load_template
+from alfworld_sft.runner import game_order
+from alfworld_sft.store import read_stamp
+from alfworld_sft.train.config import TrainConfig
+from alfworld_sft.train.inputs import columns_of, train_files
+from alfworld_sft.train.table import read_rows
+
+
+@dataclass(frozen=True, slots=True)
+class EvalGames:
+    """The games of a run's test steps; `config` is the evaluation that plays the same ones in the same way."""
+
+    config: EvaluateConfig
+    description: str
+    refs: tuple[GameRef, ...]
+    template: Template
+
+    def share(self, rank: int, world: int) -> Iterator[tuple[int, GameRef]]:
+        """Yield the games that one of several processes plays, each with the number of its episode."""
+        ordered = islice(game_order(self.refs, self.config.seed), len(self.refs))
+        return islice(enumerate(ordered), rank, None, world)
+
+
+def find_eval_games(config: TrainConfig) -> EvalGames:
+    """Choose the games; raises UserError where there are none, and where the data does not say how they are asked."""
+    evaluation = _evaluation(config)
+    games, refs = choose_games(evaluation)
+    return EvalGames(evaluation, games.description, refs, load_template(evaluation.prompt.template))
+
+
+def _evaluation(config: TrainConfig) -> EvaluateConfig:
+    trainer = config.trainer
+    template, history_length = _asked(config)
+    return EvaluateConfig(
+        num_games=trainer.eval_games,
+        games=EvaluatedGamesSection(source=trainer.eval_source, split=trainer.eval_split),
+        env=EnvSection(max_steps=trainer.eval_max_steps),
+        policy=EvaluatedPolicySection(name="local", temperature=0.0, max_tokens=trainer.eval_max_tokens),
+        prompt=PromptSection(
+            template=template,
+            form="multi" if config.data.multiturn.enable else "single",
+            history_length=history_length,
+        ),
+    )
+
+
+def _asked(config: TrainConfig) -> tuple[str, int | None]:
+    """Return the template and the history window of the training data; raises DatasetError where it has no one."""
+    wanted = config.trainer.eval_template
+    found = {(wanted or template, window) for template, window in (_asked_in(f, config) for f in train_files(config))}
+    (template, window), *others = sorted(found, key=repr)
+    if others:
+        kinds = [f"{t or 'an unknown template'} with history_length={w}" for t, w in ((template, window), *others)]
+        raise DatasetError(
+            f"trainer.eval_games: data.train_files mix {' and '.join(kinds)};"
+            " train on files of one kind, or set trainer.eval_games=0"
+        )
+    if template is None:
+        raise DatasetError(
+            "trainer.eval_games: data.train_files do not say which template their prompts are of;"
+            " set trainer.eval_template"
+        )
+    return template, window
+
+
+def _asked_in(file: Path, config: TrainConfig) -> tuple[str | None, int | None]:
+    """Return the template and window that a file's run used; without its stamp, the template that a row names."""
+    try:
+        prompt = PromptSection.model_validate(read_stamp(file.parent)["config"]["prompt"])
+        return prompt.template, prompt.history_length
+    except (RunFolderError, KeyError, TypeError, ValueError):
+        row = next(read_rows([file], columns_of(config)), None)
+        return (row.extra.get("template") if row else None), None

@@ -1,0 +1,120 @@
+"""How a model that is being trained plays: a hook that measures its success at every test step.
+
+Each process plays its share of the games with whole weights of its own: gathered from the shards, adapters added, in
+the type that `alfworld-sft evaluate` computes in. So the figures are those that it prints for the checkpoint of the
+same step, and the model in training is left alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from alfworld_sft.evaluate.metrics import Metrics, Unplayed, measure
+from alfworld_sft.policies.base import Policy
+from alfworld_sft.policies.local import LocalModel, playing_dtype
+from alfworld_sft.policies.sampling import Sampling
+from alfworld_sft.rollout import run_episode
+from alfworld_sft.runs import protocol_of
+from alfworld_sft.seeds import derive_seed
+from alfworld_sft.train.distributed import Ranks, whole
+from alfworld_sft.train.eval_games import EvalGames
+from alfworld_sft.train.model import base_of
+from alfworld_sft.train.optim import clean_name
+from alfworld_sft.types import Episode
+from alfworld_sft.world import Game
+
+if TYPE_CHECKING:
+    from alfworld_sft.train.loop import Moment
+
+logger = logging.getLogger(__name__)
+
+
+class GamePlay:
+    """Plays the same games at each call; made by every process, and loads that process's share of them."""
+
+    def __init__(self, chosen: EvalGames, ranks: Ranks) -> None:
+        config = chosen.config
+        self._template = chosen.template
+        self._protocol = protocol_of(config)
+        self._policy, self._seed = config.policy, config.seed
+        if ranks.first:
+            logger.info("at each test step: %d games are played, of %s", len(chosen.refs), chosen.description)
+        self._games = [(index, ref.load()) for index, ref in chosen.share(ranks.rank, ranks.world)]
+
+    def __call__(self, moment: Moment) -> Mapping[str, float]:
+        """Return success, in all and by task type, the share of invalid actions, and the mean number of steps."""
+        dtype = playing_dtype(self._policy.dtype, moment.ranks.device)
+        player = LocalModel(
+            whole_model(moment.model, dtype),
+            moment.tokenizer,
+            "the model in training",
+            Sampling(self._policy.temperature, self._policy.top_p, self._policy.max_tokens),
+            max_batch=self._policy.max_batch,
+        )
+        played = moment.ranks.gather(asyncio.run(self._play(player)))
+        return figures_of([episode for share in played for episode in share])
+
+    async def _play(self, policy: Policy) -> list[Episode]:
+        return await asyncio.gather(*(self._episode(index, game, policy) for index, game in self._games))
+
+    async def _episode(self, index: int, game: Game, policy: Policy) -> Episode:
+        seed = derive_seed(self._seed, "episode", index)
+        return await run_episode(game, policy, self._template, self._protocol, index=index, seed=seed)
+
+
+def figures_of(episodes: Sequence[Episode]) -> dict[str, float]:
+    """Return what the log shows of some episodes; one that ended in an error is told, and counts as lost."""
+    failed = [episode for episode in episodes if episode.error is not None]
+    if failed:
+        logger.warning("%d of %d games failed and count as lost: %s", len(failed), len(episodes), failed[0].error)
+    metrics = measure(
+        (episode for episode in episodes if episode.error is None),
+        (Unplayed(episode.index, episode.game_id, episode.task_type) for episode in failed),
+    )
+    return {
+        "val/success": metrics.success().rate,
+        **{f"val/success_{task_type}": metrics.success(task_type).rate for task_type in metrics.task_types},
+        **_of_whole_games(metrics),
+    }
+
+
+def _of_whole_games(metrics: Metrics) -> dict[str, float]:
+    if metrics.mean_steps is None:
+        return {}
+    return {"val/invalid_rate": metrics.invalid_rate, "val/mean_steps": metrics.mean_steps}
+
+
+def whole_model(model: Any, dtype: torch.dtype) -> Any:
+    """Return a plain transformers model with the present weights of one in training; every process must ask for it.
+
+    It may share memory with the model in training: use it up before the next step.
+    """
+    base = base_of(model)
+    config = copy.deepcopy(base.config)
+    config.use_cache = True
+    found = type(base).from_pretrained(
+        None, config=config, state_dict=dict(_whole_weights(base, dtype)), dtype=dtype, attn_implementation="sdpa"
+    )
+    found.generation_config = base.generation_config
+    return found.eval()
+
+
+@torch.no_grad()
+def _whole_weights(base: Any, dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:
+    """Yield names and weights, adapters added as `merge` adds them: in float32."""
+    adapted = {f"{clean_name(name)}.weight": m for name, m in base.named_modules() if hasattr(m, "get_delta_weight")}
+    for name, parameter in base.named_parameters():
+        if "lora_" in name:
+            continue
+        plain = clean_name(name).replace(".base_layer.", ".")
+        weight = whole(parameter.detach())
+        if plain in adapted:
+            weight = weight.float() + whole(adapted[plain].get_delta_weight("default"))
+        yield plain, weight.to(dtype)

@@ -1,0 +1,99 @@
+"""Which games a training run plays, and how they are asked. Nothing here needs torch."""
+
+import json
+
+import pytest
+
+from alfworld_sft.collect import collect, start_run
+from alfworld_sft.config import CollectConfig, EvaluateConfig, build_config
+from alfworld_sft.errors import DatasetError, GamesNotFoundError, TemplateError
+from alfworld_sft.evaluate.run import choose_games
+from alfworld_sft.train.config import build_train_config
+from alfworld_sft.train.eval_games import find_eval_games
+from tests.collecting import write_games
+
+
+@pytest.fixture(scope="module")
+def games(tmp_path_factory):
+    return write_games(tmp_path_factory.mktemp("games"), 12)
+
+
+@pytest.fixture(scope="module")
+def data(games, tmp_path_factory):
+    return collected(games, tmp_path_factory.mktemp("data"), "prompt.template=compact", "prompt.history_length=2")
+
+
+def collected(games, parent, *overrides):
+    config = build_config(CollectConfig, [f"games.source={games}", "num_episodes=2", *overrides])
+    job = start_run(config, parent, name="run")
+    with job.run:
+        collect(job)
+    return job.run.path
+
+
+def chosen(data, games, *overrides):
+    files = ",".join(map(str, data)) if isinstance(data, list) else data
+    return find_eval_games(
+        build_train_config(
+            [
+                f"data.train_files=[{files}]",
+                "trainer.eval_games=5",
+                f"trainer.eval_source={games}",
+                "trainer.eval_split=train",
+                *overrides,
+            ]
+        )
+    )
+
+
+def test_the_games_are_those_that_evaluate_chooses(data, games):
+    evaluation = build_config(EvaluateConfig, [f"games.source={games}", "games.split=train", "num_games=5"])
+    assert chosen(data, games).refs == choose_games(evaluation)[1]
+
+
+def test_the_games_are_asked_as_the_training_data_was(data, games):
+    prompt = chosen(data, games).config.prompt
+    assert (prompt.template, prompt.form, prompt.history_length) == ("compact", "single", 2)
+    assert chosen(data, games, "data.multiturn.enable=true").config.prompt.form == "multi"
+
+
+def test_a_file_without_its_run_names_the_template_in_its_rows(data, games, tmp_path):
+    file = tmp_path / "rows.parquet"
+    file.write_bytes((data / "train.parquet").read_bytes())
+    found = chosen(file, games)
+    assert (found.template.name, found.config.prompt.history_length) == ("compact", None)
+
+
+def test_data_that_names_no_template_needs_one(games, tmp_path):
+    file = tmp_path / "rows.jsonl"
+    file.write_text(json.dumps({"prompt_data": {"content": "You are here."}, "response_data": {"content": "look"}}))
+    with pytest.raises(DatasetError, match=r"do not say which template .* set trainer\.eval_template"):
+        chosen(file, games)
+    assert chosen(file, games, "trainer.eval_template=add_wm1").template.name == "add_wm1"
+
+
+def test_data_of_several_templates_has_no_one_success_rate(data, games, tmp_path):
+    other = collected(games, tmp_path)
+    with pytest.raises(DatasetError, match=r"mix compact with history_length=2 and default with history_length=None;"):
+        chosen([data, other], games)
+
+
+def test_the_processes_share_the_games_without_rest(data, games):
+    found = chosen(data, games)
+    alone = list(found.share(0, 1))
+    assert [index for index, _ in alone] == list(range(5))
+    assert {ref for _, ref in alone} == set(found.refs)
+    assert sorted([*found.share(0, 2), *found.share(1, 2)]) == alone
+
+
+@pytest.mark.parametrize(
+    ("override", "error", "said"),
+    [
+        ("trainer.eval_source=/nowhere", GamesNotFoundError, "/nowhere does not exist"),
+        ("trainer.eval_split=valid_seen", GamesNotFoundError, "has no folder 'valid_seen'"),
+        ("trainer.eval_template=compat", TemplateError, "did you mean 'compact'"),
+    ],
+)
+def test_what_cannot_be_played_is_told_by_name(data, games, override, error, said):
+    with pytest.raises(error, match=said):
+        chosen(data, games, override)

@@ -1,0 +1,156 @@
+"""A model that is being trained plays as its checkpoint does, and training does not notice."""
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="training is an extra: pip install 'alfworld-sft[train]'")
+pytest.importorskip("peft", reason="training is an extra: pip install 'alfworld-sft[train]'")
+
+from alfworld_sft.collect import collect, start_run
+from alfworld_sft.config import CollectConfig, EvaluateConfig, build_config
+from alfworld_sft.evaluate.run import evaluate, start_evaluation
+from alfworld_sft.train import play
+from alfworld_sft.train.merge import load_whole
+from alfworld_sft.train.tiny import TinyOptions, make_tiny_model, texts_of_files
+from tests.collecting import write_games
+from tests.episodes import episode
+from tests.train.helpers_loop import losses, metrics, run, run_as, run_together
+
+MAX_STEPS, MAX_TOKENS = 6, 10
+
+
+@pytest.fixture(scope="module")
+def games(tmp_path_factory):
+    return write_games(tmp_path_factory.mktemp("games"), 3)
+
+
+@pytest.fixture(scope="module")
+def data(games, tmp_path_factory):
+    overrides = [f"games.source={games}", "prompt.template=compact", "dataset.val_fraction=0"]
+    job = start_run(build_config(CollectConfig, overrides), tmp_path_factory.mktemp("data"), name="run")
+    with job.run:
+        collect(job)
+    return job.run.path
+
+
+@pytest.fixture(scope="module")
+def model(data, tmp_path_factory):
+    """A model that has learned to play these games for a while."""
+    folder = tmp_path_factory.mktemp("models")
+    make_tiny_model(folder / "random", texts_of_files([data]), TinyOptions(width=64, layers=2, head_dim=32))
+    more = ("model.lora_rank=0", "trainer.total_epochs=20", "optim.lr=1e-2", "trainer.eval_games=0")
+    return run(options(data, folder / "random", folder / "out", "/nowhere", *more)).final
+
+
+def options(data, model, out, games, *more):
+    return [
+        f"data.train_files={data}",
+        f"model.path={model}",
+        f"trainer.default_local_dir={out}",
+        f"trainer.eval_source={games}",
+        "trainer.eval_split=train",
+        "trainer.eval_games=3",
+        f"trainer.eval_max_steps={MAX_STEPS}",
+        f"trainer.eval_max_tokens={MAX_TOKENS}",
+        "trainer.device=cpu",
+        "trainer.logger=[]",
+        "data.multiturn.enable=true",
+        "data.train_batch_size=8",
+        "data.max_length=512",
+        "optim.lr=3e-3",
+        "model.lora_rank=4",
+        "trainer.total_epochs=1",
+        *more,
+    ]
+
+
+def played(out):
+    """Return the figures of the games by step."""
+    return {
+        line["step"]: {key: value for key, value in line.items() if key != "step"}
+        for line in metrics(out)
+        if "val/success" in line
+    }
+
+
+def evaluated(checkpoint, games, parent, form="multi"):
+    """Return what `alfworld-sft evaluate` finds, under the names of the log."""
+    overrides = [
+        f"games.source={games}", "games.split=train", "num_games=3", "prompt.template=compact", f"prompt.form={form}",
+        f"env.max_steps={MAX_STEPS}", "policy.name=local", f"policy.model={checkpoint}", "policy.temperature=0",
+        f"policy.max_tokens={MAX_TOKENS}",
+    ]  # fmt: skip
+    job = start_evaluation(build_config(EvaluateConfig, overrides), parent)
+    with job.run:
+        found = evaluate(job).metrics
+    by_type = {f"val/success_{task_type}": found.success(task_type).rate for task_type in found.task_types}
+    return by_type | {
+        "val/success": found.success().rate,
+        "val/invalid_rate": found.invalid_rate,
+        "val/mean_steps": found.mean_steps,
+    }
+
+
+@pytest.mark.parametrize(("rank", "form"), [(0, "single"), (4, "multi")])
+def test_the_figures_are_those_of_evaluating_the_checkpoint(data, model, games, tmp_path, rank, form):
+    more = (f"model.lora_rank={rank}", f"data.multiturn.enable={form == 'multi'}")
+    trained = run(options(data, model, tmp_path / "out", games, *more))
+    [figures] = played(tmp_path / "out").values()
+    assert figures == pytest.approx(evaluated(trained.checkpoint, games, tmp_path, form))
+    assert figures["val/mean_steps"] > 0
+
+
+def test_a_model_that_plays_is_trained_as_one_that_does_not(data, model, games, tmp_path):
+    """Weights, optimizer and the states of all random generators end in the same bytes."""
+    files = ("adapter_model.safetensors", "trainer/optimizer.safetensors", "trainer/random.safetensors")
+    ends = []
+    for name, more in (("plays", ("trainer.test_freq=1",)), ("plain", ("trainer.eval_games=0",))):
+        trained = run(options(data, model, tmp_path / name, games, "trainer.save_freq=0", *more))
+        ends.append([(trained.checkpoint / file).read_bytes() for file in files])
+    assert losses(tmp_path / "plays") == losses(tmp_path / "plain")
+    assert ends[0] == ends[1]
+    assert list(played(tmp_path / "plays")) == [step for step, *_ in losses(tmp_path / "plain")]
+
+
+def test_a_resumed_run_plays_on(data, model, games, tmp_path):
+    more = ("trainer.test_freq=1", "trainer.save_freq=1", "trainer.total_epochs=2", "optim.lr_scheduler=constant")
+    more = (*more, "optim.warmup_steps_ratio=0")
+    run(options(data, model, tmp_path / "whole", games, *more))
+    run(options(data, model, tmp_path / "torn", games, *more, "trainer.total_training_steps=2"))
+    run(options(data, model, tmp_path / "torn", games, *more))
+    assert played(tmp_path / "torn") == played(tmp_path / "whole")
+    assert len(played(tmp_path / "torn")) > 2
+
+
+def test_an_adapter_is_added_bit_for_bit_as_merging_adds_it(data, model, games, tmp_path, monkeypatch):
+    weights = {}
+    plain = play.whole_model
+
+    def kept(*arguments):
+        found = plain(*arguments)
+        weights.update({name: tensor.clone() for name, tensor in found.state_dict().items()})
+        return found
+
+    monkeypatch.setattr(play, "whole_model", kept)
+    trained = run(options(data, model, tmp_path, games))
+    merged = load_whole(str(trained.final))[0].state_dict()
+    assert weights.keys() == merged.keys()
+    assert all(torch.equal(weights[name], tensor) for name, tensor in merged.items())
+
+
+@pytest.mark.parametrize(("strategy", "rank"), [("ddp", 0), ("fsdp2", 4)])
+def test_two_processes_share_the_games(data, model, games, tmp_path, strategy, rank):
+    more = (f"model.strategy={strategy}", f"model.lora_rank={rank}")
+    run_together(2, run_as, options(data, model, tmp_path / "out", games, *more))
+    [(step, figures)] = played(tmp_path / "out").items()
+    checkpoint = tmp_path / "out" / f"global_step_{step}"
+    assert figures == pytest.approx(evaluated(checkpoint, games, tmp_path))
+
+
+def test_a_game_that_ends_in_an_error_is_told_and_counts_as_lost(caplog):
+    figures = play.figures_of([episode(0, success=True), episode(1, error="the prompt has 900 tokens")])
+    assert figures["val/success"] == 0.5
+    assert "1 of 2 games failed and count as lost: the prompt has 900 tokens" in caplog.text
+
+
+def test_where_no_game_was_played_to_its_end_there_are_no_steps_to_count():
+    assert play.figures_of([episode(0, error="no")]).keys() & {"val/success", "val/mean_steps"} == {"val/success"}
