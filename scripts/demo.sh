@@ -1,9 +1,66 @@
 #!/usr/bin/env bash
-# The main job in small: collect a dataset with world-model prompts, and show what came out of it.
+# Train an agent from random weights on this machine's CPU: collect, train, and play games that it has never seen.
+#   make demo               twelve minutes on two cores
+#   MINUTES=3 make demo     less time, fewer episodes, a weaker agent
+#   ALFWORLD_DATA=DIR make demo     plays the real valid_seen games, too
+# Everything is left in OUTPUT_DIR (default: a new temporary folder).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-folder=$(mktemp -d "${TMPDIR:-/tmp}/alfworld-sft-demo.XXXXXX")
+minutes=${MINUTES:-12}
+[[ $minutes =~ ^[0-9]+$ ]] && ((minutes >= 2)) || { echo "error: MINUTES=$minutes: write a whole number, 2 or more" >&2; exit 2; }
+folder=${OUTPUT_DIR:-$(mktemp -d "${TMPDIR:-/tmp}/alfworld-sft-demo.XXXXXX")}
+mkdir -p "$folder"
+alfworld_sft=$(dirname "$(scripts/ensure_training_installed.sh)")/alfworld-sft
+SECONDS=0
 
-PROMPT_TEMPLATE=add_wm1 NUM_EPISODES="${NUM_EPISODES:-200}" OUTPUT_DIR="$folder" \
-    ./examples/ppo_trainer/run_alfworld_sft_collection.sh
-.venv/bin/alfworld-sft show "$folder"/sft_data_*
+asked=(prompt.template=compact prompt.form=multi)
+recipe=(data.multiturn.enable=true "model.path=$folder/random" model.lora_rank=0 worldmodel.observation_loss=0.3
+    data.train_batch_size=16 trainer.total_epochs=1 optim.name=muon optim.lr=7e-3 optim.warmup_steps_ratio=0.03
+    "trainer.logger=[console]" trainer.save_freq=0)
+
+say() { printf '\n== %d:%02d  %s\n' $((SECONDS / 60)) $((SECONDS % 60)) "$*"; }
+run() { echo "\$ alfworld-sft $*" && "$alfworld_sft" "$@"; }
+collect() { # NAME EPISODES SEED
+    run collect --output-dir "$folder" --name "$1" games.source=generate "${asked[@]}" policy.noise=0.15 \
+        "num_episodes=$2" "seed=$3" dataset.require_success=true dataset.rows_per=episode dataset.val_fraction=0
+}
+play() { # NAME MODEL [key=value …]
+    run evaluate --output-dir "$folder" --name "$1" "${asked[@]}" policy.name=local "policy.model=$2" \
+        policy.temperature=0 policy.max_tokens=24 env.max_repeats=8 "${@:3}"
+}
+
+say "a first look: how fast is this machine?"
+collect first 500 1
+run tiny-model "$folder/random" --corpus "$folder/first" --chat short --head-dim 32
+run train "data.train_files=$folder/first" "${recipe[@]}" "trainer.default_local_dir=$folder/first_run" \
+    trainer.total_training_steps=30
+read -r per_s per_episode < <("$(dirname "$alfworld_sft")/python" - "$folder/first_run/metrics.jsonl" <<'PYTHON'
+import json, statistics, sys
+steps = [json.loads(line) for line in open(sys.argv[1])]
+print(round(statistics.median(s["tokens_per_s"] for s in steps[10:])), round(sum(s["tokens"] for s in steps) / 16 / len(steps)))
+PYTHON
+)
+left=$((minutes * 60 - SECONDS - 40 - minutes * 5))
+episodes=$((left * per_s / per_episode * 10 / 13))
+echo "$per_s tokens/s, $per_episode tokens an episode: $episodes episodes in the time that is left"
+
+say "the random model plays 40 embedded games"
+play before "$folder/random" games.source=embedded num_games=40
+
+say "collect: the expert plays $episodes new games, and errs at times"
+collect half1 $((episodes / 2)) 2 >"$folder/half1.log" 2>&1 &
+collect half2 $((episodes / 2)) 3
+wait $! || { cat "$folder/half1.log" >&2; exit 1; }
+
+say "train, and play 20 embedded games now and then"
+run train "data.train_files=[$folder/half1,$folder/half2]" "${recipe[@]}" "trainer.default_local_dir=$folder/run" \
+    trainer.eval_games=20 trainer.eval_source=embedded trainer.eval_max_tokens=24 trainer.test_freq=$((episodes / 80))
+
+say "the trained model plays the same 40 embedded games, none of which it has seen"
+play after "$folder/run/final" games.source=embedded num_games=40
+run evaluate --compare "$folder/before" "$folder/after"
+if [ -n "${ALFWORLD_DATA:-}" ]; then
+    say "the trained model plays the real valid_seen games"
+    play real "$folder/run/final" "games.source=$ALFWORLD_DATA"
+fi
+say "done; the agent is $folder/run/final"

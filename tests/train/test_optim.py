@@ -2,6 +2,9 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training is an extra: pip install 'alfworld-sft[train]'")
 
+from torch import nn
+
+from alfworld_sft.train.muon import Muon, orthogonal
 from alfworld_sft.train.optim import Optimizer, lr_factor
 
 
@@ -94,3 +97,28 @@ def test_a_state_goes_to_another_optimizer_and_training_goes_on_the_same(name):
 def test_a_state_of_other_weights_is_refused():
     with pytest.raises(ValueError, match="of other weights"):
         optimizer(Net()).load({"model.other": {}})
+
+
+@pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="this PyTorch has no Muon of its own")
+def test_muon_moves_weights_as_torch_s_own_does():
+    shapes = [(8, 8), (8, 24), (24, 8), (8, 8)]
+    ours, theirs = ([nn.Parameter(torch.full(shape, 0.5)) for shape in shapes] for _ in range(2))
+    mine = Muon(ours, lr=0.01, weight_decay=0.1, momentum=0.95)
+    peer = torch.optim.Muon(theirs, lr=0.01, weight_decay=0.1, momentum=0.95, adjust_lr_fn="match_rms_adamw")
+    torch.manual_seed(0)
+    for _ in range(4):
+        for one, other in zip(ours, theirs, strict=True):
+            one.grad = torch.randn(one.shape)
+            other.grad = one.grad.clone()
+        mine.step()
+        peer.step()
+    moved = torch.cat([(p - 0.5).flatten() for p in theirs])
+    apart = torch.cat([(p - q).flatten() for p, q in zip(ours, theirs, strict=True)])
+    assert apart.norm() < 0.02 * moved.norm()  # both iterate in bfloat16
+
+
+def test_orthogonal_matrices_have_singular_values_near_one():
+    torch.manual_seed(0)
+    values = torch.linalg.svdvals(orthogonal(torch.randn(3, 16, 64)))
+    assert values.min() > 0.5
+    assert values.max() < 1.5

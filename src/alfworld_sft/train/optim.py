@@ -16,6 +16,7 @@ from torch.distributed.tensor import DTensor
 
 from alfworld_sft.errors import UserError
 from alfworld_sft.train.distributed import like, whole
+from alfworld_sft.train.muon import Muon
 
 Schedule = Literal["cosine", "linear", "constant"]
 State = dict[str, dict[str, Any]]
@@ -136,16 +137,10 @@ def clean_name(name: str) -> str:
     return name.removeprefix("module.").replace("_orig_mod.", "")
 
 
-def _muon(parameters: list[nn.Parameter], lr: float, weight_decay: float, momentum: float) -> torch.optim.Optimizer:
-    if not hasattr(torch.optim, "Muon"):
-        raise UserError(
-            f"optim.name=muon needs PyTorch 2.9 or later, this is {torch.__version__}; write optim.name=adamw"
-        )
+def _muon(parameters: list[nn.Parameter], lr: float, weight_decay: float, momentum: float) -> Muon:
     if any(isinstance(p, DTensor) for p in parameters):
         raise UserError("optim.name=muon needs whole matrices; write model.strategy=ddp, or optim.name=adamw")
-    return torch.optim.Muon(
-        parameters, lr=lr, weight_decay=weight_decay, momentum=momentum, adjust_lr_fn="match_rms_adamw"
-    )
+    return Muon(parameters, lr=lr, weight_decay=weight_decay, momentum=momentum)
 
 
 def _on_cpu(value: Any, *, keep: bool) -> Any:

@@ -1,0 +1,314 @@
+"""What does a small model learn from generated games alone, in fifteen minutes of two cores?
+
+    python -m benchmarks.learn --data DATA             three seeds, then the ablations, then the plot: about 1 h 45 min
+    python -m benchmarks.learn --data DATA --only ablations
+    python -m benchmarks.learn --data DATA --gpu       on a GPU: larger models, the documented prompts in full
+
+Everything is done by the commands that a user types: collect (generated train games, a noisy expert), tiny-model,
+train, evaluate. The clock of a run counts collection and training; the model is then played, greedily, in all real
+valid_seen games under DATA, none of which it was trained on. Results go to benchmarks/results/learn.json (the seeds and
+the learning curves), learn_ablations.json, learn_gpu.json; the curves to docs/learning.svg.
+"""
+
+import argparse
+import json
+import math
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from alfworld_sft.evaluate.statistics import wilson_interval
+from benchmarks._result import RESULTS, versions_of, write_result
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+PLOT = REPOSITORY / "docs" / "learning.svg"
+GOAL_ONCE = Path(__file__).with_name("templates") / "goal_once.toml"
+VERSIONS = ("torch", "transformers", "tokenizers", "numpy")
+CURVE_POINTS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """A run: what is collected, what is trained, how. `passes` over the episodes make its budget of tokens."""
+
+    name: str
+    episodes: int
+    passes: int = 1
+    template: str = "compact"
+    form: str = "multi"
+    observation_loss: float = 0.3
+    noise: float = 0.15
+    model: tuple[str, ...] = ("--chat", "short", "--head-dim", "32")
+    train: tuple[str, ...] = ("optim.name=muon", "optim.lr=7e-3", "data.train_batch_size=16")
+    evaluate: tuple[str, ...] = ("policy.max_tokens=24", "policy.max_batch=140", "runner.concurrency=140")
+    processes: int = 2
+
+
+SEEDS = (1, 2, 3)
+FULL = Recipe("15 minutes", episodes=58_000)
+SHORT = Recipe("all of it", episodes=19_000)
+ABLATIONS = (
+    SHORT,
+    # Told once, the goal leaves room for more episodes in as many tokens.
+    replace(SHORT, name="goal told once", episodes=26_000, template=str(GOAL_ONCE)),
+    replace(SHORT, name="no loss on observations", observation_loss=0.0),
+    replace(SHORT, name="1,000 episodes, 19 times", episodes=1_000, passes=19),
+)
+"""A third of the budget for each, in tokens."""
+LARGE = ("--width", "512", "--layers", "8", "--max-length", "8192")
+GPU = tuple(
+    Recipe(
+        f"{template}, {form}-turn",
+        episodes=24_000,
+        template=template,
+        form=form,
+        observation_loss=0.3 if form == "multi" else 0.0,
+        model=(*LARGE, "--chat", "chatml"),
+        train=("optim.name=muon", "optim.lr=2e-3", "data.max_length=4096", "data.micro_batch_size_per_gpu=16",
+               "data.train_batch_size=32" if form == "multi" else "data.train_batch_size=256"),
+        evaluate=("policy.max_tokens=256", "policy.max_batch=140", "runner.concurrency=140"),
+        processes=8,
+    )
+    for template in ("default", "add_wm1")
+    for form in ("single", "multi")
+)  # fmt: skip
+
+
+class Bench:
+    """Runs recipes in a folder of their own and keeps what came out."""
+
+    def __init__(self, data: Path, folder: Path) -> None:
+        self.data, self.folder = data, folder
+
+    def run(self, recipe: Recipe, seed: int, *, curve: bool = False) -> dict[str, Any]:
+        """Collect, train and evaluate; return the figures."""
+        place = self.folder / f"{recipe.name.replace(' ', '_').replace(',', '')}_{seed}"
+        place.mkdir()
+        print(f"\n=== {recipe.name}, seed {seed}", flush=True)
+        began, cpu = time.monotonic(), children_cpu()
+        parts = collect(recipe, seed, place)
+        collected = time.monotonic()
+        _command("tiny-model", place / "model", "--corpus", parts[0], "--seed", seed, *recipe.model)
+        checkpoints = train(recipe, seed, place, parts, curve=curve)
+        ended = time.monotonic()
+        spent = children_cpu() - cpu
+        log = [json.loads(line) for line in (place / "run" / "metrics.jsonl").read_text().splitlines()]
+        steps = [line for line in log if "loss" in line]
+        result: dict[str, Any] = {
+            "seed": seed,
+            "minutes": round((ended - began) / 60, 2),
+            "minutes_collecting": round((collected - began) / 60, 2),
+            "cpu_minutes": round(spent / 60, 2),
+            "episodes": recipe.episodes,
+            "passes": recipe.passes,
+            "tokens": sum(step["tokens"] for step in steps),
+            "training_loss": smoothed([step["loss"] for step in steps]),
+            "valid_seen": self.play(recipe, place / "run" / "final", place / "played"),
+            "curve": [],
+        }
+        for checkpoint in checkpoints[:-1]:
+            point = self.play(recipe, checkpoint, place / f"played_{checkpoint.name}")
+            result["curve"].append({"step": step_of(checkpoint), "success": point["success"]})
+        if curve:
+            result["curve"].append({"step": step_of(checkpoints[-1]), "success": result["valid_seen"]["success"]})
+        rate = result["valid_seen"]["success"]["rate"]
+        print(f"=== {recipe.name}, seed {seed}: {rate:.1%} of valid_seen in {result['minutes']} minutes", flush=True)
+        return result
+
+    def play(self, recipe: Recipe, model: Path, out: Path) -> dict[str, Any]:
+        """Play all real valid_seen games greedily; return success in all and by task type, and what else is known."""
+        _command(
+            "evaluate", "--output-dir", out.parent, "--name", out.name, f"games.source={self.data}",
+            "games.split=valid_seen", f"prompt.template={recipe.template}", f"prompt.form={recipe.form}",
+            "policy.name=local", f"policy.model={model}", "policy.temperature=0", "env.max_repeats=8", *recipe.evaluate,
+        )  # fmt: skip
+        metrics = json.loads((out / "metrics.json").read_text())
+        kept = ("success", "success_by_task_type", "mean_steps_when_won", "invalid_actions", "failures", "world_model")
+        return {key: metrics[key] for key in kept if metrics.get(key) is not None}
+
+
+def collect(recipe: Recipe, seed: int, place: Path) -> list[Path]:
+    """Play generated train games by several processes, each with a seed of its own; return their datasets."""
+    share = math.ceil(recipe.episodes / recipe.processes)
+    running = [
+        subprocess.Popen(
+            _words(
+                "collect", "--output-dir", place, "--name", f"data{part}", "games.source=generate",
+                f"prompt.template={recipe.template}", f"prompt.form={recipe.form}", f"num_episodes={share}",
+                f"seed={1000 * seed + part}", f"policy.noise={recipe.noise}", "dataset.require_success=true",
+                "dataset.val_fraction=0", f"dataset.rows_per={'episode' if recipe.form == 'multi' else 'turn'}",
+            ),
+            cwd=REPOSITORY,
+        )
+        for part in range(recipe.processes)
+    ]  # fmt: skip
+    if any(process.wait() for process in running):
+        sys.exit("error: a collection failed, see above")
+    return [place / f"data{part}" for part in range(recipe.processes)]
+
+
+def train(recipe: Recipe, seed: int, place: Path, parts: Sequence[Path], *, curve: bool) -> list[Path]:
+    """Train all weights of a new model; return the checkpoints on the way where a curve is wanted."""
+    batch = int(next(word for word in recipe.train if "train_batch_size" in word).rpartition("=")[2])
+    every = math.ceil(recipe.episodes / batch / CURVE_POINTS) if curve else 0
+    _command(
+        "train", f"data.train_files=[{','.join(map(str, parts))}]",
+        f"data.multiturn.enable={str(recipe.form == 'multi').lower()}", f"model.path={place / 'model'}",
+        "model.lora_rank=0", f"worldmodel.observation_loss={recipe.observation_loss}",
+        f"trainer.default_local_dir={place / 'run'}", f"trainer.total_epochs={recipe.passes}",
+        f"trainer.save_freq={every}", f"trainer.seed={seed}", "trainer.logger=[console]",
+        "optim.warmup_steps_ratio=0.03", *recipe.train,
+    )  # fmt: skip
+    return sorted((place / "run").glob("global_step_*"), key=step_of) if curve else []
+
+
+def step_of(checkpoint: Path) -> int:
+    """Return the step of global_step_N."""
+    return int(checkpoint.name.rpartition("_")[2])
+
+
+def smoothed(losses: Sequence[float], points: int = 60) -> list[float]:
+    """Return means of equal stretches."""
+    size = max(1, len(losses) // points)
+    return [round(statistics.mean(losses[i : i + size]), 4) for i in range(0, len(losses) - size + 1, size)]
+
+
+def children_cpu() -> float:
+    """Return the CPU seconds of all commands that have ended."""
+    import resource
+
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def summary(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the mean success of runs on the same games, in all and by task type, with Wilson's 95 % interval.
+
+    The interval is that of one run with the mean rate: seeds on the same games are no new games.
+    """
+    tables = [{"all": run["valid_seen"]["success"], **run["valid_seen"]["success_by_task_type"]} for run in runs]
+    found: dict[str, Any] = {}
+    for name in tables[0]:
+        won = sum(table[name]["won"] for table in tables)
+        played = sum(table[name]["played"] for table in tables)
+        low, high = wilson_interval(won / played, played / len(runs))
+        found[name] = {"won": won, "played": played, "rate": won / played, "interval_95": [low, high]}
+    return found
+
+
+def plot(runs: Sequence[Mapping[str, Any]], ablations: Sequence[Mapping[str, Any]]) -> None:
+    """Draw success over training steps for each seed, and the ablations beside it."""
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    from matplotlib import pyplot as plt
+
+    plt.rcParams["svg.hashsalt"] = "learning"  # equal data, equal file
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), width_ratios=(3, 2))
+    for run in runs:
+        share = [point["step"] / run["curve"][-1]["step"] for point in run["curve"]]
+        minutes = [run["minutes_collecting"] + (run["minutes"] - run["minutes_collecting"]) * s for s in share]
+        left.plot(minutes, [100 * p["success"]["rate"] for p in run["curve"]], marker="o", label=f"seed {run['seed']}")
+    left.set(
+        xlabel="minutes on two cores, collection included", ylabel="won of 140 real valid_seen games, %", ylim=(0, 100)
+    )
+    left.legend()
+    left.grid(alpha=0.3)
+    if ablations:
+        names = [f"{run['name']}" for run in ablations]
+        rates = [100 * run["valid_seen"]["success"]["rate"] for run in ablations]
+        low = [
+            r - 100 * run["valid_seen"]["success"]["interval_95"][0] for r, run in zip(rates, ablations, strict=True)
+        ]
+        high = [
+            100 * run["valid_seen"]["success"]["interval_95"][1] - r for r, run in zip(rates, ablations, strict=True)
+        ]
+        right.barh(names, rates, xerr=[low, high], color="tab:gray", capsize=3)
+        right.invert_yaxis()
+        right.set(xlabel="won, %, at a third of the budget", xlim=(0, 100))
+    figure.tight_layout()
+    figure.savefig(PLOT, metadata={"Date": None})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder with the real games (ALFWORLD_DATA)")
+    parser.add_argument("--only", choices=("seeds", "ablations", "plot"))
+    parser.add_argument("--gpu", action="store_true", help="larger models and the documented prompts, on a GPU")
+    parser.add_argument("--episodes", type=int, help="episodes of the full recipe, for other machines or a quick look")
+    parser.add_argument("--keep", type=Path, help="work in this folder, and leave it")
+    options = parser.parse_args()
+    if not (options.data / "json_2.1.1" / "valid_seen").is_dir():
+        sys.exit(f"error: --data {options.data} holds no json_2.1.1/valid_seen")
+    with TemporaryDirectory() as temporary:
+        folder = options.keep or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        bench = Bench(options.data.resolve(), folder.resolve())
+        if options.gpu:
+            _measure_on_gpu(bench)
+            return
+        if options.only in (None, "seeds"):
+            recipe = replace(FULL, episodes=options.episodes or FULL.episodes)
+            runs: list[dict[str, Any]] = []
+            for seed in SEEDS:
+                runs.append(bench.run(recipe, seed, curve=True))
+                _keep("learn", recipe=_plain(recipe), summary=summary(runs), runs=runs)
+        if options.only in (None, "ablations"):
+            found: list[dict[str, Any]] = []
+            for each in ABLATIONS:
+                found.append({"name": each.name, "recipe": _plain(each), **bench.run(each, SEEDS[0])})
+                _keep("learn_ablations", runs=found)
+    results = [json.loads((RESULTS / f"{name}.json").read_text()) for name in ("learn", "learn_ablations")]
+    plot(results[0]["runs"], results[1]["runs"])
+    _print(results[0]["summary"])
+
+
+def _measure_on_gpu(bench: Bench) -> None:
+    import torch
+
+    if not torch.cuda.is_available():
+        sys.exit("error: --gpu needs a CUDA device and there is none; without --gpu the CPU's benchmark runs")
+    runs: list[dict[str, Any]] = []
+    for recipe in GPU:
+        runs.append({"name": recipe.name, "recipe": _plain(recipe), **bench.run(recipe, SEEDS[0])})
+        _keep("learn_gpu", gpu=torch.cuda.get_device_name(), runs=runs)
+    for run in runs:
+        success = run["valid_seen"]["success"]
+        print(f"{run['name']:24} {success['rate']:6.1%} of {success['played']} in {run['minutes']} minutes")
+
+
+def _keep(name: str, **result: object) -> None:
+    """Write what is known so far: a run is too long to be lost with the next one."""
+    write_result(name, {**result, "versions": versions_of(*VERSIONS)})
+
+
+def _plain(recipe: Recipe) -> dict[str, Any]:
+    """Return a recipe without the place of its template."""
+    return asdict(recipe) | {"template": Path(recipe.template).stem}
+
+
+def _print(table: Mapping[str, Mapping[str, Any]]) -> None:
+    print(f"{'task type':34} {'won':>5} {'played':>7} {'rate':>7}  95 %")
+    for name, row in table.items():
+        low, high = row["interval_95"]
+        print(f"{name:34} {row['won']:>5} {row['played']:>7} {row['rate']:>7.1%}  {low:.1%} to {high:.1%}")
+
+
+def _command(*words: object) -> None:
+    """Run one of our commands as a user does; end where it fails."""
+    if subprocess.run(_words(*words), cwd=REPOSITORY, check=False).returncode:
+        sys.exit(f"error: alfworld-sft {words[0]} failed, see above")
+
+
+def _words(*words: object) -> list[str]:
+    return [sys.executable, "-m", "alfworld_sft", *map(str, words)]
+
+
+if __name__ == "__main__":
+    main()
