@@ -2,23 +2,28 @@
 
     python -m benchmarks.learn --data DATA             three seeds, then the ablations, then the plot: about 1 h 45 min
     python -m benchmarks.learn --data DATA --only ablations
+    python -m benchmarks.learn --data DATA --at-once 3   as many runs side by side, each on one thread
     python -m benchmarks.learn --data DATA --gpu       on a GPU: larger models, the documented prompts in full
 
 Everything is done by the commands that a user types: collect (generated train games, a noisy expert), tiny-model,
-train, evaluate. The clock of a run counts collection and training; the model is then played, greedily, in all real
-valid_seen games under DATA, none of which it was trained on. Results go to benchmarks/results/learn.json (the seeds and
-the learning curves), learn_ablations.json, learn_gpu.json; the curves to docs/learning.svg.
+train, evaluate. The clock of a run counts collection and training, in CPU minutes: fifteen minutes of two cores are
+thirty. The model is then played, greedily, in all real valid_seen games under DATA; it was trained on none of them.
+Results go to benchmarks/results/learn.json (the seeds and the learning curves), learn_ablations.json, learn_gpu.json;
+the curves to docs/learning.svg.
 """
 
 import argparse
 import json
 import math
+import os
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -30,7 +35,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 PLOT = REPOSITORY / "docs" / "learning.svg"
 GOAL_ONCE = Path(__file__).with_name("templates") / "goal_once.toml"
 VERSIONS = ("torch", "transformers", "tokenizers", "numpy")
-CURVE_POINTS = 5
+CURVE_POINTS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +110,7 @@ class Bench:
             "minutes": round((ended - began) / 60, 2),
             "minutes_collecting": round((collected - began) / 60, 2),
             "cpu_minutes": round(spent / 60, 2),
+            "two_core_minutes": round(spent / 120, 2),
             "episodes": recipe.episodes,
             "passes": recipe.passes,
             "tokens": sum(step["tokens"] for step in steps),
@@ -118,7 +124,9 @@ class Bench:
         if curve:
             result["curve"].append({"step": step_of(checkpoints[-1]), "success": result["valid_seen"]["success"]})
         rate = result["valid_seen"]["success"]["rate"]
-        print(f"=== {recipe.name}, seed {seed}: {rate:.1%} of valid_seen in {result['minutes']} minutes", flush=True)
+        print(
+            f"=== {recipe.name}, seed {seed}: {rate:.1%} of valid_seen, {result['cpu_minutes']} CPU minutes", flush=True
+        )
         return result
 
     def play(self, recipe: Recipe, model: Path, out: Path) -> dict[str, Any]:
@@ -213,7 +221,8 @@ def plot(runs: Sequence[Mapping[str, Any]], ablations: Sequence[Mapping[str, Any
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), width_ratios=(3, 2))
     for run in runs:
         share = [point["step"] / run["curve"][-1]["step"] for point in run["curve"]]
-        minutes = [run["minutes_collecting"] + (run["minutes"] - run["minutes_collecting"]) * s for s in share]
+        collecting = run["minutes_collecting"] / run["minutes"]
+        minutes = [run["two_core_minutes"] * (collecting + (1 - collecting) * part) for part in share]
         left.plot(minutes, [100 * p["success"]["rate"] for p in run["curve"]], marker="o", label=f"seed {run['seed']}")
     left.set(
         xlabel="minutes on two cores, collection included", ylabel="won of 140 real valid_seen games, %", ylim=(0, 100)
@@ -221,7 +230,7 @@ def plot(runs: Sequence[Mapping[str, Any]], ablations: Sequence[Mapping[str, Any
     left.legend()
     left.grid(alpha=0.3)
     if ablations:
-        names = [f"{run['name']}" for run in ablations]
+        names = [run["name"] for run in ablations]
         rates = [100 * run["valid_seen"]["success"]["rate"] for run in ablations]
         low = [
             r - 100 * run["valid_seen"]["success"]["interval_95"][0] for r, run in zip(rates, ablations, strict=True)
@@ -242,6 +251,7 @@ def main() -> None:
     parser.add_argument("--only", choices=("seeds", "ablations", "plot"))
     parser.add_argument("--gpu", action="store_true", help="larger models and the documented prompts, on a GPU")
     parser.add_argument("--episodes", type=int, help="episodes of the full recipe, for other machines or a quick look")
+    parser.add_argument("--at-once", type=int, default=1, help="runs side by side, each on one thread")
     parser.add_argument("--keep", type=Path, help="work in this folder, and leave it")
     options = parser.parse_args()
     if not (options.data / "json_2.1.1" / "valid_seen").is_dir():
@@ -253,20 +263,40 @@ def main() -> None:
         if options.gpu:
             _measure_on_gpu(bench)
             return
+        if options.at_once > 1:
+            os.environ["OMP_NUM_THREADS"] = "1"
+        play_all = partial(_runs, bench, options.at_once)
         if options.only in (None, "seeds"):
             recipe = replace(FULL, episodes=options.episodes or FULL.episodes)
-            runs: list[dict[str, Any]] = []
-            for seed in SEEDS:
-                runs.append(bench.run(recipe, seed, curve=True))
-                _keep("learn", recipe=_plain(recipe), summary=summary(runs), runs=runs)
+            for runs in play_all([recipe] * len(SEEDS), SEEDS, curve=True):
+                _keep("learn", at_once=options.at_once, recipe=_plain(recipe), summary=summary(runs), runs=runs)
         if options.only in (None, "ablations"):
-            found: list[dict[str, Any]] = []
-            for each in ABLATIONS:
-                found.append({"name": each.name, "recipe": _plain(each), **bench.run(each, SEEDS[0])})
-                _keep("learn_ablations", runs=found)
-    results = [json.loads((RESULTS / f"{name}.json").read_text()) for name in ("learn", "learn_ablations")]
-    plot(results[0]["runs"], results[1]["runs"])
-    _print(results[0]["summary"])
+            for runs in play_all(ABLATIONS, [SEEDS[0]] * len(ABLATIONS), curve=False):
+                known = zip(ABLATIONS[: len(runs)], runs, strict=True)
+                named = [{"name": recipe.name, "recipe": _plain(recipe), **run} for recipe, run in known]
+                _keep("learn_ablations", at_once=options.at_once, runs=named)
+    seeds, ablations = (_known(name) for name in ("learn", "learn_ablations"))
+    if seeds:
+        plot(seeds["runs"], ablations.get("runs", []))
+        _print(seeds["summary"])
+
+
+def _known(name: str) -> dict[str, Any]:
+    """Return a result that was written, now or before; empty where there is none."""
+    path = RESULTS / f"{name}.json"
+    return dict(json.loads(path.read_text())) if path.exists() else {}
+
+
+def _runs(
+    bench: Bench, at_once: int, recipes: Sequence[Recipe], seeds: Sequence[int], *, curve: bool
+) -> Iterator[list[dict[str, Any]]]:
+    """Run recipes, so many at once, and yield the figures known so far after each; each has a process of its own."""
+    each = [replace(recipe, processes=1) for recipe in recipes] if at_once > 1 else recipes
+    runs: list[dict[str, Any]] = []
+    with ProcessPoolExecutor(at_once) as pool:
+        for run in pool.map(partial(bench.run, curve=curve), each, seeds):
+            runs.append(run)
+            yield runs
 
 
 def _measure_on_gpu(bench: Bench) -> None:

@@ -79,13 +79,13 @@ def test_a_setback_is_tried_again_with_the_same_seed(setback):
         (fails(500, "out of order"), "answered 500: out of order (3 attempts)"),
         (BREAKS_OFF, "was lost"),
         (GARBAGE, "the server gave a malformed answer: it is not JSON (3 attempts)"),
-        (replace(says(), after_s=1.0), "timed out after 0.2 s (3 attempts)"),
+        (replace(says(), after_s=2.0), "timed out after 0.5 s (3 attempts)"),
         (says("and so on", "length"), "the reply did not end within policy.max_tokens=64 (3 attempts)"),
     ],
 )
 def test_what_stays_wrong_is_the_episode_s_error(setback, reason):
     with serving([setback]) as fake:
-        [error] = ask(server(fake.url, timeout_s=0.2 if setback.after_s else 5.0))
+        [error] = ask(server(fake.url, timeout_s=0.5 if setback.after_s else 5.0))
     assert isinstance(error, PolicyError)
     assert reason in str(error)
     assert len(fake.requests) == 3

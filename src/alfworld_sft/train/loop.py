@@ -7,12 +7,13 @@ the loss is the weighted mean over tokens, whatever the split into micro-batches
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,9 @@ CPU_TOKENS = 4096
 """A CPU takes at most this many tokens at a time: more do not fit its caches, and take longer (measured: 1.4 times)."""
 
 
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
+
+
 class DivergedError(UserError):
     """A loss or gradient that is no finite number."""
 
@@ -85,6 +89,7 @@ def train(config: TrainConfig, hooks: Sequence[Hook] = ()) -> Trained:
     """Train as configured; run by every process. Raises UserError for what the user can mend."""
     with joined(config.trainer.device) as ranks:
         _be_quiet(ranks)
+        _keep_freed_memory()
         require_loggers(config.trainer.logger)
         if config.trainer.eval_games:
             hooks = [GamePlay(find_eval_games(config), ranks), *hooks]
@@ -401,6 +406,14 @@ def _out_of_memory_is_told(config: TrainConfig) -> Iterator[None]:
         smaller = "data.micro_batch_size_per_gpu=1" if rows > 1 else "a smaller data.max_length"
         wider = "" if config.model.enable_gradient_checkpointing else " or model.enable_gradient_checkpointing=true"
         raise UserError(f"out of memory with {rows} x {length} tokens at a time; try {smaller}{wider}") from None
+
+
+def _keep_freed_memory() -> None:
+    """Let glibc keep what a step frees for the next one: on a CPU, page faults are a tenth of the time otherwise."""
+    with suppress(OSError, AttributeError):  # another C library
+        libc = ctypes.CDLL(None)
+        libc.mallopt(M_MMAP_THRESHOLD, 32 * 2**20)
+        libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def _be_quiet(ranks: Ranks) -> None:
