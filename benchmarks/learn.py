@@ -56,7 +56,7 @@ class Recipe:
 
 
 SEEDS = (1, 2, 3)
-FULL = Recipe("15 minutes", episodes=58_000)
+FULL = Recipe("full recipe", episodes=58_000)
 SHORT = Recipe("all of it", episodes=19_000)
 ABLATIONS = (
     SHORT,

@@ -41,7 +41,7 @@ print(round(statistics.median(s["tokens_per_s"] for s in steps[10:])), round(sum
 PYTHON
 )
 left=$((minutes * 60 - SECONDS - 40 - minutes * 5))
-episodes=$((left * per_s / per_episode * 10 / 13))
+episodes=$((left * per_s / per_episode * 10 / 14))
 echo "$per_s tokens/s, $per_episode tokens an episode: $episodes episodes in the time that is left"
 
 say "the random model plays 40 embedded games"
