@@ -138,6 +138,10 @@ class LocalModel:
         """The sampling, for the stamp; each turn has a seed of its own."""
         return self._sampling.as_dict() | {"truncated": "keep", "dtype": str(self._dtype).removeprefix("torch.")}
 
+    def close(self) -> None:
+        """End the thread that computes: while it lives, torch's threads in it slow those of the others down."""
+        self._thread.shutdown()
+
     def begin(self, game: Game, seed: int) -> Player:
         """Return the player of an episode."""
         return LocalPlayer(self)

@@ -11,6 +11,7 @@ import asyncio
 import copy
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -58,7 +59,8 @@ class GamePlay:
             Sampling(self._policy.temperature, self._policy.top_p, self._policy.max_tokens),
             max_batch=self._policy.max_batch,
         )
-        played = moment.ranks.gather(asyncio.run(self._play(player)))
+        with closing(player):
+            played = moment.ranks.gather(asyncio.run(self._play(player)))
         return figures_of([episode for share in played for episode in share])
 
     async def _play(self, policy: Policy) -> list[Episode]:
