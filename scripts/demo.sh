@@ -7,7 +7,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 minutes=${MINUTES:-12}
-[[ $minutes =~ ^[0-9]+$ ]] && ((minutes >= 2)) || { echo "error: MINUTES=$minutes: write a whole number, 2 or more" >&2; exit 2; }
+[[ $minutes =~ ^[0-9]+$ ]] && ((minutes >= 3)) || { echo "error: MINUTES=$minutes: write a whole number, 3 or more" >&2; exit 2; }
 folder=${OUTPUT_DIR:-$(mktemp -d "${TMPDIR:-/tmp}/alfworld-sft-demo.XXXXXX")}
 mkdir -p "$folder"
 alfworld_sft=$(dirname "$(scripts/ensure_training_installed.sh)")/alfworld-sft
@@ -52,9 +52,9 @@ collect half1 $((episodes / 2)) 2 >"$folder/half1.log" 2>&1 &
 collect half2 $((episodes / 2)) 3
 wait $! || { cat "$folder/half1.log" >&2; exit 1; }
 
-say "train, and play 20 embedded games now and then"
+say "train, and play 12 embedded games for 30 steps now and then"
 run train "data.train_files=[$folder/half1,$folder/half2]" "${recipe[@]}" "trainer.default_local_dir=$folder/run" \
-    trainer.eval_games=20 trainer.eval_source=embedded trainer.eval_max_tokens=24 trainer.test_freq=$((episodes / 80))
+    trainer.eval_games=12 trainer.eval_max_steps=30 trainer.eval_source=embedded trainer.eval_max_tokens=24 trainer.test_freq=$((episodes / 80))
 
 say "the trained model plays the same 40 embedded games, none of which it has seen"
 play after "$folder/run/final" games.source=embedded num_games=40
