@@ -112,24 +112,23 @@ def _names(listed: str) -> list[str]:
 
 def _by_class(names: Sequence[str]) -> str:
     """Write names with the numbers of a class together: cabinet 1 2 3 4 bed 1."""
-    numbers: dict[str, list[int]] = defaultdict(list)
-    for name in names:
-        kind, _, number = name.rpartition(" ")
-        if not number.isdigit():
-            return " ".join(names)
-        numbers[kind].append(int(number))
-    return " ".join(f"{kind} {' '.join(map(str, sorted(found)))}" for kind, found in numbers.items())
+    return " ".join(" ".join((kind, *map(str, numbers))) for kind, numbers in _numbers(names).items())
 
 
 def _ranges(names: Sequence[str]) -> list[str]:
     """Write names by class, runs of numbers as a range: cabinet 1-4, bed 1."""
+    return [f"{kind} {run}".rstrip() for kind, numbers in _numbers(names).items() for run in _runs(numbers) or [""]]
+
+
+def _numbers(names: Sequence[str]) -> dict[str, list[int]]:
+    """Return the numbers of each class, rising; each name alone, without one, where any name has none."""
     numbers: dict[str, list[int]] = defaultdict(list)
     for name in names:
         kind, _, number = name.rpartition(" ")
         if not number.isdigit():
-            return list(names)
+            return {name: [] for name in names}
         numbers[kind].append(int(number))
-    return [f"{kind} {run}" for kind, found in numbers.items() for run in _runs(sorted(found))]
+    return {kind: sorted(found) for kind, found in numbers.items()}
 
 
 def _runs(numbers: Sequence[int]) -> list[str]:
