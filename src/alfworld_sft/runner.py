@@ -106,8 +106,12 @@ class EpisodePlayer:
             game = ref.load() if isinstance(source, GameStream) else self._cache.load(ref)
         except GameFileError as error:
             return NotBegun(index, ref.id, str(error))
-        episode_seed = derive_seed(self.seed, "episode", index)
-        return await run_episode(game, self.policy, self.template, self.protocol, index=index, seed=episode_seed)
+        return await self.play_game(index, game)
+
+    async def play_game(self, index: int, game: Game) -> Episode:
+        """Play one episode of a game that is loaded."""
+        seed = derive_seed(self.seed, "episode", index)
+        return await run_episode(game, self.policy, self.template, self.protocol, index=index, seed=seed)
 
 
 async def run_episodes(

@@ -21,15 +21,13 @@ from alfworld_sft.evaluate.metrics import Metrics, Unplayed, measure
 from alfworld_sft.policies.base import Policy
 from alfworld_sft.policies.local import LocalModel, playing_dtype
 from alfworld_sft.policies.sampling import Sampling
-from alfworld_sft.rollout import run_episode
+from alfworld_sft.runner import EpisodePlayer
 from alfworld_sft.runs import protocol_of
-from alfworld_sft.seeds import derive_seed
 from alfworld_sft.train.distributed import Ranks, whole
 from alfworld_sft.train.eval_games import EvalGames
 from alfworld_sft.train.model import base_of
 from alfworld_sft.train.optim import clean_name
 from alfworld_sft.types import Episode
-from alfworld_sft.world import Game
 
 if TYPE_CHECKING:
     from alfworld_sft.train.loop import Moment
@@ -64,11 +62,8 @@ class GamePlay:
         return figures_of([episode for share in played for episode in share])
 
     async def _play(self, policy: Policy) -> list[Episode]:
-        return await asyncio.gather(*(self._episode(index, game, policy) for index, game in self._games))
-
-    async def _episode(self, index: int, game: Game, policy: Policy) -> Episode:
-        seed = derive_seed(self._seed, "episode", index)
-        return await run_episode(game, policy, self._template, self._protocol, index=index, seed=seed)
+        player = EpisodePlayer(policy, self._template, self._protocol, self._seed)
+        return await asyncio.gather(*(player.play_game(index, game) for index, game in self._games))
 
 
 def figures_of(episodes: Sequence[Episode]) -> dict[str, float]:
