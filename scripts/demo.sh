@@ -15,7 +15,7 @@ SECONDS=0
 
 asked=(prompt.template=compact prompt.form=multi)
 recipe=(data.multiturn.enable=true "model.path=$folder/random" model.lora_rank=0 worldmodel.observation_loss=0.3
-    data.train_batch_size=16 trainer.total_epochs=1 optim.name=muon optim.lr=7e-3 optim.warmup_steps_ratio=0.03
+    data.train_batch_size=16 trainer.total_epochs=1 optim.name=muon optim.lr=5e-3 optim.warmup_steps_ratio=0.03
     "trainer.logger=[console]" trainer.save_freq=0)
 
 say() { printf '\n== %d:%02d  %s\n' $((SECONDS / 60)) $((SECONDS % 60)) "$*"; }
@@ -31,7 +31,7 @@ play() { # NAME MODEL [key=value …]
 
 say "a first look: how fast is this machine?"
 collect first 500 1
-run tiny-model "$folder/random" --corpus "$folder/first" --chat short --head-dim 32
+run tiny-model "$folder/random" --model-type qwen3 --corpus "$folder/first" --chat short --head-dim 32
 run train "data.train_files=$folder/first" "${recipe[@]}" "trainer.default_local_dir=$folder/first_run" \
     trainer.total_training_steps=30
 read -r per_s per_episode < <("$(dirname "$alfworld_sft")/python" - "$folder/first_run/metrics.jsonl" <<'PYTHON'

@@ -16,7 +16,7 @@ import pytest
 from alfworld_sft import __version__, sharding
 from alfworld_sft.collect import collect, resume_run, start_run
 from alfworld_sft.config import CollectConfig, EvaluateConfig, PolicySection, build_config
-from alfworld_sft.errors import ConfigError, UserError
+from alfworld_sft.errors import ConfigError, PolicyUnavailableError, UserError
 from alfworld_sft.evaluate.run import evaluate, start_evaluation
 from alfworld_sft.prompts.template import load_template
 from alfworld_sft.rollout import Protocol
@@ -155,6 +155,15 @@ def test_a_server_s_model_plays_with_the_key_of_the_workers_environment(cluster,
     written = [file for folder in (cluster, tmp_path) for file in folder.rglob("*") if file.is_file()]
     assert len(written) > 20
     assert [file for file in written if KEY.encode() in file.read_bytes()] == []
+
+
+def test_a_server_that_nobody_reaches_ends_the_run_and_leaves_no_folder(cluster, data, tmp_path):
+    pytest.importorskip("openai", reason="needs the extra server: pip install -e '.[server]'")
+    server = f"policy.base_url=http://127.0.0.1:{free_port()}/v1"
+    job = started(tmp_path, f"games.source={data}", "policy.name=server", "policy.model=tiny", server, name="run")
+    with pytest.raises(PolicyUnavailableError, match=r"Ray's worker on \S+: cannot reach the server at "):
+        played(job, over_ray("auto"))
+    assert not (tmp_path / "run").exists()
 
 
 def test_an_evaluation_of_a_local_model_measures_the_same(cluster, data, tmp_path):

@@ -15,7 +15,7 @@ from alfworld_sft.errors import ConfigError, RunFolderError
 from alfworld_sft.files import sha256_of, whole_file
 from alfworld_sft.games import GENERATE, GameStream, check_split_is_trainable
 from alfworld_sft.prompts.template import load_template
-from alfworld_sft.runs import Chosen, Job, Play, finished_stamp, games_of, play, resume_job, start_job
+from alfworld_sft.runs import Chosen, Job, Play, finished_stamp, games_of, kept_for_later, play, resume_job, start_job
 from alfworld_sft.types import Episode
 
 CARD = "README.md"
@@ -46,7 +46,8 @@ def collect(
 ) -> Summary:
     """Play what the run still owes, then write its dataset, card and final stamp."""
     run = job.run
-    play(job, on_episode)
+    with kept_for_later(job):
+        play(job, on_episode)
     try:
         return _write(job)
     except OSError as error:

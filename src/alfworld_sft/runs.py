@@ -1,7 +1,7 @@
 """What every run has, whatever it is for: how it is started and resumed, what its stamp says, how it is played.
 
 A run's config decides all of it. `start_job` checks what can be checked, then makes the folder; `resume_job` opens one
-whose games and template are still the same; `play` plays what is owed.
+whose games and template are still the same; `play` plays what is owed; `kept_for_later` tells what to do if that fails.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -124,26 +125,29 @@ def resume_job(kind: Kind, model: type[Config], choose: Callable[[Config], Chose
 
 
 def play(job: Job[Config], on_episode: Callable[[Episode | None], None]) -> None:
-    """Play what the run still owes, into its journal.
-
-    Raises PolicyUnavailableError where nobody can play (any more); then a new run in which nothing was played is gone.
-    """
+    """Play what the run still owes, in this process; raises PolicyUnavailableError where nobody can play (any more)."""
     config = job.config
-    try:
-        with in_service(job.policy):
-            asyncio.run(
-                run_episodes(
-                    job.run,
-                    job.total,
-                    job.refs,
-                    job.policy,
-                    job.template,
-                    protocol_of(config),
-                    seed=config.seed,
-                    concurrency=config.runner.concurrency,
-                    on_episode=on_episode,
-                )
+    with in_service(job.policy):
+        asyncio.run(
+            run_episodes(
+                job.run,
+                job.total,
+                job.refs,
+                job.policy,
+                job.template,
+                protocol_of(config),
+                seed=config.seed,
+                concurrency=config.runner.concurrency,
+                on_episode=on_episode,
             )
+        )
+
+
+@contextmanager
+def kept_for_later(job: Job[Any]) -> Iterator[None]:
+    """Tell how a run goes on whose policy got lost, with PolicyUnavailableError; one that played nothing is gone."""
+    try:
+        yield
     except PolicyUnavailableError as error:
         if job.run.is_new and not job.run.played:
             job.run.remove()

@@ -30,7 +30,7 @@ import typer
 
 from alfworld_sft import __version__
 from alfworld_sft.config import PolicySection, RunConfig
-from alfworld_sft.errors import AlfworldSftError, ConfigError, UserError
+from alfworld_sft.errors import AlfworldSftError, ConfigError, PolicyUnavailableError, UserError
 from alfworld_sft.games import GameStream
 from alfworld_sft.policies import make_policy
 from alfworld_sft.prompts.template import Template
@@ -116,7 +116,8 @@ def _on_this_machine() -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        raise UserError(f"Ray's worker on {socket.gethostname()}: {error}") from None
+        kind = PolicyUnavailableError if isinstance(error, PolicyUnavailableError) else UserError
+        raise kind(f"Ray's worker on {socket.gethostname()}: {error}") from None
 
 
 class _Warnings(logging.Handler):

@@ -8,7 +8,7 @@ import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -65,10 +65,12 @@ def write_dataset(folder: Path, train_episodes: int = 8, val_episodes: int = 2, 
     return folder
 
 
-def write_model(folder: Path, *, seed: int = 0, layers: int = 2) -> Path:
+def write_model(
+    folder: Path, *, seed: int = 0, layers: int = 2, model_type: Literal["qwen2", "qwen3"] = "qwen2"
+) -> Path:
     """Write a model of 32-wide heads that knows the words of the dataset."""
     texts = [message["content"] for episode in range(10) for message in messages_of(episode, 4)]
-    options = TinyOptions(width=64, layers=layers, head_dim=32, kv_heads=1, seed=seed)
+    options = TinyOptions(model_type=model_type, width=64, layers=layers, head_dim=32, kv_heads=1, seed=seed)
     make_tiny_model(folder, texts, options)
     return folder
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,19 @@ def test_model_and_tokenizer_load_by_path(folder: Path) -> None:
     ends = tokenizer.convert_tokens_to_ids(["<|im_end|>", "<|endoftext|>"])
     assert model.generation_config.eos_token_id == ends
     assert model.generate(torch.tensor([[1, 2]]), max_new_tokens=2, do_sample=False).shape[1] <= 4
+
+
+def test_a_qwen3_has_the_shape_that_was_asked_for_and_no_biases(tmp_path: Path) -> None:
+    options = TinyOptions(model_type="qwen3", width=64, layers=2, head_dim=32, kv_heads=1)
+    make_tiny_model(tmp_path / "m", TEXTS, options)
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "m")
+    assert model.config.architectures == ["Qwen3ForCausalLM"]
+    attention = model.model.layers[1].self_attn
+    assert attention.q_proj.weight.shape == (64, 64)
+    assert attention.k_proj.weight.shape == attention.v_proj.weight.shape == (32, 64)
+    assert attention.q_norm.weight.shape == attention.k_norm.weight.shape == (32,)
+    assert not [name for name, _ in model.named_parameters() if name.endswith("bias")]
+    AutoTokenizer.from_pretrained(tmp_path / "m")
 
 
 @pytest.mark.parametrize(
@@ -155,7 +169,8 @@ def test_texts_of_games_hold_the_words_of_the_world(real_games_dir: Path) -> Non
     assert texts == list(texts_of_games(find_games(real_games_dir.parent, "train"), max_games=20))
 
 
-def test_the_command_makes_a_model_from_a_corpus(tmp_path: Path) -> None:
+@pytest.mark.parametrize("model_type", ["qwen2", "qwen3"])
+def test_the_command_makes_a_model_from_a_corpus(model_type: str, tmp_path: Path) -> None:
     import typer
 
     from alfworld_sft.train.check_cli import tiny_model
@@ -164,8 +179,13 @@ def test_the_command_makes_a_model_from_a_corpus(tmp_path: Path) -> None:
     app.command()(tiny_model)
     (tmp_path / "words.txt").write_text("go to fridge 1")
     made = CliRunner().invoke(
-        app, [str(tmp_path / "m"), "--corpus", str(tmp_path / "words.txt"), "--width", "64", "--layers", "1"]
+        app,
+        [
+            *(str(tmp_path / "m"), "--corpus", str(tmp_path / "words.txt"), "--model-type", model_type),
+            *("--width", "64", "--layers", "1"),
+        ],
     )
     assert made.exit_code == 0, made.output
     assert "parameters" in made.output
     assert (tmp_path / "m" / "model.safetensors").exists()
+    assert json.loads((tmp_path / "m" / "config.json").read_text())["model_type"] == model_type

@@ -21,7 +21,7 @@ from alfworld_sft.evaluate.worldmodel import WorldModelScore, score_predictions
 from alfworld_sft.files import whole_file
 from alfworld_sft.games import GENERATE, GameRef, Games, GameStream
 from alfworld_sft.runner import game_order
-from alfworld_sft.runs import Chosen, Job, Play, finished_stamp, games_of, play, resume_job, start_job
+from alfworld_sft.runs import Chosen, Job, Play, finished_stamp, games_of, kept_for_later, play, resume_job, start_job
 from alfworld_sft.types import Episode
 from alfworld_sft.world import Game
 
@@ -57,7 +57,8 @@ def evaluate(
     The journal is read an episode at a time, so memory grows with the number of games only.
     """
     run = job.run
-    play(job, on_episode)
+    with kept_for_later(job):
+        play(job, on_episode)
     metrics = measure(run.episodes(), _unplayed(job))
     world_model = score_predictions(run.episodes) if "prediction" in job.template.tags else None
     stamp = finished_stamp(run)

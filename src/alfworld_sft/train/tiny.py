@@ -1,7 +1,7 @@
-"""A small random Qwen2 model with a tokenizer trained on our own text: for tests, demos, and training from nothing.
+"""A small random Qwen model with a tokenizer trained on our own text: for tests, demos, and training from nothing.
 
-The folder has the Hugging Face layout, so everything that loads Qwen2.5 by path loads it. Equal options and texts
-give equal bytes.
+The folder has the Hugging Face layout, so everything that loads Qwen2.5 or Qwen3 by path loads it. Equal options and
+texts give equal bytes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,14 @@ from typing import Any, Literal
 
 import torch
 from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
-from transformers import GenerationConfig, Qwen2Config, Qwen2ForCausalLM, Qwen2Tokenizer
+from transformers import (
+    GenerationConfig,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen2Tokenizer,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
 from transformers import logging as transformers_logging
 
 from alfworld_sft.dataset.rows import Rendering, rows_of
@@ -76,9 +83,11 @@ class TinyOptions:
     """The shape. `vocab_size` bounds the vocabulary, control tokens included; None: 1,024 for bpe, all words for word.
 
     `system` is the default system message; None sets none. `chat` is how a conversation is written: as Qwen2.5 does, or
-    with a token for each role and no line breaks.
+    with a token for each role and no line breaks. `model_type` is the architecture: qwen3 has no biases and normalises
+    queries and keys, and learns from nothing in a fraction of the episodes (`docs/learning.md`).
     """
 
+    model_type: Literal["qwen2", "qwen3"] = "qwen2"
     tokenizer: Literal["word", "bpe"] = "word"
     vocab_size: int | None = None
     width: int = 128
@@ -109,26 +118,30 @@ def make_tiny_model(folder: Path, texts: Iterable[str], options: TinyOptions) ->
 
 
 def random_model(vocab_size: int, tokenizer: Any, options: TinyOptions) -> Any:
-    """Return a Qwen2ForCausalLM with random float32 weights that the seed decides."""
+    """Return a Qwen2ForCausalLM or Qwen3ForCausalLM with random float32 weights that the seed decides."""
     heads = options.width // options.head_dim
     ends = [tokenizer.convert_tokens_to_ids(token) for token in (TURN_END, TEXT_END)]
-    config = Qwen2Config(
-        vocab_size=vocab_size,
-        hidden_size=options.width,
-        intermediate_size=options.feed_forward or 3 * options.width,
-        num_hidden_layers=options.layers,
-        num_attention_heads=heads,
-        num_key_value_heads=options.kv_heads or heads,
-        max_position_embeddings=options.max_length,
-        tie_word_embeddings=options.tied,
-        bos_token_id=None,
-        eos_token_id=ends[0],
-        pad_token_id=ends[1],
-        dtype=torch.float32,
-    )
+    shape: dict[str, Any] = {
+        "vocab_size": vocab_size,
+        "hidden_size": options.width,
+        "intermediate_size": options.feed_forward or 3 * options.width,
+        "num_hidden_layers": options.layers,
+        "num_attention_heads": heads,
+        "num_key_value_heads": options.kv_heads or heads,
+        "max_position_embeddings": options.max_length,
+        "tie_word_embeddings": options.tied,
+        "bos_token_id": None,
+        "eos_token_id": ends[0],
+        "pad_token_id": ends[1],
+        "dtype": torch.float32,
+    }
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(options.seed)
-        model = Qwen2ForCausalLM(config)
+        model: Any
+        if options.model_type == "qwen3":
+            model = Qwen3ForCausalLM(Qwen3Config(**shape, head_dim=options.head_dim))
+        else:
+            model = Qwen2ForCausalLM(Qwen2Config(**shape))
     model.generation_config = GenerationConfig(eos_token_id=ends, pad_token_id=ends[1], do_sample=False)
     return model
 
