@@ -63,7 +63,7 @@ def test_a_model_of_random_weights_learns_to_win_its_games(folder, form):
     alfworld_sft(
         "train", f"data.train_files={folder / 'data'}", f"data.multiturn.enable={str(form == 'multi').lower()}",
         f"model.path={folder / 'model'}", "model.lora_rank=0", "optim.lr=3e-3", "data.train_batch_size=8",
-        "trainer.total_epochs=30", "trainer.save_freq=0", "trainer.test_freq=0", f"trainer.default_local_dir={out}",
+        "trainer.total_epochs=60", "trainer.save_freq=0", "trainer.test_freq=0", f"trainer.default_local_dir={out}",
         f"trainer.eval_games={GAMES}", f"trainer.eval_source={folder / 'games'}", "trainer.eval_split=train",
         f"trainer.eval_max_steps={MAX_STEPS}", "trainer.eval_max_tokens=16", "trainer.logger=jsonl",
         f"trainer.seed={SEED}",
