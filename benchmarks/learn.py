@@ -1,7 +1,8 @@
 """What does a small model learn from generated games alone, in fifteen minutes of two cores?
 
-    python -m benchmarks.learn --data DATA             three seeds, then the ablations, then the plot: about 1 h 45 min
-    python -m benchmarks.learn --data DATA --only ablations
+    python -m benchmarks.learn --data DATA             three seeds, then the ablations, then the plot
+    OMP_NUM_THREADS=1 python -m benchmarks.learn --data DATA --only seeds        on one core: 80 minutes
+    OMP_NUM_THREADS=1 python -m benchmarks.learn --data DATA --only ablations    on the other, meanwhile: 45
     python -m benchmarks.learn --data DATA --at-once 3   as many runs side by side, each on one thread
     python -m benchmarks.learn --data DATA --gpu       on a GPU: larger models, the documented prompts in full
 
