@@ -72,13 +72,13 @@ LARGE = ("--model-type", "qwen3", "--width", "512", "--layers", "8", "--max-leng
 GPU = tuple(
     Recipe(
         f"{template}, {form}-turn",
-        episodes=24_000,
+        episodes=60_000 if form == "multi" else 24_000,
         template=template,
         form=form,
         observation_loss=0.3 if form == "multi" else 0.0,
         model=(*LARGE, "--chat", "chatml"),
         train=("optim.name=muon", "optim.lr=2e-3", "data.max_length=4096", "data.micro_batch_size_per_gpu=16",
-               "data.train_batch_size=32" if form == "multi" else "data.train_batch_size=256"),
+               "data.train_batch_size=32" if form == "multi" else "data.train_batch_size=128"),
         evaluate=("policy.max_tokens=256", "policy.max_batch=140", "runner.concurrency=140"),
         processes=8,
     )

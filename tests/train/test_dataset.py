@@ -56,6 +56,17 @@ def test_a_single_turn_row_is_a_sample_with_loss_on_its_response(load: Any) -> N
     assert text.startswith("<|im_start|>user\n" + records[0]["prompt_data"]["content"].removeprefix("user: "))
 
 
+def test_loading_says_how_far_it_is(load: Any, monkeypatch: pytest.MonkeyPatch, caplog: Any) -> None:
+    monkeypatch.setattr("alfworld_sft.train.dataset.LOG_INTERVAL_S", 0.0)
+    caplog.set_level("INFO")
+    loaded = load(rows([wandering(turns=2)]), SINGLE)
+    first, both = len(loaded.samples[0]), sum(map(len, loaded.samples))
+    assert caplog.messages == [
+        f"data.train_files: 1 sequences with {first:,} tokens so far",
+        f"data.train_files: 2 sequences with {both:,} tokens so far",
+    ]
+
+
 def test_a_trajectory_is_one_sample_that_stands_for_its_rows(load: Any) -> None:
     loaded = load(rows([wandering(0, turns=3), wandering(1, turns=2)]), weighting="cumulative")
     assert [(sample.rows, sample.key) for sample in loaded.samples] == [

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import re
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -30,6 +31,7 @@ logger = logging.getLogger(__name__)
 Truncation = Literal["turn", "right", "left", "error"]
 """turn: cut after the last reply that fits; right and left: cut at that end; error: refuse."""
 
+LOG_INTERVAL_S = 5.0
 NAMES = {"data.train_files": "train.parquet", "data.val_files": "val.parquet"}
 NEXT_STATE_QUESTION = (
     "{prompt}\n\nSuppose you answer with this action: {action}\nDo not act now. Write only what you are told next."
@@ -156,8 +158,18 @@ def load_samples(
     paths = [dataset_file(file, NAMES.get(option, "train.parquet"), option) for file in files]
     rows = read_rows(paths, columns, option)
     report = LoadReport()
-    samples = list(_conversations(rows, encoder, options, report, single=not columns.multiturn))
-    return Loaded(samples, report)
+    samples = _conversations(rows, encoder, options, report, single=not columns.multiturn)
+    return Loaded(list(_told(samples, report, option)), report)
+
+
+def _told(samples: Iterator[Sample], report: LoadReport, option: str) -> Iterator[Sample]:
+    """Pass samples on, and say now and then how many there were: a large dataset takes minutes."""
+    said = time.monotonic()
+    for sample in samples:
+        yield sample
+        if time.monotonic() - said >= LOG_INTERVAL_S:
+            said = time.monotonic()
+            logger.info("%s: %s sequences with %s tokens so far", option, f"{report.samples:,}", f"{report.tokens:,}")
 
 
 def _conversations(
