@@ -57,7 +57,7 @@ def test_a_single_turn_row_is_a_sample_with_loss_on_its_response(load: Any) -> N
 
 
 def test_loading_says_how_far_it_is(load: Any, monkeypatch: pytest.MonkeyPatch, caplog: Any) -> None:
-    monkeypatch.setattr("alfworld_sft.train.dataset.LOG_INTERVAL_S", 0.0)
+    monkeypatch.setattr("alfworld_sft.train.dataset.CONSOLE_INTERVAL_S", 0.0)
     caplog.set_level("INFO")
     loaded = load(rows([wandering(turns=2)]), SINGLE)
     first, both = len(loaded.samples[0]), sum(map(len, loaded.samples))

@@ -8,10 +8,9 @@ import sys
 import time
 import traceback
 from collections.abc import Sequence
-from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -26,15 +25,6 @@ INSTALL = "pip install 'alfworld-sft[train]'"
 LISTEN_S = 20.0
 """How long another process than the first waits with its error: mostly the first has the same to say, or has left it
 alone after saying what is wrong; torchrun then ends the others."""
-
-
-class DType(StrEnum):
-    """Types in which a merged model can be stored."""
-
-    AUTO = "auto"
-    BFLOAT16 = "bfloat16"
-    FLOAT16 = "float16"
-    FLOAT32 = "float32"
 
 
 def train_command(
@@ -83,13 +73,16 @@ def merge_command(
     checkpoint: Annotated[Path, typer.Argument(help="global_step_N or final of a run, or another PEFT adapter.")],
     output: Annotated[Path, typer.Argument(help="The new model's folder.")],
     base: Annotated[str | None, typer.Option(help="The base model, where it has moved.")] = None,
-    dtype: Annotated[DType, typer.Option(help="Type of the stored weights; auto: the base's.")] = DType.AUTO,
+    dtype: Annotated[
+        Literal["auto", "bfloat16", "float16", "float32"],
+        typer.Option(help="Type of the stored weights; auto: the base's."),
+    ] = "auto",
 ) -> None:
     """Merge an adapter into its base: a model that transformers and vLLM load by its path."""
     require_training_packages()
     from alfworld_sft.train.merge import merge  # noqa: PLC0415
 
-    typer.echo(merge(checkpoint, output, base=base, dtype=dtype.value))
+    typer.echo(merge(checkpoint, output, base=base, dtype=dtype))
 
 
 def require_training_packages() -> None:

@@ -23,6 +23,7 @@ from alfworld_sft.errors import DatasetError
 from alfworld_sft.seeds import derive_seed
 from alfworld_sft.train.config import TrainConfig
 from alfworld_sft.train.fold import Chain, Part, TurnWeights, Weighting, add_to_chains, fold, weights_by_row
+from alfworld_sft.train.log import CONSOLE_INTERVAL_S
 from alfworld_sft.train.table import Columns, Row, dataset_file, read_rows
 from alfworld_sft.types import Message
 
@@ -31,7 +32,6 @@ logger = logging.getLogger(__name__)
 Truncation = Literal["turn", "right", "left", "error"]
 """turn: cut after the last reply that fits; right and left: cut at that end; error: refuse."""
 
-LOG_INTERVAL_S = 5.0
 NAMES = {"data.train_files": "train.parquet", "data.val_files": "val.parquet"}
 NEXT_STATE_QUESTION = (
     "{prompt}\n\nSuppose you answer with this action: {action}\nDo not act now. Write only what you are told next."
@@ -167,7 +167,7 @@ def _told(samples: Iterator[Sample], report: LoadReport, option: str) -> Iterato
     said = time.monotonic()
     for sample in samples:
         yield sample
-        if time.monotonic() - said >= LOG_INTERVAL_S:
+        if time.monotonic() - said >= CONSOLE_INTERVAL_S:
             said = time.monotonic()
             logger.info("%s: %s sequences with %s tokens so far", option, f"{report.samples:,}", f"{report.tokens:,}")
 

@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 METRICS = "metrics.jsonl"
 CONSOLE_INTERVAL_S = 5.0
-"""The console shows a step at most this often, and always the first and the last."""
+"""The console shows how far a run is at most this often, and of its steps always the first and the last."""
 
 PEAK_FLOPS = {
     "B200": 2250e12,

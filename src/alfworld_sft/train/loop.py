@@ -54,8 +54,8 @@ logger = logging.getLogger(__name__)
 CPU_TOKENS = 4096
 """A CPU takes at most this many tokens at a time: more do not fit its caches, and take longer (measured: 1.4 times)."""
 
-
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+"""What malloc.h calls two of mallopt's settings."""
 
 
 class DivergedError(UserError):
