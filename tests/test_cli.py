@@ -164,3 +164,13 @@ def test_a_folder_of_games_is_the_one_whose_name_is_written(tmp_path):
     assert result.returncode == 2
     assert result.stderr.startswith("error: no games found: ")
     assert "/&abc does not exist; " in result.stderr
+
+
+def test_collect_and_show_tell_of_skipped_games(data, tmp_path):
+    next(data.rglob("game.tw-pddl")).write_bytes(b"{")
+    result = command("collect", "--output-dir", str(tmp_path), f"games.source={data}")
+    assert result.stderr.splitlines()[1].startswith("WARNING: skipped 1 of 12 games: 1 broken (not a JSON object) (")
+    folder = result.stdout.splitlines()[-1]
+    told = "skipped games: 1 broken (not a JSON object)"
+    assert told in result.stdout.splitlines()
+    assert told in command("show", folder).stdout.splitlines()

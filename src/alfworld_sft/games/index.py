@@ -33,13 +33,14 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 MAX_TRAJ_BYTES = 16 * 2**20
 
 MOVABLE_OR_SLICED = "with a movable receptacle or a sliced object"
 UNSOLVABLE = "marked unsolvable"
 UNCHECKED = "without a 'solvable' key"
-BROKEN = "broken (not a JSON object, too large, or unreadable)"
+BROKEN = "broken (not a JSON object)"
+TOO_LARGE = f"too large (more than {MAX_FILE_BYTES // 2**20} MiB)"
 
 Stamp = tuple[int, ...]
 """Size, mtime and ctime in ns of the game file; then of `traj_data.json`, where the entry depends on it."""
@@ -58,10 +59,15 @@ class IndexEntry(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """All game files of a folder, sorted by path, and how many `traj_data.json` have no game file beside them."""
+    """All game files of a folder, and the folders with a `traj_data.json` but no game file; both sorted by path."""
 
     entries: tuple[IndexEntry, ...]
-    trials_without_game: int
+    folders_without_game: tuple[str, ...]
+
+    @property
+    def trials_without_game(self) -> int:
+        """How many `traj_data.json` have no game file beside them."""
+        return len(self.folders_without_game)
 
 
 def index_folder(folder: Path) -> Index:
@@ -72,11 +78,11 @@ def index_folder(folder: Path) -> Index:
     entries = tuple(_entry(folder, path, found, known) for path in sorted(found.games))
     if entries != tuple(known.values()):
         _remember(memory, entries)
-    return Index(entries, sum(1 for path in found.trajs if path not in found.folders_with_game))
+    return Index(entries, tuple(sorted(found.trajs.keys() - found.folders_with_game)))
 
 
 def index_file(file: Path) -> IndexEntry:
-    """Read one game file without the memory; raises OSError where it cannot be read."""
+    """Read one game file without the memory; raises OSError where there is none."""
     stamp = _stamp(file.stat())
     asks_traj = file.name == GAME_FILE and (file.parent / TRAJ_FILE).is_file()
     asks_traj = asks_traj and not _task_from_place(file.parent, file.name)
@@ -84,7 +90,7 @@ def index_file(file: Path) -> IndexEntry:
 
 
 class _Found(NamedTuple):
-    games: dict[str, Stamp]  # path below the folder → stamp
+    games: dict[str, Stamp | OSError]  # path below the folder → stamp, or why it has none, as a link to nothing
     trajs: dict[str, Stamp]  # path of the folder that holds a traj_data.json → stamp
     folders_with_game: set[str]
 
@@ -96,14 +102,13 @@ def _scan(folder: Path) -> _Found:
         if not is_game and entry.name != TRAJ_FILE:
             continue
         try:
-            stamp = _stamp(entry.stat())
+            stamp: Stamp | OSError = _stamp(entry.stat())
         except OSError as error:
-            logger.warning("%s: passed over: %s", entry.path, error.strerror)
-            continue
+            stamp = error
         if is_game:
             found.games[prefix + entry.name] = stamp
             found.folders_with_game.add(prefix)
-        else:
+        elif not isinstance(stamp, OSError):
             found.trajs[prefix] = stamp
     return found
 
@@ -137,7 +142,9 @@ def _stamp(stat: os.stat_result) -> Stamp:
 def _entry(folder: Path, path: str, found: _Found, known: Mapping[str, IndexEntry]) -> IndexEntry:
     stamp = found.games[path]
     if "movable" in path or "Sliced" in path:
-        return IndexEntry(path, stamp, "", None, None, MOVABLE_OR_SLICED)
+        return IndexEntry(path, () if isinstance(stamp, OSError) else stamp, "", None, None, MOVABLE_OR_SLICED)
+    if isinstance(stamp, OSError):
+        return _unreadable(path, stamp)
     prefix = path[: path.rfind("/") + 1]
     asks_traj = path.endswith(GAME_FILE) and prefix in found.trajs and not _task_from_place(folder, path)
     if asks_traj:
@@ -160,21 +167,26 @@ def _read_game_file(folder: Path, path: str, stamp: Stamp, *, asks_traj: bool) -
     try:
         content = _read_limited(file, MAX_FILE_BYTES)
     except OSError as error:
-        logger.warning("%s: skipped: %s", file, error.strerror or error)
-        return IndexEntry(path, (), "", None, None, BROKEN)  # without a stamp it is tried again next time
+        return _unreadable(path, error)
     task_type, scene = _task_from_place(folder, path) or (None, None)
     if asks_traj:
         task_type, scene = _read_traj(file.parent / TRAJ_FILE)
-    return IndexEntry(path, stamp, hashlib.sha256(content).hexdigest(), task_type, scene, _problem(file, content))
+    return IndexEntry(path, stamp, hashlib.sha256(content).hexdigest(), task_type, scene, _problem(content))
 
 
-def _problem(file: Path, content: bytes) -> str | None:
+def _unreadable(path: str, error: OSError) -> IndexEntry:
+    """Return the entry of a file that gave an error; without a stamp it is tried again next time."""
+    return IndexEntry(path, (), "", None, None, f"unreadable ({error.strerror or error})")
+
+
+def _problem(content: bytes) -> str | None:
+    if len(content) > MAX_FILE_BYTES:
+        return TOO_LARGE
     try:
-        data = json.loads(content) if len(content) <= MAX_FILE_BYTES else None
+        data = json.loads(content)
     except (ValueError, RecursionError):
-        data = None
+        return BROKEN
     if not isinstance(data, dict):
-        logger.warning("%s: skipped: %s", file, BROKEN)
         return BROKEN
     if "solvable" not in data:
         return UNCHECKED
