@@ -25,6 +25,7 @@ from alfworld_sft.games.sources import skipped_in_words
 from alfworld_sft.progress import refuse_options_of_resumed, warn_of_unknown_cost, watched
 from alfworld_sft.runs import play
 from alfworld_sft.sharding import RayAddress, over_ray
+from alfworld_sft.system import check_system
 from alfworld_sft.train.check_cli import check, tiny_model
 from alfworld_sft.train.cli import merge_command, train_command
 from alfworld_sft.types import TASK_TYPES
@@ -52,6 +53,7 @@ def main() -> None:
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     try:
+        check_system()
         app()
     except UserError as error:
         for line in str(error).splitlines():
