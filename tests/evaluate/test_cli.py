@@ -117,7 +117,9 @@ def test_games_that_were_skipped_are_told_before_and_after(tmp_path):
     assert result.returncode == 0, result.stderr
     assert result.stderr.splitlines()[1] == (
         "WARNING: skipped 3 of 4 games: 3 broken (not a JSON object)"
-        f" (the first: {spoilt[0]}: broken (not a JSON object)); to list them: alfworld-sft games list"
+        f" (the first: {spoilt[0]}: broken (not JSON:"
+        " Expecting property name enclosed in double quotes: line 1 column 2 (char 1)));"
+        " to list them: alfworld-sft games list"
         f" --source {data}/json_2.1.1/valid_seen --split valid_seen --skipped"
     )
     assert "skipped games: 3 broken (not a JSON object)" in result.stdout.splitlines()

@@ -50,7 +50,7 @@ def test_list_names_every_skipped_file_on_request(data: Path) -> None:
         f"1 train game in {data}/json_2.1.1/train; skipped: 1 broken (not a JSON object), 1 marked unsolvable,"
         " 1 unreadable (No such file or directory)",
         f"{unsolvable}: marked unsolvable",
-        f"{broken}: broken (not a JSON object)",
+        f"{broken}: broken (not JSON: Expecting property name enclosed in double quotes: line 1 column 2 (char 1))",
         f"{data}/json_2.1.1/train/x.tw-pddl: unreadable (No such file or directory)",
     ]
 

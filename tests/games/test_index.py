@@ -110,7 +110,9 @@ def test_a_renamed_folder_is_noticed(two_games: Path, reads: list[str]) -> None:
         lambda memory: memory.write_bytes(b"{"),
         lambda memory: memory.write_bytes(b"\xff\x00"),
         lambda memory: memory.write_bytes(b"[]"),
-        lambda memory: memory.write_bytes(b'{"format": 2, "files": [["a.tw-pddl", [1, 2, 3], 7, null, null, null]]}'),
+        lambda memory: memory.write_bytes(
+            b'{"format": 2, "files": [["a.tw-pddl", [1, 2, 3], 7, null, null, null, null]]}'
+        ),
         lambda memory: memory.write_bytes(b'{"format": 2, "files": [[]]}'),
         lambda memory: memory.write_bytes(memory.read_bytes().replace(b'"format":2', b'"format":1')),
         lambda memory: (memory.unlink(), memory.mkdir()),
@@ -190,6 +192,13 @@ def test_a_game_without_the_solvable_key_is_skipped(data: Path) -> None:
 def test_a_broken_file_is_skipped(data: Path, content: bytes) -> None:
     (data / "a.tw-pddl").write_bytes(content)
     assert [entry.problem for entry in index_folder(data).entries] == [index.BROKEN]
+
+
+def test_a_broken_file_says_what_is_wrong_with_it_when_it_is_remembered_as_well(data: Path) -> None:
+    (data / "a.tw-pddl").write_bytes(b"")
+    for _ in range(2):
+        (entry,) = index_folder(data).entries
+        assert entry.detail == "broken (not JSON: Expecting value: line 1 column 1 (char 0))"
 
 
 def test_a_link_to_nothing_is_an_unreadable_file(data: Path) -> None:

@@ -24,7 +24,7 @@ from rich.table import Table
 
 from alfworld_sft.errors import UserError
 from alfworld_sft.games.fetch import URLS_VARIABLE, Fetched, archives_from, fetch
-from alfworld_sft.games.layout import default_data_dir, plain_text
+from alfworld_sft.games.layout import default_data_dir
 from alfworld_sft.games.sources import (
     Games,
     NoUsableGamesError,
@@ -77,8 +77,8 @@ def list_games(
 
 
 def _print_skipped(files: Iterable[SkippedFile]) -> None:
-    for path, reason in dict.fromkeys(files):
-        typer.echo(f"{plain_text(str(path))}: {reason}")
+    for file in dict.fromkeys(files):
+        typer.echo(file)
 
 
 def counts_table(found: list[Games]) -> Table:

@@ -47,7 +47,10 @@ Stamp = tuple[int, ...]
 
 
 class IndexEntry(NamedTuple):
-    """One game file: `path` is '/'-separated and relative to the folder; `problem` says why it is skipped, or None."""
+    """One game file: `path` is '/'-separated and relative to the folder; `problem` says why it is skipped, or None.
+
+    Skipped files are counted by `problem`; `detail` says more exactly what is wrong with this one, where that is known.
+    """
 
     path: str
     stamp: Stamp
@@ -55,6 +58,7 @@ class IndexEntry(NamedTuple):
     task_type: TaskType | None
     scene: int | None
     problem: str | None
+    detail: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +175,7 @@ def _read_game_file(folder: Path, path: str, stamp: Stamp, *, asks_traj: bool) -
     task_type, scene = _task_from_place(folder, path) or (None, None)
     if asks_traj:
         task_type, scene = _read_traj(file.parent / TRAJ_FILE)
-    return IndexEntry(path, stamp, hashlib.sha256(content).hexdigest(), task_type, scene, _problem(content))
+    return IndexEntry(path, stamp, hashlib.sha256(content).hexdigest(), task_type, scene, *_problem(content))
 
 
 def _unreadable(path: str, error: OSError) -> IndexEntry:
@@ -179,18 +183,19 @@ def _unreadable(path: str, error: OSError) -> IndexEntry:
     return IndexEntry(path, (), "", None, None, f"unreadable ({error.strerror or error})")
 
 
-def _problem(content: bytes) -> str | None:
+def _problem(content: bytes) -> tuple[str | None, str | None]:
+    """Return why a file is skipped, and more exactly what is wrong with it where that is known; None for neither."""
     if len(content) > MAX_FILE_BYTES:
-        return TOO_LARGE
+        return TOO_LARGE, None
     try:
         data = json.loads(content)
-    except (ValueError, RecursionError):
-        return BROKEN
+    except (ValueError, RecursionError) as error:
+        return BROKEN, f"broken (not JSON: {error})"
     if not isinstance(data, dict):
-        return BROKEN
+        return BROKEN, None
     if "solvable" not in data:
-        return UNCHECKED
-    return None if data["solvable"] else UNSOLVABLE
+        return UNCHECKED, None
+    return (None, None) if data["solvable"] else (UNSOLVABLE, None)
 
 
 def _read_traj(file: Path) -> tuple[TaskType | None, int | None]:
@@ -230,16 +235,17 @@ def _recall(memory: Path) -> dict[str, IndexEntry]:
 
 
 def _read_entry(row: Any) -> IndexEntry:
-    path, stamp, sha256, task_type, scene, problem = row
+    path, stamp, sha256, task_type, scene, problem, detail = row
     text_or_none = (str, type(None))
     if (
-        not (isinstance(path, str) and isinstance(sha256, str) and isinstance(problem, text_or_none))
+        not (isinstance(path, str) and isinstance(sha256, str))
+        or not (isinstance(problem, text_or_none) and isinstance(detail, text_or_none))
         or not all(isinstance(number, int) for number in stamp)
         or not (task_type is None or task_type in TASK_TYPES)
         or not (scene is None or isinstance(scene, int))
     ):
         raise ValueError("a damaged entry")
-    return IndexEntry(path, tuple(stamp), sha256, task_type, scene, problem)
+    return IndexEntry(path, tuple(stamp), sha256, task_type, scene, problem, detail)
 
 
 def _remember(memory: Path, entries: tuple[IndexEntry, ...]) -> None:

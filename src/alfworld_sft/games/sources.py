@@ -72,10 +72,14 @@ class NoUsableGamesError(GamesNotFoundError):
 
 
 class SkippedFile(NamedTuple):
-    """A file, or the folder of a trial, that gives no game, and why."""
+    """A file or a trial's folder that gives no game, and why; `detail` says it more exactly where it is known."""
 
     path: Path
     reason: str
+    detail: str | None = None
+
+    def __str__(self) -> str:
+        return f"{layout.plain_text(str(self.path))}: {self.detail or self.reason}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +108,10 @@ class Games:
         """What was skipped, in one line with the first reason and the command that lists all; None for nothing."""
         if not self.skipped_files:
             return None
-        number, (first, reason) = len(self.skipped_files), self.skipped_files[0]
+        number = len(self.skipped_files)
         return (
             f"skipped {number:,} of {number + len(self):,} games: {skipped_in_words(self.skipped)}"
-            f" (the first: {layout.plain_text(str(first))}: {reason}); to list them:"
+            f" (the first: {self.skipped_files[0]}); to list them:"
             f" alfworld-sft games list --source {shlex.quote(str(self.folder))} --split {self.split} --skipped"
         )
 
@@ -127,7 +131,7 @@ class Games:
 
 def count_reasons(skipped_files: Iterable[SkippedFile]) -> dict[str, int]:
     """Count skipped files by reason, sorted by reason."""
-    return dict(sorted(Counter(reason for _, reason in skipped_files).items()))
+    return dict(sorted(Counter(file.reason for file in skipped_files).items()))
 
 
 def skipped_in_words(skipped: Mapping[str, int]) -> str:
@@ -245,7 +249,7 @@ def _one_game(file: Path, split: str) -> Games:
     except OSError as error:
         raise GameFileError(str(file), error.strerror or str(error)) from None
     if entry.problem:
-        raise GameFileError(str(file), f"it is {entry.problem}")
+        raise GameFileError(str(file), f"it is {entry.detail or entry.problem}")
     own = layout.split_of(file) or split
     if not _belongs(own, split):
         raise GamesNotFoundError(f"no games found: {file} is a game of the split {own!r}, not of {split!r}")
@@ -261,14 +265,14 @@ def _games_in(folder: Path, split: str, own_split: Callable[[Path], str]) -> Gam
     for entry in index.entries:
         own = own_split(folder / entry.path)
         if entry.problem:
-            skipped_files.append(SkippedFile(folder / entry.path, entry.problem))
+            skipped_files.append(SkippedFile(folder / entry.path, entry.problem, entry.detail))
         elif not _belongs(own, split):
             skipped_files.append(SkippedFile(folder / entry.path, f"of the split {own!r}"))
         else:
             entries.append(entry)
     refs, copies = _refs(folder, entries, split)
     skipped_files += copies
-    skipped_files.sort()
+    skipped_files.sort(key=lambda file: file.path)
     if not refs:
         raise _nothing_found(folder, index, skipped_files)
     subset = " (a published subset of train)" if split == "train" and folder.name == "valid_train" else ""
