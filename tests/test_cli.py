@@ -151,3 +151,26 @@ def test_the_version_is_the_package_s():
     from alfworld_sft import __version__
 
     assert command("--version").stdout.strip() == f"alfworld-sft {__version__}"
+
+
+def test_a_folder_of_games_is_the_one_whose_name_is_written(tmp_path):
+    """As YAML, `my games #2` would be `my games`, and `&abc` nothing at all."""
+    data = {name: write_games(tmp_path / name, count) for name, count in (("my games", 12), ("my games #2", 24))}
+    result = command("collect", "--output-dir", str(tmp_path), "--name", "run", f"games.source={data['my games #2']}")
+    assert result.returncode == 0, result.stderr
+    games = json.loads((tmp_path / "run" / "run.json").read_bytes())["games"]
+    assert games["description"] == f"24 train games in {tmp_path}/my games #2/json_2.1.1/train"
+    result = command("evaluate", "--output-dir", str(tmp_path), "games.source=&abc")
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: no games found: ")
+    assert "/&abc does not exist; " in result.stderr
+
+
+def test_collect_and_show_tell_of_skipped_games(data, tmp_path):
+    next(data.rglob("game.tw-pddl")).write_bytes(b"{")
+    result = command("collect", "--output-dir", str(tmp_path), f"games.source={data}")
+    assert result.stderr.splitlines()[1].startswith("WARNING: skipped 1 of 12 games: 1 broken (not a JSON object) (")
+    folder = result.stdout.splitlines()[-1]
+    told = "skipped games: 1 broken (not a JSON object)"
+    assert told in result.stdout.splitlines()
+    assert told in command("show", folder).stdout.splitlines()

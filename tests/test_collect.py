@@ -147,6 +147,18 @@ def test_the_stamp_tells_how_the_data_was_made(data, tmp_path):
     assert set(stamp["sha256"]) == set(DATA_FILES)
 
 
+def test_skipped_games_are_counted_by_reason_in_the_stamp_and_on_the_card(data, tmp_path):
+    spoilt = sorted(data.rglob("game.tw-pddl"))[:3]
+    for file in spoilt[:2]:
+        file.write_bytes(b"{")
+    spoilt[2].write_bytes(spoilt[2].read_bytes().replace(b'"solvable": true', b'"solvable": false'))
+    folder, _ = collected(data, tmp_path)
+    games = json.loads((folder / "run.json").read_bytes())["games"]
+    assert (games["count"], games["skipped"]) == (21, {"broken (not a JSON object)": 2, "marked unsolvable": 1})
+    card = (folder / "README.md").read_text()
+    assert "`); skipped: 2 broken (not a JSON object), 1 marked unsolvable. Template: `default`.\n" in card
+
+
 def test_evaluation_splits_are_refused_unless_allowed(tmp_path):
     data = write_games(tmp_path / "data", 6, "valid_seen")
     with pytest.raises(UserError, match="--allow-eval-split"):

@@ -1,7 +1,8 @@
 import pytest
 
-from alfworld_sft.config import CollectConfig, build_config, dotted_keys, key_table
+from alfworld_sft.config import CollectConfig, EvaluateConfig, build_config, dotted_keys, key_table
 from alfworld_sft.errors import ConfigError
+from alfworld_sft.train.config import TrainConfig
 
 
 def test_the_defaults_need_no_override():
@@ -29,6 +30,115 @@ def test_the_whole_history_has_three_spellings(text):
 
 def test_the_later_override_wins():
     assert build_config(CollectConfig, ["seed=1", "seed=2"]).seed == 2
+
+
+TEXT_KEYS = (
+    *((CollectConfig, key) for key in ("games.source", "games.split", "prompt.template")),
+    *((EvaluateConfig, key) for key in ("games.source", "policy.model", "policy.base_url", "policy.serve")),
+    *((TrainConfig, f"data.{key}") for key in ("prompt_key", "response_key", "multiturn.messages_key")),
+    *((TrainConfig, f"model.{key}") for key in ("partial_pretrain", "target_modules")),
+    *((TrainConfig, f"trainer.{key}") for key in ("default_local_dir", "project_name", "experiment_name")),
+    *((TrainConfig, f"trainer.{key}") for key in ("eval_split", "eval_source", "eval_template", "resume_mode")),
+)
+LIST_KEYS = ("train_files", "val_files", "prompt_dict_keys", "response_dict_keys")
+STRANGE = (
+    "/d/my games #2",
+    "&abc",
+    "*abc",
+    "!x y",
+    "a: b",
+    "# a",
+    "'quoted'",
+    " 7 ",
+    "1e5",
+    "007",
+    "true",
+    "~",
+    "[a]/b",
+)
+
+
+def value_of(config, key):
+    for name in key.split("."):
+        config = getattr(config, name)
+    return config
+
+
+@pytest.mark.parametrize("text", STRANGE)
+@pytest.mark.parametrize(("model", "key"), TEXT_KEYS)
+def test_the_value_of_a_text_key_is_the_text_as_it_stands(model, key, text):
+    assert value_of(build_config(model, [f"{key}={text}"]), key) == text
+
+
+@pytest.mark.parametrize("text", STRANGE)
+@pytest.mark.parametrize("key", LIST_KEYS)
+def test_one_text_is_a_list_of_one_as_it_stands(key, text):
+    assert getattr(build_config(TrainConfig, [f"data.{key}={text}"]).data, key) == [text]
+
+
+@pytest.mark.parametrize(
+    ("text", "items"),
+    [
+        ("[a,b]", ["a", "b"]),
+        ("['a', \"b\" , c]", ["a", "b", "c"]),
+        ("[/d/my games #2,&abc]", ["/d/my games #2", "&abc"]),
+        ("[a: b, null, 007, 2024-12-11]", ["a: b", "null", "007", "2024-12-11"]),
+        ("['a, b', c]", ["a, b", "c"]),
+        ("[it's,a]", ["it's", "a"]),
+        ("[a,]", ["a"]),
+    ],
+)
+def test_the_items_of_a_list_of_texts_are_taken_as_they_stand(text, items):
+    assert build_config(TrainConfig, [f"data.train_files={text}"]).data.train_files == items
+
+
+@pytest.mark.parametrize("text", ["null", "Null", "NULL", ""])
+@pytest.mark.parametrize(
+    ("model", "key"),
+    [(CollectConfig, "games.source"), (TrainConfig, "trainer.eval_source"), (TrainConfig, "data.val_files")],
+)
+def test_null_or_nothing_unsets_an_optional_text_key(model, key, text):
+    assert value_of(build_config(model, [f"{key}=x", f"{key}={text}"]), key) is None
+
+
+@pytest.mark.parametrize(
+    ("model", "override"),
+    [(TrainConfig, "model.path="), (CollectConfig, "prompt.template="), (CollectConfig, "policy.name=")],
+)
+def test_no_value_for_a_key_that_needs_one_is_refused(model, override):
+    """A shell variable that is not set would otherwise name the current folder."""
+    with pytest.raises(ConfigError) as error:
+        build_config(model, [override], aliases={"model.path": "model.partial_pretrain"})
+    assert str(error.value).endswith("=: no value is given; give one, or leave the key out")
+
+
+def test_an_empty_item_of_a_list_is_refused():
+    with pytest.raises(ConfigError, match=r"^data\.train_files=\[a,,b\]: an item of the list is empty$"):
+        build_config(TrainConfig, ["data.train_files=[a,,b]"])
+
+
+@pytest.mark.parametrize("text", ["7 #3", "&abc", "#5", "!x", "{a: b}", "[7"])
+def test_text_where_a_number_belongs_is_refused_and_never_cut_off(text):
+    """As a comment or a name of YAML's it would be read as 7, or as null, which plays every game."""
+    with pytest.raises(ConfigError) as error:
+        build_config(CollectConfig, [f"num_episodes={text}"])
+    assert str(error.value).startswith(f"num_episodes={text}: input should be a valid integer")
+
+
+def test_a_word_with_something_behind_it_is_refused():
+    with pytest.raises(ConfigError, match=r"policy\.search=sweep #x: input should be 'prior' or 'sweep'"):
+        build_config(CollectConfig, ["policy.search=sweep #x"])
+
+
+@pytest.mark.parametrize("override", ["optim.lr=inf", "optim.lr=nan", "optim.betas=[0.9,nan]"])
+def test_a_number_that_is_not_finite_is_refused(override):
+    with pytest.raises(ConfigError, match="finite number"):
+        build_config(TrainConfig, [override])
+
+
+def test_a_key_that_holds_a_number_or_a_word_reads_numbers_as_numbers():
+    assert build_config(CollectConfig, ["games.difficulty=1.50"]).games.difficulty == 1.5
+    assert build_config(CollectConfig, ["games.difficulty=hard"]).games.difficulty == "hard"
 
 
 @pytest.mark.parametrize(

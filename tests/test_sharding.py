@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -24,6 +25,7 @@ from alfworld_sft.runs import play
 from alfworld_sft.sharding import Orders, Worker, over_ray
 from tests.collecting import contents, write_games
 from tests.fake_server import free_port, says, serving
+from tests.test_cli import command
 
 KEY = "sk-1234567890abcdef"
 
@@ -255,6 +257,52 @@ def test_a_cluster_that_does_not_answer_is_named(data, tmp_path, monkeypatch):
         UserError, match=rf"--ray {address}: cannot use Ray there \(.*refused\); start it with 'ray start'"
     ):
         played(started(tmp_path, f"games.source={data}", name="run"), over_ray(address))
+
+
+@pytest.fixture
+def unconnected(monkeypatch):
+    """A process that is not connected to Ray, as a command's is, and does not wait long."""
+    ray = pytest.importorskip("ray", reason="needs the extra ray: pip install -e '.[ray]'")
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(sharding, "CONNECT_S", 3.0)
+
+
+TOO_LATE = "no answer within 3 s; what an earlier Ray left is cleared by 'ray stop'"
+WAY_OUT = (
+    "start it with 'ray start' (if it asks for a token, set RAY_AUTH_MODE=token), or play with --ray local"
+)  # fmt: skip
+
+
+def test_an_address_where_something_else_listens_is_given_up_after_a_time(unconnected, data, tmp_path, capfd):
+    with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(UserError) as error:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        played(started(tmp_path, f"games.source={data}", name="run"), over_ray(address))
+    assert str(error.value) == f"--ray {address}: cannot use Ray there ({TOO_LATE}); {WAY_OUT}"
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_stale_address_in_the_environment_is_given_up_after_a_time(unconnected, data, tmp_path, monkeypatch, capfd):
+    stale = f"127.0.0.1:{free_port()}"
+    monkeypatch.setenv("RAY_ADDRESS", stale)
+    with pytest.raises(UserError) as error:
+        played(started(tmp_path, f"games.source={data}", name="run"), over_ray("auto"))
+    assert str(error.value) == f"--ray auto: cannot use Ray at RAY_ADDRESS={stale} ({TOO_LATE}); {WAY_OUT}"
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_command_plays_over_the_ray_that_runs_at_an_address(cluster, data, tmp_path):
+    address = ray_address()
+    words = ["evaluate", "--ray", address, "--output-dir", str(tmp_path), "num_games=2", f"games.source={data}"]
+    result = command(*words, "games.split=train", "runner.concurrency=1")
+    assert result.returncode == 0, result.stderr
+    assert "2 of 2 episodes, 100.0% won" in result.stderr
+
+
+def ray_address():
+    """Where the cluster of these tests can be reached."""
+    import ray
+
+    return ray.get_runtime_context().gcs_address
 
 
 def test_a_server_that_would_be_started_here_is_refused(data, tmp_path):

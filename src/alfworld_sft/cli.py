@@ -21,9 +21,11 @@ from alfworld_sft.dataset.show import read_contents
 from alfworld_sft.errors import UserError
 from alfworld_sft.evaluate.cli import evaluate_command
 from alfworld_sft.games.cli import SHORT_NAMES, games_app
+from alfworld_sft.games.sources import skipped_in_words
 from alfworld_sft.progress import refuse_options_of_resumed, warn_of_unknown_cost, watched
 from alfworld_sft.runs import play
 from alfworld_sft.sharding import RayAddress, over_ray
+from alfworld_sft.system import check_system
 from alfworld_sft.train.check_cli import check, tiny_model
 from alfworld_sft.train.cli import merge_command, train_command
 from alfworld_sft.types import TASK_TYPES
@@ -51,6 +53,7 @@ def main() -> None:
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     try:
+        check_system()
         app()
     except UserError as error:
         for line in str(error).splitlines():
@@ -110,6 +113,8 @@ def show(folder: Annotated[Path, typer.Argument(help="A run's folder, as sft_dat
     found = {t: (f["won"], f["played"]) for t, f in counts["success_by_task_type"].items()}
     console.print(_success_table(found, counts["won"], counts["episodes"]))
     console.print(f"\ngames: {contents.stamp['games']['description']}", markup=False)
+    if skipped := skipped_in_words(contents.stamp["games"].get("skipped", {})):
+        console.print(f"skipped games: {skipped}", markup=False)
     console.print(f"rows: {contents.rows['train']} for training, {contents.rows['val']} for validation")
     for note in model_notes(contents.stamp):
         console.print(note, markup=False)
@@ -134,6 +139,8 @@ def _report(job: CollectJob, summary: Summary) -> None:
         f"{summary.rows_train} rows of {summary.games_train} games for training,"
         f" {summary.rows_val} of {summary.games_val} for validation"
     )
+    if skipped := skipped_in_words(job.games.skipped):
+        typer.echo(f"skipped games: {skipped}")
     for note in model_notes(job.run.stamp):
         typer.echo(note)
     warn_of_unknown_cost(job.config.policy, summary.usage)

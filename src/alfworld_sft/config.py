@@ -1,32 +1,32 @@
 """Typed configs and the dotted overrides that fill them.
 
-A config is a frozen pydantic model; an override is `games.split=train`, with or without Hydra's leading `+`. Values
-are read as YAML, so numbers, `true`, `null` and `[a, b]` mean what they seem to. All errors are reported together.
+A config is a frozen pydantic model; an override is `games.split=train`, with or without Hydra's leading `+`. The type
+of its key decides how its value is read (`values.py`): where a key holds text, it is the text as it stands. All errors
+are reported together.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from alfworld_sft.errors import ConfigError
 from alfworld_sft.games.sources import EMBEDDED, GENERATE, resolve_source
 from alfworld_sft.types import Form, TaskType
 from alfworld_sft.usage import Prices
+from alfworld_sft.values import read_value
 
 Config = TypeVar("Config", bound=BaseModel)
 
 
 class Section(BaseModel):
-    """A group of keys; unknown ones are refused."""
+    """A group of keys; unknown ones are refused, and so are numbers that are not finite."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 def _all_as_none(value: object) -> object:
@@ -267,7 +267,10 @@ def build_config(
         elif key not in known:
             problems.append(f"unknown key '{key}'; {hints.get(key) or _suggestion(key, known)}")
         else:
-            _put(values, key.split("."), _read_value(text))
+            try:
+                _put(values, key.split("."), read_value(text, _annotation(model, key)))
+            except ValueError as error:
+                problems.append(f"{key}={text}: {error}")
     try:
         config = model.model_validate(values)
     except ValidationError as error:
@@ -302,6 +305,16 @@ def key_table(model: type[BaseModel]) -> str:
     return "\n".join(rows)
 
 
+def _annotation(model: type[BaseModel], key: str) -> Any:
+    """Return the type of a known key."""
+    *path, name = key.split(".")
+    for part in path:
+        section = model.model_fields[part].annotation
+        assert isinstance(section, type), "what a dotted key leads through is a section"
+        model = section
+    return model.model_fields[name].annotation
+
+
 def _suggestion(key: str, known: Sequence[str]) -> str:
     close = get_close_matches(key, known, 1) or [k for k in known if k.endswith(f".{key}")][:1]
     return f"did you mean '{close[0]}'?" if close else f"there are {', '.join(known)}"
@@ -309,30 +322,6 @@ def _suggestion(key: str, known: Sequence[str]) -> str:
 
 def _example(known: Sequence[str]) -> str:
     return next((f"{key}=7" for key in known if key.endswith("seed")), f"{known[0]}=…")
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML 1.2's plain values, as in Hydra: a name such as 2024-12-11 or 20241211_143022 is text, 5e-4 a number."""
-
-
-_Loader.yaml_implicit_resolvers = {}
-
-
-_Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"(~|null|Null|NULL|)\Z"), ["~", "n", "N", ""])
-_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"(?i:true|false)\Z"), list("tTfF"))
-_Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"[-+]?(0|[1-9][0-9]*)\Z"), list("-+0123456789"))
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?\Z"),
-    list("-+.0123456789"),
-)
-
-
-def _read_value(text: str) -> Any:
-    try:
-        return yaml.load(text, _Loader) if text else None  # noqa: S506 - a safe loader with fewer types
-    except yaml.YAMLError:
-        return text
 
 
 def _put(values: dict[str, Any], path: Sequence[str], value: Any) -> None:

@@ -35,6 +35,8 @@ def watched(job: Job[Config]) -> Iterator[Callable[[Episode | None], None]]:
     """Say what is played, show how far it is, and close the run; Ctrl-C says how to go on, and exits with 130."""
     run = job.run
     logger.info("playing %s, as %s", job.games.description, job.policy.name)
+    if job.games.warning:
+        logger.warning("%s", job.games.warning)
     try:
         with run, shown_progress(run, job.total) as on_episode:
             yield on_episode

@@ -212,6 +212,7 @@ def _stamp(kind: Kind, config: RunConfig, chosen: Chosen, template: Template, po
             "split": games.split,
             "count": total if isinstance(refs, GameStream) else len(refs),
             "sha256": games_sha256(refs),
+            "skipped": games.skipped,
         },
         "protocol": {
             "split": games.split,

@@ -17,6 +17,8 @@ import logging
 import os
 import re
 import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -53,6 +55,8 @@ SHARD_EPISODES = 16
 MAX_LOSSES = 3
 """Workers that may die on one shard until its episodes are noted as failed, or while they start until the run ends."""
 PATIENCE_S = 15.0
+CONNECT_S = 30.0
+"""How long a Ray that runs already may take to answer; Ray itself tries a wrong address for more than four minutes."""
 OBJECT_STORE_BYTES = 128 * 2**20  # of a Ray that is started here; results are taken out as they come
 
 
@@ -198,12 +202,14 @@ def _connected(ray: Any, address: str) -> Iterator[None]:
     if address == LOCAL:
         own = {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
     try:
-        _check_that_something_listens(address)
+        if address != LOCAL:
+            _check_that_something_listens(address)
+            _check_that_ray_answers(address)
         ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **own)
     except (OSError, OverflowError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         reason = " ".join(str(error).split())
         raise UserError(
-            f"--ray {address}: cannot use Ray there ({reason}); start it with 'ray start' (if it asks for a"
+            f"--ray {address}: cannot use Ray {_where(address)} ({reason}); start it with 'ray start' (if it asks for a"
             " token, set RAY_AUTH_MODE=token), or play with --ray local"
         ) from None
     try:
@@ -214,9 +220,48 @@ def _connected(ray: Any, address: str) -> Iterator[None]:
 
 def _check_that_something_listens(address: str) -> None:
     """Raise OSError at once where Ray would try for long."""
-    if address not in (LOCAL, AUTO):
+    if address != AUTO:
         host, _, port = address.rpartition(":")
         socket.create_connection((host.strip("[]"), int(port)), timeout=PATIENCE_S).close()
+
+
+_CONNECT = """
+import sys
+import ray
+try:
+    ray.init(sys.argv[1], log_to_driver=False, logging_level="ERROR")
+except Exception as error:
+    print(" ".join(str(error).split()))
+    sys.exit(1)
+ray.shutdown()
+"""
+
+
+def _check_that_ray_answers(address: str) -> None:
+    """Connect in a process of its own, which can be ended; raises OSError where that fails, or takes CONNECT_S.
+
+    Ray itself cannot be interrupted while it connects, and warns all the time.
+    """
+    try:
+        done = subprocess.run(  # noqa: S603 - this Python, and a checked address
+            [sys.executable, "-P", "-c", _CONNECT, address],
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=CONNECT_S, check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        raise OSError(
+            f"no answer within {CONNECT_S:.0f} s; what an earlier Ray left is cleared by 'ray stop'"
+        ) from None
+    if done.returncode:
+        said = (done.stdout.strip() or done.stderr).splitlines()
+        raise OSError(next((line.strip() for line in reversed(said) if line.strip()), f"exit code {done.returncode}"))
+
+
+def _where(address: str) -> str:
+    """Say where Ray is looked for, where the address does not."""
+    named = os.environ.get("RAY_ADDRESS")
+    if address != AUTO:
+        return "there"
+    return f"at RAY_ADDRESS={named}" if named else "on this machine"
 
 
 class _Crew:

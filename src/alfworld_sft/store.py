@@ -7,7 +7,6 @@ counts. Only offsets are kept in memory, so a run's memory does not grow with th
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
@@ -22,6 +21,11 @@ from alfworld_sft.errors import RunFolderError
 from alfworld_sft.files import remove_partial_files, whole_file
 from alfworld_sft.records import from_line, to_line
 from alfworld_sft.types import Episode
+
+try:
+    import fcntl
+except ImportError:  # not on Windows, which system.check_system says
+    fcntl = None  # type: ignore[assignment]
 
 JOURNAL = "episodes.jsonl"
 STAMP = "run.json"

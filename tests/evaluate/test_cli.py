@@ -106,3 +106,20 @@ def test_ctrl_c_says_how_to_go_on(data, tmp_path):
     assert process.returncode == 130
     assert f"go on with: alfworld-sft evaluate --resume {tmp_path / 'run'}" in stderr.splitlines()[-1]
     assert "Traceback" not in stderr
+
+
+def test_games_that_were_skipped_are_told_before_and_after(tmp_path):
+    data = write_games(tmp_path / "data", 4, "valid_seen")
+    spoilt = sorted(data.rglob("game.tw-pddl"))[1:]
+    for file in spoilt:
+        file.write_bytes(b"{")
+    result = command("evaluate", "--output-dir", str(tmp_path), f"games.source={data}")
+    assert result.returncode == 0, result.stderr
+    assert result.stderr.splitlines()[1] == (
+        "WARNING: skipped 3 of 4 games: 3 broken (not a JSON object)"
+        f" (the first: {spoilt[0]}: broken (not JSON:"
+        " Expecting property name enclosed in double quotes: line 1 column 2 (char 1)));"
+        " to list them: alfworld-sft games list"
+        f" --source {data}/json_2.1.1/valid_seen --split valid_seen --skipped"
+    )
+    assert "skipped games: 3 broken (not a JSON object)" in result.stdout.splitlines()

@@ -78,6 +78,16 @@ def test_the_metrics_carry_the_protocol_stamp(data, tmp_path):
     assert "alfworld-sft" in stamp["versions"]
 
 
+def test_skipped_games_are_counted_by_reason_in_both_files(data, tmp_path):
+    for file in sorted(data.rglob("game.tw-pddl"))[:9]:
+        file.write_bytes(b"{")
+    folder, found = evaluated(data, tmp_path)
+    assert found.metrics.success().played == 3
+    skipped = {"broken (not a JSON object)": 9}
+    assert written(folder)["stamp"]["games"]["skipped"] == skipped
+    assert json.loads((folder / "run.json").read_bytes())["games"]["skipped"] == skipped
+
+
 def test_predictions_are_scored_where_the_template_asks_for_them(data, tmp_path):
     _, plain = evaluated(data, tmp_path, name="plain")
     folder, found = evaluated(data, tmp_path, "prompt.template=add_wm1", name="wm")

@@ -41,6 +41,28 @@ def test_list_counts_by_split_and_task_type(data: Path) -> None:
     ]
 
 
+def test_list_names_every_skipped_file_on_request(data: Path) -> None:
+    official(data, "train", BOOK)
+    unsolvable, broken = official(data, "train", BOOK, "t2", solvable=False), official(data, "train", BOOK, "t3")
+    broken.write_text("{")
+    (data / "json_2.1.1" / "train" / "x.tw-pddl").symlink_to(data / "absent")
+    assert output("list", "--source", str(data), "--skipped")[-4:] == [
+        f"1 train game in {data}/json_2.1.1/train; skipped: 1 broken (not a JSON object), 1 marked unsolvable,"
+        " 1 unreadable (No such file or directory)",
+        f"{unsolvable}: marked unsolvable",
+        f"{broken}: broken (not JSON: Expecting property name enclosed in double quotes: line 1 column 2 (char 1))",
+        f"{data}/json_2.1.1/train/x.tw-pddl: unreadable (No such file or directory)",
+    ]
+
+
+def test_list_names_the_skipped_files_where_there_is_nothing_else(data: Path) -> None:
+    file = official(data, "train", BOOK, solvable=False)
+    for words in ([], ["--split", "train"]):
+        result = runner.invoke(cli.games_app, ["list", "--source", str(data), "--skipped", *words])
+        assert isinstance(result.exception, GamesNotFoundError)
+        assert result.stdout.splitlines() == [f"{file}: marked unsolvable"]
+
+
 def test_list_shows_one_split(data: Path) -> None:
     official(data, "train", BOOK)
     official(data, "valid_seen", EGG)

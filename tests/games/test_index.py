@@ -110,9 +110,11 @@ def test_a_renamed_folder_is_noticed(two_games: Path, reads: list[str]) -> None:
         lambda memory: memory.write_bytes(b"{"),
         lambda memory: memory.write_bytes(b"\xff\x00"),
         lambda memory: memory.write_bytes(b"[]"),
-        lambda memory: memory.write_bytes(b'{"format": 1, "files": [["a.tw-pddl", [1, 2, 3], 7, null, null, null]]}'),
-        lambda memory: memory.write_bytes(b'{"format": 1, "files": [[]]}'),
-        lambda memory: memory.write_bytes(memory.read_bytes().replace(b'"format":1', b'"format":0')),
+        lambda memory: memory.write_bytes(
+            b'{"format": 2, "files": [["a.tw-pddl", [1, 2, 3], 7, null, null, null, null]]}'
+        ),
+        lambda memory: memory.write_bytes(b'{"format": 2, "files": [[]]}'),
+        lambda memory: memory.write_bytes(memory.read_bytes().replace(b'"format":2', b'"format":1')),
         lambda memory: (memory.unlink(), memory.mkdir()),
     ],
     ids=["torn", "binary", "list", "wrong type", "short row", "old format", "folder"],
@@ -192,9 +194,36 @@ def test_a_broken_file_is_skipped(data: Path, content: bytes) -> None:
     assert [entry.problem for entry in index_folder(data).entries] == [index.BROKEN]
 
 
-def test_a_link_to_nothing_is_passed_over(data: Path) -> None:
+def test_a_broken_file_says_what_is_wrong_with_it_when_it_is_remembered_as_well(data: Path) -> None:
+    (data / "a.tw-pddl").write_bytes(b"")
+    for _ in range(2):
+        (entry,) = index_folder(data).entries
+        assert entry.detail == "broken (not JSON: Expecting value: line 1 column 1 (char 0))"
+
+
+def test_a_link_to_nothing_is_an_unreadable_file(data: Path) -> None:
     (data / "a.tw-pddl").symlink_to(data / "absent")
-    assert index_folder(data).entries == ()
+    assert [entry.problem for entry in index_folder(data).entries] == ["unreadable (No such file or directory)"]
+
+
+def test_an_unreadable_file_keeps_the_reason_that_was_given_and_is_tried_again(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_game(data / "a.tw-pddl")
+    with monkeypatch.context() as context:
+        context.setattr(index, "_read_limited", _denied)
+        assert [entry.problem for entry in index_folder(data).entries] == ["unreadable (Permission denied)"]
+    assert [entry.problem for entry in index_folder(data).entries] == [None]
+
+
+def _denied(file: Path, limit: int) -> bytes:
+    raise PermissionError(13, "Permission denied", str(file))
+
+
+def test_a_file_that_is_too_large_is_called_so(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = write_game(data / "a.tw-pddl")
+    monkeypatch.setattr(index, "MAX_FILE_BYTES", file.stat().st_size - 1)
+    assert [entry.problem for entry in index_folder(data).entries] == [index.TOO_LARGE]
 
 
 def test_linked_folders_are_followed_but_not_in_circles(data: Path, tmp_path: Path) -> None:

@@ -114,12 +114,39 @@ def test_what_is_skipped_is_counted_by_reason(data: Path) -> None:
     official(data, "train", "pick_and_place_with_movable_recep-Egg-Pot-Fridge-2", traj={})
     official(data, "train", trial="t5", traj={}).unlink()
     assert find_games(data).skipped == {
-        "broken (not a JSON object, too large, or unreadable)": 1,
+        "broken (not a JSON object)": 1,
         "marked unsolvable": 1,
         "with a movable receptacle or a sliced object": 1,
         "without a 'solvable' key": 1,
         "without a game file beside traj_data.json": 1,
     }
+
+
+def test_skipped_files_are_told_in_one_line_with_the_first_reason(data: Path, caplog: pytest.LogCaptureFixture) -> None:
+    official(data, "train")
+    folder = data / "json_2.1.1" / "train"
+    for number in range(2000):
+        (folder / f"x{number:04}.tw-pddl").write_text("{")
+    official(data, "train", trial="t2", solvable=False)
+    games = find_games(data)
+    assert caplog.records == []
+    assert games.warning == (
+        "skipped 2,001 of 2,002 games: 2,000 broken (not a JSON object), 1 marked unsolvable"
+        f" (the first: {folder / BOOK}/t2/game.tw-pddl: marked unsolvable); to list them:"
+        f" alfworld-sft games list --source {folder} --split train --skipped"
+    )
+
+
+def test_where_nothing_is_skipped_nothing_is_told(data: Path) -> None:
+    official(data, "train")
+    games = find_games(data)
+    assert (games.skipped, games.warning) == ({}, None)
+
+
+def test_the_copy_that_is_skipped_is_named(data: Path) -> None:
+    for folder in ("x", "y"):
+        write_game(data / folder / BOOK / TRIAL / "game.tw-pddl")
+    assert [file.path for file in find_games(data).skipped_files] == [data / "y" / BOOK / TRIAL / "game.tw-pddl"]
 
 
 def test_counts_come_in_the_order_of_the_task_types(data: Path) -> None:
@@ -233,6 +260,20 @@ def test_all_games_of_another_layout_are_counted_once(data: Path) -> None:
     write_game(data / "a.tw-pddl")
     write_game(data / "copy" / "valid_seen" / BOOK / TRIAL / "game.tw-pddl")
     assert [(games.split, len(games)) for games in find_all_games(data)] == [("train", 1), ("valid_seen", 1)]
+
+
+def test_a_split_whose_files_are_all_skipped_is_not_left_out(data: Path) -> None:
+    official(data, "train")
+    official(data, "valid_seen", solvable=False)
+    found = [(games.split, len(games), games.skipped) for games in find_all_games(data)]
+    assert found == [("train", 1, {}), ("valid_seen", 0, {"marked unsolvable": 1})]
+
+
+def test_no_usable_games_in_any_split_is_an_error(data: Path) -> None:
+    official(data, "train", solvable=False)
+    official(data, "valid_seen", solvable=False)
+    with pytest.raises(GamesNotFoundError, match="all were skipped: 1 marked unsolvable"):
+        find_all_games(data)
 
 
 def test_no_games_in_any_split_is_an_error(data: Path) -> None:

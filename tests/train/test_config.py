@@ -51,6 +51,12 @@ def test_a_name_is_taken_as_it_stands(name):
     assert build_train_config([f"trainer.experiment_name={name}"]).trainer.experiment_name == name
 
 
+def test_checkpoints_in_the_home_folder_are_not_written_beside_it(monkeypatch):
+    """No shell puts the home folder for a ~ behind a key's =."""
+    monkeypatch.setenv("HOME", "/home/someone")
+    assert build_train_config(["trainer.default_local_dir=~/m"]).local_dir == Path("/home/someone/m")
+
+
 def test_one_item_stands_for_a_list_of_one():
     config = build_train_config(["trainer.logger=console", "data.val_files=a", "data.prompt_dict_keys=null"])
     assert (config.trainer.logger, config.data.val_files, config.data.prompt_dict_keys) == (["console"], ["a"], None)

@@ -51,6 +51,15 @@ def test_the_games_are_those_that_evaluate_chooses(data, games):
     assert chosen(data, games).refs == choose_games(evaluation)[1]
 
 
+def test_games_that_were_skipped_are_told(data, tmp_path):
+    games = write_games(tmp_path / "games", 6)
+    next(games.rglob("game.tw-pddl")).write_bytes(b"{")
+    found = chosen(data, games)
+    assert len(found.refs) == 5
+    assert found.warning is not None
+    assert found.warning.startswith("skipped 1 of 6 games: 1 broken (not a JSON object) (the first: ")
+
+
 def test_the_games_are_asked_as_the_training_data_was(data, games):
     prompt = chosen(data, games).config.prompt
     assert (prompt.template, prompt.form, prompt.history_length) == ("compact", "single", 2)

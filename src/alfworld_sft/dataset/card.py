@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from alfworld_sft.dataset.build import reasons_in_words
+from alfworld_sft.games.sources import skipped_in_words
 from alfworld_sft.usage import usage_in_words
 
 _CARD = """---
@@ -38,8 +39,9 @@ configs:
 |---|---|---|
 {by_type}
 
-Games: {num_games} of the split `{split}` (hash `{games_sha256}`). Template: `{template}`. Predictions: {predictions}.
-Seed: {seed}. Steps at most: {max_steps}. Made with alfworld-sft {version}; `run.json` holds the whole protocol.
+Games: {num_games} of the split `{split}` (hash `{games_sha256}`){skipped}. Template: `{template}`.
+Predictions: {predictions}. Seed: {seed}. Steps at most: {max_steps}. Made with alfworld-sft {version};
+`run.json` holds the whole protocol.
 {model_notes}
 | column | content |
 |---|---|
@@ -67,6 +69,7 @@ def dataset_card(stamp: dict[str, Any]) -> str:
         num_games=games["count"],
         split=games["split"],
         games_sha256=games["sha256"][:16],
+        skipped=f"; skipped: {skipped}" if (skipped := skipped_in_words(games.get("skipped", {}))) else "",
         template=protocol["template"],
         predictions=stamp["config"]["worldmodel"]["predictions"],
         seed=stamp["config"]["seed"],

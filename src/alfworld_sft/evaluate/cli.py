@@ -14,6 +14,7 @@ from alfworld_sft.errors import ConfigError
 from alfworld_sft.evaluate.compare import compare, read_result
 from alfworld_sft.evaluate.run import EvaluateJob, Evaluation, evaluate, resume_evaluation, start_evaluation
 from alfworld_sft.evaluate.tables import print_comparison, print_metrics, print_world_model
+from alfworld_sft.games.sources import skipped_in_words
 from alfworld_sft.progress import refuse_options_of_resumed, warn_of_unknown_cost, watched
 from alfworld_sft.runs import play
 from alfworld_sft.sharding import RayAddress, over_ray
@@ -68,6 +69,8 @@ def evaluate_command(
 
 def _report(console: Console, job: EvaluateJob, evaluation: Evaluation) -> None:
     print_metrics(console, evaluation.metrics)
+    if skipped := skipped_in_words(job.games.skipped):
+        console.print(f"skipped games: {skipped}", markup=False)
     if evaluation.world_model:
         console.print()
         print_world_model(console, evaluation.world_model)

@@ -25,7 +25,14 @@ from rich.table import Table
 from alfworld_sft.errors import UserError
 from alfworld_sft.games.fetch import URLS_VARIABLE, Fetched, archives_from, fetch
 from alfworld_sft.games.layout import default_data_dir
-from alfworld_sft.games.sources import Games, find_all_games, find_games
+from alfworld_sft.games.sources import (
+    Games,
+    NoUsableGamesError,
+    SkippedFile,
+    find_all_games,
+    find_games,
+    skipped_in_words,
+)
 from alfworld_sft.games.write import SHARES, check_options, divide, write_games
 from alfworld_sft.types import TASK_TYPES, TaskType
 from alfworld_sft.world.statistics import ROOMS
@@ -50,13 +57,28 @@ def list_games(
         ),
     ] = None,
     split: Annotated[str | None, typer.Option(help="Only this split.")] = None,
+    skipped: Annotated[
+        bool, typer.Option("--skipped", help="Also print every skipped file with its reason, one a line.")
+    ] = False,
 ) -> None:
-    """Show how many games there are, by split and task type, and where they lie."""
-    found = [find_games(source, split)] if split else find_all_games(source)
+    """Show how many games there are, by split and task type, where they lie, and how many files were skipped."""
+    try:
+        found = [find_games(source, split)] if split else find_all_games(source)
+    except NoUsableGamesError as error:
+        if skipped:
+            _print_skipped(error.skipped_files)
+        raise
     Console(soft_wrap=True).print(counts_table(found))
     for games in found:
-        skipped = ", ".join(f"{count} {reason}" for reason, count in games.skipped.items())
-        typer.echo(games.description + (f"; skipped: {skipped}" if skipped else ""))
+        reasons = skipped_in_words(games.skipped)
+        typer.echo(games.description + (f"; skipped: {reasons}" if reasons else ""))
+    if skipped:
+        _print_skipped(file for games in found for file in games.skipped_files)
+
+
+def _print_skipped(files: Iterable[SkippedFile]) -> None:
+    for file in dict.fromkeys(files):
+        typer.echo(file)
 
 
 def counts_table(found: list[Games]) -> Table:

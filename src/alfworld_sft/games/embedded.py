@@ -32,7 +32,7 @@ def embedded_games(split: str) -> Games:
         )
     refs = tuple(sorted(_ref(line, split) for line in lines))
     return Games(
-        refs, split, FILE.parent, f"{len(refs)} embedded {split} games (generated; they come with the package)", {}
+        refs, split, FILE.parent, f"{len(refs)} embedded {split} games (generated; they come with the package)"
     )
 
 

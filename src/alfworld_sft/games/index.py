@@ -33,20 +33,24 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 MAX_TRAJ_BYTES = 16 * 2**20
 
 MOVABLE_OR_SLICED = "with a movable receptacle or a sliced object"
 UNSOLVABLE = "marked unsolvable"
 UNCHECKED = "without a 'solvable' key"
-BROKEN = "broken (not a JSON object, too large, or unreadable)"
+BROKEN = "broken (not a JSON object)"
+TOO_LARGE = f"too large (more than {MAX_FILE_BYTES // 2**20} MiB)"
 
 Stamp = tuple[int, ...]
 """Size, mtime and ctime in ns of the game file; then of `traj_data.json`, where the entry depends on it."""
 
 
 class IndexEntry(NamedTuple):
-    """One game file: `path` is '/'-separated and relative to the folder; `problem` says why it is skipped, or None."""
+    """One game file: `path` is '/'-separated and relative to the folder; `problem` says why it is skipped, or None.
+
+    Skipped files are counted by `problem`; `detail` says more exactly what is wrong with this one, where that is known.
+    """
 
     path: str
     stamp: Stamp
@@ -54,14 +58,20 @@ class IndexEntry(NamedTuple):
     task_type: TaskType | None
     scene: int | None
     problem: str | None
+    detail: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """All game files of a folder, sorted by path, and how many `traj_data.json` have no game file beside them."""
+    """All game files of a folder, and the folders with a `traj_data.json` but no game file; both sorted by path."""
 
     entries: tuple[IndexEntry, ...]
-    trials_without_game: int
+    folders_without_game: tuple[str, ...]
+
+    @property
+    def trials_without_game(self) -> int:
+        """How many `traj_data.json` have no game file beside them."""
+        return len(self.folders_without_game)
 
 
 def index_folder(folder: Path) -> Index:
@@ -72,11 +82,11 @@ def index_folder(folder: Path) -> Index:
     entries = tuple(_entry(folder, path, found, known) for path in sorted(found.games))
     if entries != tuple(known.values()):
         _remember(memory, entries)
-    return Index(entries, sum(1 for path in found.trajs if path not in found.folders_with_game))
+    return Index(entries, tuple(sorted(found.trajs.keys() - found.folders_with_game)))
 
 
 def index_file(file: Path) -> IndexEntry:
-    """Read one game file without the memory; raises OSError where it cannot be read."""
+    """Read one game file without the memory; raises OSError where there is none."""
     stamp = _stamp(file.stat())
     asks_traj = file.name == GAME_FILE and (file.parent / TRAJ_FILE).is_file()
     asks_traj = asks_traj and not _task_from_place(file.parent, file.name)
@@ -84,7 +94,7 @@ def index_file(file: Path) -> IndexEntry:
 
 
 class _Found(NamedTuple):
-    games: dict[str, Stamp]  # path below the folder → stamp
+    games: dict[str, Stamp | OSError]  # path below the folder → stamp, or why it has none, as a link to nothing
     trajs: dict[str, Stamp]  # path of the folder that holds a traj_data.json → stamp
     folders_with_game: set[str]
 
@@ -96,14 +106,13 @@ def _scan(folder: Path) -> _Found:
         if not is_game and entry.name != TRAJ_FILE:
             continue
         try:
-            stamp = _stamp(entry.stat())
+            stamp: Stamp | OSError = _stamp(entry.stat())
         except OSError as error:
-            logger.warning("%s: passed over: %s", entry.path, error.strerror)
-            continue
+            stamp = error
         if is_game:
             found.games[prefix + entry.name] = stamp
             found.folders_with_game.add(prefix)
-        else:
+        elif not isinstance(stamp, OSError):
             found.trajs[prefix] = stamp
     return found
 
@@ -137,7 +146,9 @@ def _stamp(stat: os.stat_result) -> Stamp:
 def _entry(folder: Path, path: str, found: _Found, known: Mapping[str, IndexEntry]) -> IndexEntry:
     stamp = found.games[path]
     if "movable" in path or "Sliced" in path:
-        return IndexEntry(path, stamp, "", None, None, MOVABLE_OR_SLICED)
+        return IndexEntry(path, () if isinstance(stamp, OSError) else stamp, "", None, None, MOVABLE_OR_SLICED)
+    if isinstance(stamp, OSError):
+        return _unreadable(path, stamp)
     prefix = path[: path.rfind("/") + 1]
     asks_traj = path.endswith(GAME_FILE) and prefix in found.trajs and not _task_from_place(folder, path)
     if asks_traj:
@@ -160,25 +171,31 @@ def _read_game_file(folder: Path, path: str, stamp: Stamp, *, asks_traj: bool) -
     try:
         content = _read_limited(file, MAX_FILE_BYTES)
     except OSError as error:
-        logger.warning("%s: skipped: %s", file, error.strerror or error)
-        return IndexEntry(path, (), "", None, None, BROKEN)  # without a stamp it is tried again next time
+        return _unreadable(path, error)
     task_type, scene = _task_from_place(folder, path) or (None, None)
     if asks_traj:
         task_type, scene = _read_traj(file.parent / TRAJ_FILE)
-    return IndexEntry(path, stamp, hashlib.sha256(content).hexdigest(), task_type, scene, _problem(file, content))
+    return IndexEntry(path, stamp, hashlib.sha256(content).hexdigest(), task_type, scene, *_problem(content))
 
 
-def _problem(file: Path, content: bytes) -> str | None:
+def _unreadable(path: str, error: OSError) -> IndexEntry:
+    """Return the entry of a file that gave an error; without a stamp it is tried again next time."""
+    return IndexEntry(path, (), "", None, None, f"unreadable ({error.strerror or error})")
+
+
+def _problem(content: bytes) -> tuple[str | None, str | None]:
+    """Return why a file is skipped, and more exactly what is wrong with it where that is known; None for neither."""
+    if len(content) > MAX_FILE_BYTES:
+        return TOO_LARGE, None
     try:
-        data = json.loads(content) if len(content) <= MAX_FILE_BYTES else None
-    except (ValueError, RecursionError):
-        data = None
+        data = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        return BROKEN, f"broken (not JSON: {error})"
     if not isinstance(data, dict):
-        logger.warning("%s: skipped: %s", file, BROKEN)
-        return BROKEN
+        return BROKEN, None
     if "solvable" not in data:
-        return UNCHECKED
-    return None if data["solvable"] else UNSOLVABLE
+        return UNCHECKED, None
+    return (None, None) if data["solvable"] else (UNSOLVABLE, None)
 
 
 def _read_traj(file: Path) -> tuple[TaskType | None, int | None]:
@@ -218,16 +235,17 @@ def _recall(memory: Path) -> dict[str, IndexEntry]:
 
 
 def _read_entry(row: Any) -> IndexEntry:
-    path, stamp, sha256, task_type, scene, problem = row
+    path, stamp, sha256, task_type, scene, problem, detail = row
     text_or_none = (str, type(None))
     if (
-        not (isinstance(path, str) and isinstance(sha256, str) and isinstance(problem, text_or_none))
+        not (isinstance(path, str) and isinstance(sha256, str))
+        or not (isinstance(problem, text_or_none) and isinstance(detail, text_or_none))
         or not all(isinstance(number, int) for number in stamp)
         or not (task_type is None or task_type in TASK_TYPES)
         or not (scene is None or isinstance(scene, int))
     ):
         raise ValueError("a damaged entry")
-    return IndexEntry(path, tuple(stamp), sha256, task_type, scene, problem)
+    return IndexEntry(path, tuple(stamp), sha256, task_type, scene, problem, detail)
 
 
 def _remember(memory: Path, entries: tuple[IndexEntry, ...]) -> None:

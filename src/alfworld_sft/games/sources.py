@@ -9,10 +9,11 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import shlex
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from alfworld_sft.errors import GameFileError, GamesNotFoundError, UserError
 from alfworld_sft.games import layout
@@ -21,7 +22,7 @@ from alfworld_sft.types import TASK_TYPES, TaskType
 from alfworld_sft.world.gamefile import Game, load_game
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 logger = logging.getLogger(__name__)
 
@@ -61,21 +62,58 @@ class GameRef:
         return load_game(self.path, game_id=self.id, split=self.split)
 
 
+class NoUsableGamesError(GamesNotFoundError):
+    """A folder in which every file was skipped."""
+
+    def __init__(self, message: str, folder: Path, skipped_files: Sequence[SkippedFile]) -> None:
+        super().__init__(message)
+        self.folder = folder
+        self.skipped_files = tuple(skipped_files)
+
+
+class SkippedFile(NamedTuple):
+    """A file or a trial's folder that gives no game, and why; `detail` says it more exactly where it is known."""
+
+    path: Path
+    reason: str
+    detail: str | None = None
+
+    def __str__(self) -> str:
+        return f"{layout.plain_text(str(self.path))}: {self.detail or self.reason}"
+
+
 @dataclass(frozen=True, slots=True)
 class Games:
-    """The games found in one source: refs sorted by id, where they lie, and what was skipped, by reason."""
+    """The games found in one source: refs sorted by id, where they lie, and what was skipped, sorted by path."""
 
     refs: tuple[GameRef, ...]
     split: str
     folder: Path
     description: str
-    skipped: Mapping[str, int]
+    skipped_files: tuple[SkippedFile, ...] = ()
 
     def __len__(self) -> int:
         return len(self.refs)
 
     def __iter__(self) -> Iterator[GameRef]:
         return iter(self.refs)
+
+    @property
+    def skipped(self) -> dict[str, int]:
+        """Count what was skipped, by reason."""
+        return count_reasons(self.skipped_files)
+
+    @property
+    def warning(self) -> str | None:
+        """What was skipped, in one line with the first reason and the command that lists all; None for nothing."""
+        if not self.skipped_files:
+            return None
+        number = len(self.skipped_files)
+        return (
+            f"skipped {number:,} of {number + len(self):,} games: {skipped_in_words(self.skipped)}"
+            f" (the first: {self.skipped_files[0]}); to list them:"
+            f" alfworld-sft games list --source {shlex.quote(str(self.folder))} --split {self.split} --skipped"
+        )
 
     @property
     def sha256(self) -> str:
@@ -89,6 +127,16 @@ class Games:
         found = Counter(ref.task_type for ref in self.refs)
         order: tuple[TaskType | None, ...] = (*TASK_TYPES, None)
         return {task_type: found[task_type] for task_type in order if found[task_type]}
+
+
+def count_reasons(skipped_files: Iterable[SkippedFile]) -> dict[str, int]:
+    """Count skipped files by reason, sorted by reason."""
+    return dict(sorted(Counter(file.reason for file in skipped_files).items()))
+
+
+def skipped_in_words(skipped: Mapping[str, int]) -> str:
+    """Return `N REASON, N REASON …`; empty where nothing was skipped."""
+    return ", ".join(f"{count:,} {reason}" for reason, count in skipped.items())
 
 
 def find_games(source: str | Path | None = None, split: str = "train") -> Games:
@@ -120,8 +168,9 @@ def find_games(source: str | Path | None = None, split: str = "train") -> Games:
 
 
 def find_all_games(source: str | Path | None = None) -> list[Games]:
-    """Return the games of every split that has any; raises GamesNotFoundError where no split has.
+    """Return the games of every split that has any, or has files that were all skipped.
 
+    Raises GamesNotFoundError where no split has games.
     Outside ALFWorld's layout, files whose place names no split count as `train`.
     """
     source = resolve_source(source)
@@ -137,9 +186,14 @@ def find_all_games(source: str | Path | None = None) -> list[Games]:
                 found.append(find_games(place, split))
             else:
                 found.append(_games_in(place, split, lambda file: layout.split_of(file) or "train"))
+        except NoUsableGamesError as error:
+            problem = error
+            if error.skipped_files:
+                nothing = f"0 {split} games in {error.folder}"
+                found.append(Games((), split, error.folder, nothing, error.skipped_files))
         except GamesNotFoundError as error:
             problem = error
-    if problem and not found:
+    if problem and not any(map(len, found)):
         raise problem
     return found
 
@@ -195,56 +249,57 @@ def _one_game(file: Path, split: str) -> Games:
     except OSError as error:
         raise GameFileError(str(file), error.strerror or str(error)) from None
     if entry.problem:
-        raise GameFileError(str(file), f"it is {entry.problem}")
+        raise GameFileError(str(file), f"it is {entry.detail or entry.problem}")
     own = layout.split_of(file) or split
     if not _belongs(own, split):
         raise GamesNotFoundError(f"no games found: {file} is a game of the split {own!r}, not of {split!r}")
     ref = _ref(file.parent, entry, split)
-    return Games((ref,), split, file.parent, f"the game {file}", {})
+    return Games((ref,), split, file.parent, f"the game {file}")
 
 
 def _games_in(folder: Path, split: str, own_split: Callable[[Path], str]) -> Games:
     """Return the folder's games of the split; `own_split` says of a file which one it belongs to."""
     index = index_folder(folder)
-    skipped: Counter[str] = Counter()
+    skipped_files = [SkippedFile(folder / path, NO_GAME_FILE) for path in index.folders_without_game]
     entries: list[IndexEntry] = []
     for entry in index.entries:
         own = own_split(folder / entry.path)
         if entry.problem:
-            skipped[entry.problem] += 1
+            skipped_files.append(SkippedFile(folder / entry.path, entry.problem, entry.detail))
         elif not _belongs(own, split):
-            skipped[f"of the split {own!r}"] += 1
+            skipped_files.append(SkippedFile(folder / entry.path, f"of the split {own!r}"))
         else:
             entries.append(entry)
-    if index.trials_without_game:
-        skipped[NO_GAME_FILE] = index.trials_without_game
-    refs = _refs(folder, entries, split, skipped)
+    refs, copies = _refs(folder, entries, split)
+    skipped_files += copies
+    skipped_files.sort(key=lambda file: file.path)
     if not refs:
-        raise _nothing_found(folder, index, skipped)
+        raise _nothing_found(folder, index, skipped_files)
     subset = " (a published subset of train)" if split == "train" and folder.name == "valid_train" else ""
     description = f"{len(refs)} {split} game{'s' * (len(refs) != 1)} in {folder}{subset}"
-    return Games(refs, split, folder, description, dict(sorted(skipped.items())))
+    return Games(refs, split, folder, description, tuple(skipped_files))
 
 
 def _belongs(own: str, split: str) -> bool:
     return own == split or (own, split) == ("valid_train", "train")
 
 
-def _refs(folder: Path, entries: list[IndexEntry], split: str, skipped: Counter[str]) -> tuple[GameRef, ...]:
+def _refs(folder: Path, entries: list[IndexEntry], split: str) -> tuple[tuple[GameRef, ...], list[SkippedFile]]:
     """Give every game an id of its own: of copies one stays, different games with one id go by their paths."""
+    copies: list[SkippedFile] = []
     by_id: dict[str, dict[str, GameRef]] = {}
     for entry in entries:
         ref = _ref(folder, entry, split)
         same_id = by_id.setdefault(ref.id, {})
         if ref.sha256 in same_id:
-            skipped[COPY] += 1
+            copies.append(SkippedFile(folder / entry.path, COPY))
         same_id.setdefault(ref.sha256, ref)
     refs = [
         ref if len(same_id) == 1 else _with_path_id(ref, folder)
         for same_id in by_id.values()
         for ref in same_id.values()
     ]
-    return tuple(sorted(refs))
+    return tuple(sorted(refs)), copies
 
 
 def _ref(folder: Path, entry: IndexEntry, split: str) -> GameRef:
@@ -256,11 +311,11 @@ def _with_path_id(ref: GameRef, folder: Path) -> GameRef:
     return replace(ref, id=layout.path_id(ref.path, folder)) if ref.path else ref
 
 
-def _nothing_found(folder: Path, index: Index, skipped: Mapping[str, int]) -> GamesNotFoundError:
-    reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(skipped.items()))
+def _nothing_found(folder: Path, index: Index, skipped_files: Sequence[SkippedFile]) -> NoUsableGamesError:
+    reasons = skipped_in_words(count_reasons(skipped_files))
     what = f"all were skipped: {reasons}" if reasons else f"it holds no {layout.GAME_SUFFIX} files"
     if not index.entries and index.trials_without_game:
         what = f"it holds {index.trials_without_game} {layout.TRAJ_FILE} but no {layout.GAME_SUFFIX} files"
     others = [split for split in layout.existing_splits(folder.parent) if folder.parent / split != folder]
     beside = f" (other splits there: {', '.join(others)})" if folder.name in layout.SPLITS and others else ""
-    return GamesNotFoundError(f"no games found in {folder}: {what}{beside}; {HOW_TO_GET_GAMES}")
+    return NoUsableGamesError(f"no games found in {folder}: {what}{beside}; {HOW_TO_GET_GAMES}", folder, skipped_files)

@@ -68,6 +68,15 @@ class GameStream:
         )
 
     @property
+    def skipped(self) -> dict[str, int]:
+        """What was skipped, by reason: nothing ever is."""
+        return {}
+
+    @property
+    def warning(self) -> None:
+        """What to say of skipped games: nothing."""
+
+    @property
     def sha256(self) -> str:
         """One hash of all that decides the games: equal hashes mean the same ones."""
         return hashlib.sha256(f"{__version__} {self.description}".encode()).hexdigest()

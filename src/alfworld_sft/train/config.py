@@ -222,9 +222,10 @@ class TrainConfig(Section):
 
     @property
     def local_dir(self) -> Path:
-        """Where this run's checkpoints and logs go."""
+        """Where this run's checkpoints and logs go; `~` is the home folder, which no shell puts in after an `=`."""
         trainer = self.trainer
-        return Path(trainer.default_local_dir or f"checkpoints/{trainer.project_name}/{trainer.experiment_name}")
+        named = trainer.default_local_dir or f"checkpoints/{trainer.project_name}/{trainer.experiment_name}"
+        return Path(named).expanduser()
 
     @property
     def token_budget(self) -> int:

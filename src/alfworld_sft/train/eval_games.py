@@ -30,12 +30,16 @@ from alfworld_sft.train.table import read_rows
 
 @dataclass(frozen=True, slots=True)
 class EvalGames:
-    """The games of a run's test steps; `config` is the evaluation that plays the same ones in the same way."""
+    """The games of a run's test steps; `config` is the evaluation that plays the same ones in the same way.
+
+    `warning` says which games were skipped; None for none.
+    """
 
     config: EvaluateConfig
     description: str
     refs: tuple[GameRef, ...]
     template: Template
+    warning: str | None = None
 
     def share(self, rank: int, world: int) -> Iterator[tuple[int, GameRef]]:
         """Yield the games that one of several processes plays, each with the number of its episode."""
@@ -47,7 +51,7 @@ def find_eval_games(config: TrainConfig) -> EvalGames:
     """Choose the games; raises UserError where there are none, and where the data does not say how they are asked."""
     evaluation = _evaluation(config)
     games, refs = choose_games(evaluation)
-    return EvalGames(evaluation, games.description, refs, load_template(evaluation.prompt.template))
+    return EvalGames(evaluation, games.description, refs, load_template(evaluation.prompt.template), games.warning)
 
 
 def _evaluation(config: TrainConfig) -> EvaluateConfig:

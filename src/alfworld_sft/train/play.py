@@ -45,6 +45,8 @@ class GamePlay:
         self._policy, self._seed = config.policy, config.seed
         if ranks.first:
             logger.info("at each test step: %d games are played, of %s", len(chosen.refs), chosen.description)
+            if chosen.warning:
+                logger.warning("%s", chosen.warning)
         self._games = [(index, ref.load()) for index, ref in chosen.share(ranks.rank, ranks.world)]
 
     def __call__(self, moment: Moment) -> Mapping[str, float]:
