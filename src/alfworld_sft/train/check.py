@@ -9,12 +9,12 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alfworld_sft.errors import DatasetError
-from alfworld_sft.train.table import Columns, Row, read_records, to_row, wanted_columns
+from alfworld_sft.train.table import Columns, Row, place_of, read_records, to_row, wanted_columns
 
 if TYPE_CHECKING:
     from alfworld_sft.train.dataset import Loaded, SampleOptions
@@ -36,12 +36,13 @@ class FileFacts:
     roles: Counter[str] = field(default_factory=Counter)
     replies_with: Counter[str] = field(default_factory=Counter)
     torn: Counter[str] = field(default_factory=Counter)
-    empty: int = 0
+    notes: Counter[str] = field(default_factory=Counter)
 
     def add(self, row: Row) -> None:
         """Count a row."""
         self.rows += 1
-        episode = str(row.extra.get("episode_id", row.place))
+        file = row.place.rpartition(" row ")[0]
+        episode = f"{file}: {row.extra['episode_id']}" if "episode_id" in row.extra else row.place
         if episode not in self.episodes:
             self.episodes.add(episode)
             self.won += bool(row.extra.get("success"))
@@ -50,7 +51,7 @@ class FileFacts:
         self.untrained_turns += len(row.untrained)
         self.roles.update(message.role for message in row.messages or row.prompt)
         reply = row.messages[-1].content if row.messages else row.response
-        self.empty += not reply.strip()
+        self.notes.update(row.notes)
         for tag in TAGS:
             opened, closed = len(re.findall(f"<{tag}>", reply)), len(re.findall(f"</{tag}>", reply))
             self.replies_with[tag] += opened == closed == 1
@@ -106,7 +107,7 @@ def report_lengths(name: str, loaded: Loaded, options: SampleOptions) -> Report:
                 f"{counts.samples} of {counts.rows} rows: {counts.tokens} tokens, {counts.trained_tokens} with loss",
             )
         )
-    report.warnings += [f"{name}: {line}" for line in counts.warnings(options)]
+    report.warnings += [f"{name}: {line}" for line in replace(counts, notes=Counter()).warnings(options)]
     return report
 
 
@@ -131,7 +132,7 @@ def _read(file: Path, columns: Columns, option: str, facts: FileFacts, report: R
     try:
         for number, record in enumerate(read_records(file, wanted_columns(columns), option)):
             try:
-                facts.add(to_row(record, columns, f"{file.name} row {number}"))
+                facts.add(to_row(record, columns, place_of(file, number)))
             except DatasetError as error:
                 wrong += 1
                 if wrong <= MOST_PROBLEMS:
@@ -139,7 +140,7 @@ def _read(file: Path, columns: Columns, option: str, facts: FileFacts, report: R
     except DatasetError as error:
         report.problems.append(str(error))
     if wrong > MOST_PROBLEMS:
-        report.problems.append(f"{file.name}: {wrong - MOST_PROBLEMS} more rows like these")
+        report.problems.append(f"{file}: {wrong - MOST_PROBLEMS} more rows like these")
 
 
 def _described(facts: FileFacts) -> str:
@@ -162,8 +163,8 @@ def _odd_replies(name: str, facts: FileFacts) -> Iterator[str]:
             yield f"{name}: <{tag}> and </{tag}> do not pair in {facts.torn[tag]} of {facts.rows} replies"
         elif 0 < without < facts.rows / 2:
             yield f"{name}: {without} of {facts.rows} replies lack the one <{tag}>…</{tag}> that the others have"
-    if facts.empty:
-        yield f"{name}: {facts.empty} of {facts.rows} replies are empty"
+    for note, count in facts.notes.items():
+        yield f"{name}: {count} of {facts.rows} rows: {note}"
 
 
 def _quantile(ordered: Sequence[int], share: float) -> int:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from alfworld_sft.errors import DatasetError, UserError
 from alfworld_sft.train.config import TrainConfig
-from alfworld_sft.train.table import Columns, dataset_file, read_rows
+from alfworld_sft.train.table import Columns, dataset_file, read_rows, refuse_twice
 
 FIRST_ROWS = 32
 
@@ -26,15 +27,21 @@ def columns_of(config: TrainConfig) -> Columns:
 
 
 def train_files(config: TrainConfig) -> list[Path]:
-    """Return the files to train on; raises DatasetError where one is missing, or none is named."""
+    """Return the files to train on; raises DatasetError where one is missing or named twice, or none is named."""
     if not config.data.train_files:
         raise DatasetError("data.train_files is needed: a Parquet file, or the folder that 'alfworld-sft collect' made")
-    return [dataset_file(name, "train.parquet", "data.train_files") for name in config.data.train_files]
+    return _files(config.data.train_files, "train.parquet", "data.train_files")
 
 
 def val_files(config: TrainConfig) -> list[Path]:
-    """Return the files to validate on, none where none is named; raises DatasetError where one is missing."""
-    return [dataset_file(name, "val.parquet", "data.val_files") for name in config.data.val_files or ()]
+    """Return the files to validate on, if any; raises DatasetError where one is missing or named twice."""
+    return _files(config.data.val_files or (), "val.parquet", "data.val_files")
+
+
+def _files(names: Sequence[str], of_folder: str, option: str) -> list[Path]:
+    files = [dataset_file(name, of_folder, option) for name in names]
+    refuse_twice(files, option)
+    return files
 
 
 def is_path(model: str) -> bool:
