@@ -3,6 +3,7 @@ import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,6 +11,7 @@ from alfworld_sft.errors import UserError
 from alfworld_sft.games import index
 from alfworld_sft.games.index import index_folder
 from tests.games.conftest import BOOK, EGG, TRIAL, write_game
+from tests.handmade import Furniture, game_file
 
 
 @pytest.fixture
@@ -110,9 +112,9 @@ def test_a_renamed_folder_is_noticed(two_games: Path, reads: list[str]) -> None:
         lambda memory: memory.write_bytes(b"{"),
         lambda memory: memory.write_bytes(b"\xff\x00"),
         lambda memory: memory.write_bytes(b"[]"),
-        lambda memory: memory.write_bytes(b'{"format": 1, "files": [["a.tw-pddl", [1, 2, 3], 7, null, null, null]]}'),
-        lambda memory: memory.write_bytes(b'{"format": 1, "files": [[]]}'),
-        lambda memory: memory.write_bytes(memory.read_bytes().replace(b'"format":1', b'"format":0')),
+        lambda memory: memory.write_bytes(b'{"format": 2, "files": [["a.tw-pddl", [1, 2, 3], 7, null, null, null]]}'),
+        lambda memory: memory.write_bytes(b'{"format": 2, "files": [[]]}'),
+        lambda memory: memory.write_bytes(memory.read_bytes().replace(b'"format":2', b'"format":1')),
         lambda memory: (memory.unlink(), memory.mkdir()),
     ],
     ids=["torn", "binary", "list", "wrong type", "short row", "old format", "folder"],
@@ -190,6 +192,18 @@ def test_a_game_without_the_solvable_key_is_skipped(data: Path) -> None:
 def test_a_broken_file_is_skipped(data: Path, content: bytes) -> None:
     (data / "a.tw-pddl").write_bytes(content)
     assert [entry.problem for entry in index_folder(data).entries] == [index.BROKEN]
+
+
+def test_a_game_whose_sentence_contradicts_its_goal_is_skipped_with_the_reason(data: Path, caplog: Any) -> None:
+    file = data / "a.tw-pddl"
+    room = [Furniture("desk 1", 1, ("mug 1",)), Furniture("fridge 1", 2)]
+    for task, problem in (("put a cool mug in desk.", None), ("put a mug in desk.", index.CONTRADICTED)):
+        file.write_bytes(game_file("pick_cool_then_place_in_recep", "mug", "desk", room, task=task))
+        assert [entry.problem for entry in index_folder(data).entries] == [problem]
+    assert caplog.messages == [
+        f"{file}: skipped: its task sentence 'put a mug in desk.' contradicts its goal,"
+        " which is a cool mug in or on a desk"
+    ]
 
 
 def test_a_link_to_nothing_is_passed_over(data: Path) -> None:

@@ -26,18 +26,19 @@ import platformdirs
 from alfworld_sft.errors import UserError
 from alfworld_sft.games.layout import GAME_FILE, GAME_SUFFIX, TRAJ_FILE, read_task_folder
 from alfworld_sft.types import TASK_TYPES, TaskType
-from alfworld_sft.world.gamefile import MAX_FILE_BYTES
+from alfworld_sft.world.gamefile import MAX_FILE_BYTES, sentence_problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 MAX_TRAJ_BYTES = 16 * 2**20
 
 MOVABLE_OR_SLICED = "with a movable receptacle or a sliced object"
 UNSOLVABLE = "marked unsolvable"
+CONTRADICTED = "contradicted by its own task sentence (it does not ask for the goal)"
 UNCHECKED = "without a 'solvable' key"
 BROKEN = "broken (not a JSON object, too large, or unreadable)"
 
@@ -178,7 +179,12 @@ def _problem(file: Path, content: bytes) -> str | None:
         return BROKEN
     if "solvable" not in data:
         return UNCHECKED
-    return None if data["solvable"] else UNSOLVABLE
+    if not data["solvable"]:
+        return UNSOLVABLE
+    reason = sentence_problem(data)
+    if reason:
+        logger.warning("%s: skipped: %s", file, reason)
+    return CONTRADICTED if reason else None
 
 
 def _read_traj(file: Path) -> tuple[TaskType | None, int | None]:
