@@ -26,7 +26,7 @@ Config = TypeVar("Config", bound=BaseModel)
 class Section(BaseModel):
     """A group of keys; unknown ones are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 def _all_as_none(value: object) -> object:
