@@ -37,7 +37,7 @@ def test_a_good_dataset_has_facts_and_no_complaints(tmp_path: Path) -> None:
 def test_games_that_are_both_in_train_and_val_are_told(tmp_path: Path) -> None:
     report = report_on(tmp_path, RECORDS, RECORDS[2:], Columns())
     (warning,) = report.warnings
-    assert warning.startswith("1 games are both in train and val (pick_and_place_simple-Mug-None-Desk-1/")
+    assert warning.startswith("1 game is both in train and val (pick_and_place_simple-Mug-None-Desk-1/")
 
 
 def test_replies_unlike_the_others_are_told(tmp_path: Path) -> None:
@@ -46,8 +46,8 @@ def test_replies_unlike_the_others_are_told(tmp_path: Path) -> None:
     report = report_on(tmp_path, [*RECORDS, odd, torn], OTHERS, Columns())
     assert report.warnings == [
         "train: <think> and </think> do not pair in 1 of 6 replies",
-        "train: 1 of 6 replies lack the one <prediction>…</prediction> that the others have",
-        "train: 1 of 6 replies lack the one <action>…</action> that the others have",
+        "train: 1 of 6 replies lacks the one <prediction>…</prediction> that the others have",
+        "train: 1 of 6 replies lacks the one <action>…</action> that the others have",
     ]
 
 

@@ -68,7 +68,7 @@ def test_loading_says_how_far_it_is(load: Any, monkeypatch: pytest.MonkeyPatch, 
     loaded = load(rows([wandering(turns=2)]), SINGLE)
     first, both = len(loaded.samples[0]), sum(map(len, loaded.samples))
     assert caplog.messages == [
-        f"data.train_files: 1 sequences with {first:,} tokens so far",
+        f"data.train_files: 1 sequence with {first:,} tokens so far",
         f"data.train_files: 2 sequences with {both:,} tokens so far",
     ]
 
@@ -103,7 +103,7 @@ def test_a_row_that_is_no_prefix_is_trained_alone_and_reported(load: Any) -> Non
     records[1] = {**records[1], "messages": [begun, *records[1]["messages"][1:]]}
     loaded = load(records)
     assert [sample.rows for sample in loaded.samples] == [2, 1]
-    assert "1 rows do not continue" in " ".join(loaded.report.warnings(SampleOptions()))
+    assert "1 row does not continue" in " ".join(loaded.report.warnings(SampleOptions()))
 
 
 def test_untrained_turns_have_no_loss(load: Any) -> None:
@@ -128,8 +128,7 @@ def test_a_response_that_is_marked_as_context_is_not_trained(load: Any) -> None:
     loaded = load(records, SINGLE)
     assert [said(sample) for sample in loaded.samples] == [records[0]["response_data"]["content"] + "<|im_end|>"]
     assert loaded.report.warnings(SampleOptions()) == [
-        "1 of 2 rows were dropped: no trained token is left of them (too long, marked as context, or nothing new to"
-        " learn)"
+        "1 of 2 rows was dropped: no trained token is left (too long, as context, or nothing new to learn)"
     ]
 
 
@@ -188,7 +187,7 @@ def test_a_conversation_that_is_too_long_is_cut_after_the_last_reply_that_fits(l
     assert (len(sample), sample.rows, sample.truncated) == (ends[1], 4, True)
     assert sorted(set(sample.weight.tolist())) == [0, 3, 4]
     assert loaded.report.warnings(SampleOptions(max_length=9)) == [
-        "1 of 1 sequences are longer than data.max_length=9 and were cut after the last reply that fits"
+        "1 of 1 sequence is longer than data.max_length=9 and was cut after the last reply that fits"
     ]
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from alfworld_sft.counts import counted, noun_for
 from alfworld_sft.errors import DatasetError
 from alfworld_sft.train.table import Columns, Row, place_of, read_records, to_row, wanted_columns
 
@@ -82,8 +83,9 @@ def check_dataset(train_files: Sequence[Path], val_files: Sequence[Path], column
             report.warnings += _odd_replies(name, facts)
     both = found["train"].games & found["val"].games
     if both:
+        shared = f"{counted(len(both), 'game')} {noun_for(len(both), 'is', 'are')}"
         report.warnings.append(
-            f"{len(both)} games are both in train and val ({min(both)}, …): the validation loss will flatter;"
+            f"{shared} both in train and val ({min(both)}, …): the validation loss will flatter;"
             " split by game, as 'alfworld-sft collect' does"
         )
     if not found["train"].games and found["train"].rows:
@@ -104,7 +106,8 @@ def report_lengths(name: str, loaded: Loaded, options: SampleOptions) -> Report:
         report.facts.append(
             (
                 f"{name} samples",
-                f"{counts.samples} of {counts.rows} rows: {counts.tokens} tokens, {counts.trained_tokens} with loss",
+                f"{counts.samples} of {counted(counts.rows, 'row')}: {counted(counts.tokens, 'token')},"
+                f" {counts.trained_tokens} with loss",
             )
         )
     report.warnings += [f"{name}: {line}" for line in replace(counts, notes=Counter()).warnings(options)]
@@ -140,15 +143,15 @@ def _read(file: Path, columns: Columns, option: str, facts: FileFacts, report: R
     except DatasetError as error:
         report.problems.append(str(error))
     if wrong > MOST_PROBLEMS:
-        report.problems.append(f"{file}: {wrong - MOST_PROBLEMS} more rows like these")
+        report.problems.append(f"{file}: {counted(wrong - MOST_PROBLEMS, 'more row')} like these")
 
 
 def _described(facts: FileFacts) -> str:
-    said = [f"{facts.rows} rows", f"{len(facts.episodes)} episodes"]
+    said = [counted(facts.rows, "row"), counted(len(facts.episodes), "episode")]
     if facts.games:
-        said += [f"{len(facts.games)} games", f"{facts.won} episodes won"]
+        said += [counted(len(facts.games), "game"), f"{counted(facts.won, 'episode')} won"]
     if facts.untrained_turns:
-        said.append(f"{facts.untrained_turns} untrained turns in their contexts")
+        said.append(f"{counted(facts.untrained_turns, 'untrained turn')} in their contexts")
     said.append("roles " + ", ".join(f"{role} {count}" for role, count in sorted(facts.roles.items())))
     tags = [f"<{tag}> {facts.replies_with[tag]}" for tag in TAGS if facts.replies_with[tag]]
     said.append("replies with " + ", ".join(tags) if tags else "replies without tags")
@@ -157,14 +160,16 @@ def _described(facts: FileFacts) -> str:
 
 def _odd_replies(name: str, facts: FileFacts) -> Iterator[str]:
     """Yield what is unlike the rest: a tag that most replies have and some lack, or that is opened and not closed."""
+    replies = counted(facts.rows, "reply", "replies")
     for tag in TAGS:
         without = facts.rows - facts.replies_with[tag]
         if facts.torn[tag]:
-            yield f"{name}: <{tag}> and </{tag}> do not pair in {facts.torn[tag]} of {facts.rows} replies"
+            yield f"{name}: <{tag}> and </{tag}> do not pair in {facts.torn[tag]} of {replies}"
         elif 0 < without < facts.rows / 2:
-            yield f"{name}: {without} of {facts.rows} replies lack the one <{tag}>…</{tag}> that the others have"
+            lack = noun_for(without, "lacks", "lack")
+            yield f"{name}: {without} of {replies} {lack} the one <{tag}>…</{tag}> that the others have"
     for note, count in facts.notes.items():
-        yield f"{name}: {count} of {facts.rows} rows: {note}"
+        yield f"{name}: {count} of {counted(facts.rows, 'row')}: {note}"
 
 
 def _quantile(ordered: Sequence[int], share: float) -> int:

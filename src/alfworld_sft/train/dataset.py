@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alfworld_sft.chat import ChatEncoder, Encoded, TokenKind
+from alfworld_sft.counts import counted, noun_for
 from alfworld_sft.errors import DatasetError
 from alfworld_sft.seeds import derive_seed
 from alfworld_sft.train.config import TrainConfig
@@ -116,16 +117,21 @@ class LoadReport:
 
     def warnings(self, options: SampleOptions) -> list[str]:
         """Return what a user should know before training, a line each."""
-        lines = [f"{count} of {self.rows} rows: {note}" for note, count in self.notes.items()]
+        lines = [f"{count} of {counted(self.rows, 'row')}: {note}" for note, count in self.notes.items()]
         longer = f"longer than data.max_length={options.max_length}"
         if self.cut:
             how = "after the last reply that fits" if options.truncation == "turn" else f"at the {options.truncation}"
-            lines.append(f"{self.cut} of {self.samples} sequences are {longer} and were cut {how}")
+            lines.append(
+                f"{self.cut} of {counted(self.samples, 'sequence')} {noun_for(self.cut, 'is', 'are')} {longer}"
+                f" and {noun_for(self.cut, 'was', 'were')} cut {how}"
+            )
         if self.dropped_rows:
-            lines.append(f"{self.dropped_rows} of {self.rows} rows were dropped: no trained token is left of them"
-                         f" (too long, marked as context, or nothing new to learn)")  # fmt: skip
+            dropped = f"{self.dropped_rows} of {counted(self.rows, 'row')} {noun_for(self.dropped_rows, 'was', 'were')}"
+            lines.append(f"{dropped} dropped: no trained token is left (too long, as context, or nothing new to learn)")
         if self.branches:
-            lines.append(f"{self.branches} rows do not continue their episode's conversation; each is trained alone")
+            alone = noun_for(self.branches, "is", "are")
+            continued = f"{counted(self.branches, 'row')} {noun_for(self.branches, 'does', 'do')} not continue"
+            lines.append(f"{continued} the conversation of the episode and {alone} trained alone")
         if self.unstable:
             lines.append(
                 f"the chat template rewrites earlier turns (it strips <think>, say): {self.unstable} trajectories are"
@@ -172,7 +178,8 @@ def _told(samples: Iterator[Sample], report: LoadReport, option: str) -> Iterato
         yield sample
         if time.monotonic() - said >= CONSOLE_INTERVAL_S:
             said = time.monotonic()
-            logger.info("%s: %s sequences with %s tokens so far", option, f"{report.samples:,}", f"{report.tokens:,}")
+            sequences = f"{report.samples:,} {noun_for(report.samples, 'sequence')}"
+            logger.info("%s: %s with %s tokens so far", option, sequences, f"{report.tokens:,}")
 
 
 def _conversations(
