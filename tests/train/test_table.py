@@ -11,8 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from alfworld_sft.errors import DatasetError
+from alfworld_sft.train.check import check_dataset
 from alfworld_sft.train.config import build_train_config
-from alfworld_sft.train.inputs import train_files, val_files
+from alfworld_sft.train.inputs import look_at, train_files, val_files
 from alfworld_sft.train.table import Columns, Row, dataset_file, read_rows, refuse_twice, to_row
 from alfworld_sft.types import Message
 from tests.train.helpers_data import messages, rows, wandering, write
@@ -260,6 +261,29 @@ def test_text_that_spells_messages_is_read_as_messages_without_dict_keys_too(wri
     row = read_one({"prompt_data": write_cell(asked), "response_data": write_cell(said)}, columns)
     assert (row.prompt, row.response) == ((Message("user", "go"),), "look")
     assert "and is not complete" in error_of({"prompt_data": repr(asked)[:-3], "response_data": "look"}, columns)
+
+
+@pytest.mark.parametrize("ending", ["parquet", "csv", "jsonl"])
+def test_columns_that_would_change_training_and_are_not_read_are_named(
+    tmp_path: Path, ending: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    records = [{**row, "tools": "[]", "weight": "0"} for row in RECORDS]
+    file = tmp_path / f"x.{ending}"
+    if ending == "parquet":
+        write(file, records, schema=None)
+    elif ending == "csv":
+        as_csv(file, records)
+    else:
+        file.write_text("".join(json.dumps(record) + "\n" for record in records))
+    look_at(build_train_config([f"data.train_files={file}"]))
+    assert caplog.messages == [f"{file}: not read: 'tools', 'weight'"]
+    assert f"{file}: not read: 'tools', 'weight'" in check_dataset([file], [], SINGLE).warnings
+
+
+def test_validation_on_a_file_that_is_trained_on_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = write(tmp_path / "train.parquet", RECORDS)
+    look_at(build_train_config([f"data.train_files={file}", f"data.val_files={file}"]))
+    assert caplog.messages == [f"data.val_files: {file} is trained on, so the validation loss will flatter"]
 
 
 def test_rows_of_two_folders_are_named_by_their_paths(tmp_path: Path) -> None:

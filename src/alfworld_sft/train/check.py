@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from alfworld_sft.counts import counted, noun_for
 from alfworld_sft.errors import DatasetError
-from alfworld_sft.train.table import Columns, Row, place_of, read_records, to_row, wanted_columns
+from alfworld_sft.train.table import Columns, Row, place_of, read_records, to_row, unread_columns, wanted_columns
 
 if TYPE_CHECKING:
     from alfworld_sft.train.dataset import Loaded, SampleOptions
@@ -142,6 +142,9 @@ def _read(file: Path, columns: Columns, option: str, facts: FileFacts, report: R
                     report.problems.append(str(error))
     except DatasetError as error:
         report.problems.append(str(error))
+    else:
+        if unread := unread_columns(file, wanted_columns(columns), option):
+            report.warnings.append(f"{file}: not read: {', '.join(map(repr, unread))}")
     if wrong > MOST_PROBLEMS:
         report.problems.append(f"{file}: {counted(wrong - MOST_PROBLEMS, 'more row')} like these")
 

@@ -23,7 +23,7 @@ from alfworld_sft.dataset.rows import USER_LABEL
 from alfworld_sft.errors import DatasetError
 from alfworld_sft.train.cells import is_cut_by_excel, looks_like_messages, looks_nested, parse_cell, why_unreadable
 from alfworld_sft.train.extra import EXTRA_INFO, own_turn, parse_extra_info, untrained_turns
-from alfworld_sft.train.messages import ReadMessage, read_message, refuse_empty, shown
+from alfworld_sft.train.messages import CALLS, FLAGS, REASONING, ReadMessage, read_message, refuse_empty, shown
 from alfworld_sft.types import Message
 
 ROWS_PER_BATCH = 256
@@ -133,6 +133,22 @@ def read_records(file: Path, wanted: Mapping[str, str], option: str) -> Iterator
         raise DatasetError(f"{option}={file}: not a Parquet file ({str(error).splitlines()[0]})") from None
     except UnicodeDecodeError as error:
         raise DatasetError(f"{option}={file}: not UTF-8 text ({error.reason}); save it as UTF-8") from None
+
+
+def unread_columns(file: Path, wanted: Mapping[str, str], option: str) -> list[str]:
+    """Return the columns of a file that would change what is trained, and are not read; raises DatasetError."""
+    if file.suffix == ".parquet":
+        with pq.ParquetFile(file) as table:
+            names = list(table.schema_arrow.names)
+    else:
+        names = list(next(read_records(file, {}, option), ()))
+    return [name for name in names if name in _OF_TRAINING and name not in wanted]
+
+
+_OF_TRAINING = frozenset(
+    {*FLAGS, *REASONING, *CALLS, "system", "tools", "functions", "documents", "images", "videos", "audios"}
+    | {"completion_mask", "assistant_masks", "chat_template_kwargs"}
+)
 
 
 def to_row(record: Mapping[str, Any], columns: Columns, place: str) -> Row:
