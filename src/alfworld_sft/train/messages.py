@@ -42,6 +42,8 @@ def read_message(item: object, place: str) -> ReadMessage:
         raise DatasetError(f"{place}: '{call}' is not read; write the call into the content, as text, or drop the row")
     if not isinstance(item["content"], str):
         raise DatasetError(f"{place}: the content is {shown(item['content'])}, not text")
+    if len(item) == 2:  # nothing else to read, as in our own datasets
+        return ReadMessage(Message(item["role"], item["content"]), trained=True)
     flags = _flags(item, place)
     others = {key: value for key, value in item.items() if not _is_absent(value)}
     for key in ("role", "content", *FLAGS, *CALLS):
