@@ -71,7 +71,7 @@ def shown_progress(run: RunFolder, total: int) -> Iterator[Callable[[Episode | N
     def described() -> str:
         speed = (tally.played - played_before) / max(time.monotonic() - started, 1e-9)
         failed = f", {tally.failed} failed" if tally.failed else ""
-        return f"{tally.success_rate:.1%} won{failed}, {speed:.0f} episodes/s"
+        return f"{tally.success_rate:.1%} won{failed}, {counted(round(speed), 'episode')}/s"
 
     if not console.is_terminal:
         last = started
