@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -126,6 +127,22 @@ def test_show_describes_a_dataset_with_an_example(data, tmp_path):
     assert "rows: " in result.stdout
     assert "user: You are an agent in a house" in result.stdout
     assert "<action>" in result.stdout
+
+
+def test_one_episode_is_spoken_of_as_one_and_small_files_have_their_size(data, tmp_path):
+    words = ("collect", "--output-dir", str(tmp_path), f"games.source={data}", "num_episodes=1")
+    collected = command(*words)
+    folder = Path(collected.stdout.splitlines()[-1])
+    shown = command("show", str(folder))
+    card = (folder / "README.md").read_text()
+    assert "1 of 1 episode, 100.0% won" in collected.stderr
+    assert " of 1 game for training, 0 of 0 for validation" in collected.stdout
+    assert "\n1 episode of ALFWorld text games, played by" in card
+    for text in (collected.stdout, collected.stderr, shown.stdout, card):
+        assert not re.search(r"\b1 (episodes|rows|games)\b", text)
+    sizes = [line.split("  ")[-2].strip() for line in shown.stdout.splitlines() if line.endswith((".csv", ".json"))]
+    assert len(sizes) == 3
+    assert all(re.fullmatch(r"\d+ bytes|\d+\.\d KiB", size) and not size.startswith("0") for size in sizes)
 
 
 def test_show_refuses_a_folder_without_a_dataset(tmp_path):

@@ -15,6 +15,7 @@ from rich.table import Table
 from alfworld_sft import __version__
 from alfworld_sft.collect import CollectJob, collect, resume_run, start_run
 from alfworld_sft.config import CollectConfig, build_config, key_table
+from alfworld_sft.counts import counted, size_in_words
 from alfworld_sft.dataset.build import Summary
 from alfworld_sft.dataset.card import model_notes
 from alfworld_sft.dataset.show import read_contents
@@ -121,7 +122,7 @@ def show(folder: Annotated[Path, typer.Argument(help="A run's folder, as sft_dat
     for name, lengths in (("single-turn rows", contents.single_turn), ("conversations", contents.multi_turn)):
         console.print(f"tokens of {name}, about: {lengths.median} median, {lengths.longest} longest")
     for name, size in contents.sizes.items():
-        console.print(f"{size / 2**20:8.1f} MiB  {folder / name}", markup=False)
+        console.print(f"{size_in_words(size):>11}  {folder / name}", markup=False)
     console.print("\n--- a prompt (single-turn form) ---", style="bold")
     console.print(contents.example["prompt_data"]["content"], markup=False)
     console.print("--- and its response ---", style="bold")
@@ -134,9 +135,9 @@ def _report(job: CollectJob, summary: Summary) -> None:
     Console(soft_wrap=True).print(table)
     dropped = summary.episodes - summary.kept
     if dropped:
-        typer.echo(f"{dropped} lost episodes dropped (dataset.require_success)")
+        typer.echo(f"{counted(dropped, 'lost episode')} dropped (dataset.require_success)")
     typer.echo(
-        f"{summary.rows_train} rows of {summary.games_train} games for training,"
+        f"{counted(summary.rows_train, 'row')} of {counted(summary.games_train, 'game')} for training,"
         f" {summary.rows_val} of {summary.games_val} for validation"
     )
     if skipped := skipped_in_words(job.games.skipped):
@@ -150,8 +151,8 @@ def _report(job: CollectJob, summary: Summary) -> None:
     if failed:
         index, reason = next(iter(failed.items()))
         logger.warning(
-            "%d episodes failed (episode %d: %s); to play them: alfworld-sft collect --resume %s",
-            len(failed), index, reason, job.run.path,
+            "%s failed (episode %d: %s); to play them: alfworld-sft collect --resume %s",
+            counted(len(failed), "episode"), index, reason, job.run.path,
         )  # fmt: skip
     typer.echo(job.run.path)
 

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from alfworld_sft.config import PolicySection, RunConfig
+from alfworld_sft.counts import counted
 from alfworld_sft.errors import ConfigError
 from alfworld_sft.runner import Tally
 from alfworld_sft.runs import Job
@@ -42,7 +43,7 @@ def watched(job: Job[Config]) -> Iterator[Callable[[Episode | None], None]]:
             yield on_episode
     except KeyboardInterrupt:
         typer.echo(
-            f"stopped after {run.played} of {job.total} episodes;"
+            f"stopped after {run.played} of {counted(job.total, 'episode')};"
             f" go on with: alfworld-sft {run.kind} --resume {run.path}",
             err=True,
         )
@@ -72,7 +73,7 @@ def shown_progress(run: RunFolder, total: int) -> Iterator[Callable[[Episode | N
     def described() -> str:
         speed = (tally.played - played_before) / max(time.monotonic() - started, 1e-9)
         failed = f", {tally.failed} failed" if tally.failed else ""
-        return f"{tally.success_rate:.1%} won{failed}, {speed:.0f} episodes/s"
+        return f"{tally.success_rate:.1%} won{failed}, {counted(round(speed), 'episode')}/s"
 
     if not console.is_terminal:
         last = started
@@ -82,10 +83,10 @@ def shown_progress(run: RunFolder, total: int) -> Iterator[Callable[[Episode | N
             tally.add(episode)
             if time.monotonic() - last >= LOG_INTERVAL_S:
                 last = time.monotonic()
-                logger.info("%d of %d episodes, %s", tally.played, tally.total, described())
+                logger.info("%d of %s, %s", tally.played, counted(tally.total, "episode"), described())
 
         yield log
-        logger.info("%d of %d episodes, %s", tally.played, tally.total, described())
+        logger.info("%d of %s, %s", tally.played, counted(tally.total, "episode"), described())
         return
     columns = (TextColumn("episodes"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
     with Progress(*columns, TimeRemainingColumn(), console=console) as bar:

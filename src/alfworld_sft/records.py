@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import fields
 from typing import Any
 
+from alfworld_sft.strict_json import to_json
 from alfworld_sft.types import Episode, Reply, Step
 
 
 def to_line(episode: Episode) -> bytes:
-    """Return the episode as one line of JSON, with the line feed; the same episode always gives the same bytes."""
-    return json.dumps(to_dict(episode), ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+    """Return the episode as one line of JSON, with the line feed; the same episode always gives the same bytes.
+
+    A log-probability that is not finite is written as null, and read back as NaN.
+    """
+    return to_json(to_dict(episode), separators=(",", ":")).encode() + b"\n"
 
 
 def to_dict(episode: Episode) -> dict[str, Any]:
@@ -34,6 +39,8 @@ def _step(data: dict[str, Any]) -> Step:
     reply = data["reply"]
     listed = ("prompt_token_ids", "token_ids", "logprobs", "rejected")
     tuples = {key: tuple(reply[key]) for key in listed if key in reply}
+    if "logprobs" in tuples:
+        tuples["logprobs"] = tuple(math.nan if value is None else value for value in tuples["logprobs"])
     return Step(
         **{
             **data,

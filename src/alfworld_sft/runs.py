@@ -19,6 +19,7 @@ from typing import Any, Generic, Literal, NamedTuple, TypeAlias, TypeVar
 
 from alfworld_sft import __version__
 from alfworld_sft.config import GamesToPlay, RunConfig, absolute_source
+from alfworld_sft.counts import counted, noun_for
 from alfworld_sft.errors import GamesNotFoundError, PolicyUnavailableError, RunFolderError
 from alfworld_sft.games import GENERATE, GameRef, Games, GameStream, find_games
 from alfworld_sft.policies import make_policy
@@ -152,9 +153,9 @@ def kept_for_later(job: Job[Any]) -> Iterator[None]:
         if job.run.is_new and not job.run.played:
             job.run.remove()
             raise
+        played = f"{job.run.played} of {counted(job.total, 'episode')} {noun_for(job.total, 'is', 'are')} played"
         raise PolicyUnavailableError(
-            f"{error}; {job.run.played} of {job.total} episodes are played, go on with:"
-            f" alfworld-sft {job.run.kind} --resume {job.run.path}"
+            f"{error}; {played}, go on with: alfworld-sft {job.run.kind} --resume {job.run.path}"
         ) from None
 
 

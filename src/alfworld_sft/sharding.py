@@ -32,6 +32,7 @@ import typer
 
 from alfworld_sft import __version__
 from alfworld_sft.config import PolicySection, RunConfig
+from alfworld_sft.counts import counted
 from alfworld_sft.errors import AlfworldSftError, ConfigError, PolicyUnavailableError, UserError
 from alfworld_sft.games import GameStream
 from alfworld_sft.policies import make_policy
@@ -351,7 +352,7 @@ class _Crew:
             return
         for index, source in shard.games:
             ref = source.ref(index) if isinstance(source, GameStream) else source
-            reason = f"{shard.losses} workers of Ray's died while they played it or its neighbours"
+            reason = f"{counted(shard.losses, 'worker')} of Ray's died while they played it or its neighbours"
             record(self._run, NotBegun(index, ref.id, reason), self._on_episode)
         self._done()
 

@@ -20,6 +20,7 @@ from uuid import uuid4
 from alfworld_sft.errors import RunFolderError
 from alfworld_sft.files import remove_partial_files, whole_file
 from alfworld_sft.records import from_line, to_line
+from alfworld_sft.strict_json import to_json
 from alfworld_sft.types import Episode
 
 try:
@@ -102,7 +103,7 @@ class RunFolder:
 
     def append_failure(self, index: int, game_id: str, error: str) -> None:
         """Note an episode that could not even begin; it stays owed."""
-        line = json.dumps({"index": index, "game_id": game_id, "error": error}, ensure_ascii=False)
+        line = to_json({"index": index, "game_id": game_id, "error": error})
         self._append(index, line.encode() + b"\n", error)
 
     def _append(self, index: int, line: bytes, error: str | None) -> None:
@@ -209,4 +210,4 @@ def read_stamp(path: Path) -> dict[str, Any]:
 
 def _write_stamp(folder: Path, stamp: dict[str, Any]) -> None:
     with whole_file(folder / STAMP) as file:
-        file.write(json.dumps(stamp, ensure_ascii=False, indent=2).encode() + b"\n")
+        file.write(to_json(stamp, indent=2).encode() + b"\n")

@@ -74,7 +74,7 @@ def test_another_seed_is_no_other_protocol():
 
 def test_other_games_are_refused_and_common_ones_are_compared_if_wished():
     a, b = result("a", outcomes("+ - -")), result("b", outcomes("+ +"))
-    with pytest.raises(ComparisonError, match="1 games only in the first, 0 only in the second"):
+    with pytest.raises(ComparisonError, match="1 game only in the first, 0 only in the second"):
         compare(a, b)
     assert compare(a, b, different_protocols=True).games == 2
 

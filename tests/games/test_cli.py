@@ -90,7 +90,7 @@ def test_fetch_from_a_local_archive_says_what_it_made(tmp_path: Path, data: Path
     file = zip_of_games(tmp_path)
     content = file.read_bytes()
     assert output("fetch", "--from", str(file), "--to", str(data)) == [
-        f"games.zip: 1 files, {len(content)} bytes, sha256 {hashlib.sha256(content).hexdigest()}",
+        f"games.zip: 1 file, {len(content)} bytes, sha256 {hashlib.sha256(content).hexdigest()}",
         "split  Pick  Look  Clean  Heat  Cool  Pick two  all",
         "train     1     0      0     0     0         0    1",
         f"1 train game in {data}/json_2.1.1/train",
@@ -105,7 +105,7 @@ def test_fetch_goes_to_alfworld_data(tmp_path: Path, data: Path, monkeypatch: py
 
 def test_fetch_from_another_address(tmp_path: Path, data: Path) -> None:
     with serving(FileServer(zip_of_games(tmp_path).read_bytes())) as server:
-        assert output("fetch", "--url", server.url, "--to", str(data))[0].startswith("games.zip: 1 files, ")
+        assert output("fetch", "--url", server.url, "--to", str(data))[0].startswith("games.zip: 1 file, ")
 
 
 def test_fetch_shows_progress_on_stderr_alone(tmp_path: Path, data: Path) -> None:

@@ -217,7 +217,7 @@ def test_files_that_differ_are_not_replaced(games_zip: Path, data: Path) -> None
     with pytest.raises(UserError) as error:
         fetch([Archive(str(games_zip), GAME_KEEP)], data)
     assert str(error.value) == (
-        f"{data}: 1 files there differ from the archive's, the first is json_2.1.1/train/{BOOK}/t1/game.tw-pddl;"
+        f"{data}: 1 file there differs from the archive's, the first is json_2.1.1/train/{BOOK}/t1/game.tw-pddl;"
         " fetch to another folder (--to DIR), or replace them (--force)"
     )
     assert without_record(data / "json_2.1.1") == {f"train/{BOOK}/t1/game.tw-pddl": "mine"}

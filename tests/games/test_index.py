@@ -10,6 +10,7 @@ from alfworld_sft.errors import UserError
 from alfworld_sft.games import index
 from alfworld_sft.games.index import index_folder
 from tests.games.conftest import BOOK, EGG, TRIAL, write_game
+from tests.handmade import Furniture, game_file
 
 
 @pytest.fixture
@@ -192,6 +193,21 @@ def test_a_game_without_the_solvable_key_is_skipped(data: Path) -> None:
 def test_a_broken_file_is_skipped(data: Path, content: bytes) -> None:
     (data / "a.tw-pddl").write_bytes(content)
     assert [entry.problem for entry in index_folder(data).entries] == [index.BROKEN]
+
+
+def test_a_game_whose_sentence_contradicts_its_goal_is_skipped_with_the_reason(data: Path) -> None:
+    file = data / "a.tw-pddl"
+    room = [Furniture("desk 1", 1, ("mug 1",)), Furniture("fridge 1", 2)]
+    for task, problem, detail in (
+        ("put a cool mug in desk.", None, None),
+        (
+            "put a mug in desk.",
+            index.CONTRADICTED,
+            "its task sentence 'put a mug in desk.' contradicts its goal, which is a cool mug in or on a desk",
+        ),
+    ):
+        file.write_bytes(game_file("pick_cool_then_place_in_recep", "mug", "desk", room, task=task))
+        assert [(entry.problem, entry.detail) for entry in index_folder(data).entries] == [(problem, detail)]
 
 
 def test_a_broken_file_says_what_is_wrong_with_it_when_it_is_remembered_as_well(data: Path) -> None:

@@ -23,6 +23,11 @@ def test_train_is_the_published_subset() -> None:
     assert len(find_games(ALFWORLD_DATA, "train")) == 200
 
 
+def test_every_sentence_asks_for_its_games_goal() -> None:
+    refs = [ref for split in ("train", "valid_seen") for ref in find_games(ALFWORLD_DATA, split)]
+    assert len([ref.load() for ref in refs]) == 340
+
+
 def test_every_ref_says_what_its_game_says() -> None:
     for split in ("train", "valid_seen"):
         for ref in find_games(ALFWORLD_DATA, split).refs[::10]:

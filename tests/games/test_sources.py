@@ -4,8 +4,10 @@ import pytest
 
 from alfworld_sft.errors import GameFileError, GamesNotFoundError, UserError
 from alfworld_sft.games import find_all_games, find_games
+from alfworld_sft.games.index import CONTRADICTED
 from alfworld_sft.games.sources import HOW_TO_GET_GAMES
 from tests.games.conftest import BOOK, EGG, TRIAL, official, write_game
+from tests.handmade import Furniture, game_file
 
 
 def ids(source: Path, split: str = "train") -> list[str]:
@@ -32,6 +34,19 @@ def test_a_ref_knows_what_its_place_says(data: Path) -> None:
     file = official(data, "valid_seen", EGG)
     (ref,) = find_games(data, "valid_seen")
     assert (ref.split, ref.task_type, ref.scene, ref.path) == ("valid_seen", "pick_heat_then_place_in_recep", 23, file)
+
+
+def test_a_game_whose_sentence_contradicts_its_goal_is_passed_over_and_counted(data: Path) -> None:
+    room = [Furniture("desk 1", 1, ("mug 1",)), Furniture("fridge 1", 2)]
+    for name, task in (("a", "put a cool mug in desk."), ("b", "put a mug in desk.")):
+        content = game_file("pick_cool_then_place_in_recep", "mug", "desk", room, task=task)
+        (data / f"{name}.tw-pddl").write_bytes(content)
+    games = find_games(data)
+    assert ([ref.id for ref in games], games.skipped) == (["a"], {CONTRADICTED: 1})
+    assert error_of(data / "b.tw-pddl") == (
+        f"{data}/b.tw-pddl: its task sentence 'put a mug in desk.' contradicts its goal,"
+        " which is a cool mug in or on a desk"
+    )
 
 
 def test_refs_are_sorted_by_id(data: Path) -> None:

@@ -37,18 +37,17 @@ def test_a_good_dataset_has_facts_and_no_complaints(tmp_path: Path) -> None:
 def test_games_that_are_both_in_train_and_val_are_told(tmp_path: Path) -> None:
     report = report_on(tmp_path, RECORDS, RECORDS[2:], Columns())
     (warning,) = report.warnings
-    assert warning.startswith("1 games are both in train and val (pick_and_place_simple-Mug-None-Desk-1/")
+    assert warning.startswith("1 game is both in train and val (pick_and_place_simple-Mug-None-Desk-1/")
 
 
 def test_replies_unlike_the_others_are_told(tmp_path: Path) -> None:
     odd = {**RECORDS[0], "response_data": {"content": "<think>x</think> I look"}}
     torn = {**RECORDS[0], "response_data": {"content": "<think>x <prediction>p</prediction><action>look</action>"}}
-    report = report_on(tmp_path, [*RECORDS, odd, torn, {**odd, "response_data": {"content": "  "}}], OTHERS, Columns())
+    report = report_on(tmp_path, [*RECORDS, odd, torn], OTHERS, Columns())
     assert report.warnings == [
-        "train: <think> and </think> do not pair in 1 of 7 replies",
-        "train: 2 of 7 replies lack the one <prediction>…</prediction> that the others have",
-        "train: 2 of 7 replies lack the one <action>…</action> that the others have",
-        "train: 1 of 7 replies are empty",
+        "train: <think> and </think> do not pair in 1 of 6 replies",
+        "train: 1 of 6 replies lacks the one <prediction>…</prediction> that the others have",
+        "train: 1 of 6 replies lacks the one <action>…</action> that the others have",
     ]
 
 
@@ -56,9 +55,9 @@ def test_wrong_rows_are_told_one_by_one_up_to_five(tmp_path: Path) -> None:
     report = report_on(tmp_path, RECORDS * 2, [], Columns(prompt_dict_keys=("question",)))
     assert len(report.problems) == 6
     assert report.problems[0].startswith(
-        "t.parquet row 0: 'prompt_data' has no key 'question', only content; set data."
+        f"{tmp_path}/t.parquet row 0: 'prompt_data' has no key 'question', only content; set data."
     )
-    assert report.problems[5] == "t.parquet: 3 more rows like these"
+    assert report.problems[5] == f"{tmp_path}/t.parquet: 3 more rows like these"
 
 
 def test_an_empty_file_is_a_problem_for_training_and_a_warning_for_validation(tmp_path: Path) -> None:
@@ -96,7 +95,7 @@ def test_the_command_checks_both_forms(dataset: Path) -> None:
 def test_the_command_fails_on_a_dataset_that_cannot_be_trained_on(dataset: Path) -> None:
     result = run(dataset, "data.prompt_dict_keys=[question]", "data.multiturn.enable=false")
     assert result.exit_code == 2
-    assert "error: train.parquet row 0: 'prompt_data' has no key 'question'" in result.output
+    assert f"error: {dataset}/train.parquet row 0: 'prompt_data' has no key 'question'" in result.output
 
 
 def test_a_missing_dataset_is_told(tmp_path: Path) -> None:

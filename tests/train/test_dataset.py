@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ pytest.importorskip("transformers", reason="training is not installed (pip insta
 import numpy as np
 
 from alfworld_sft.chat import ChatEncoder, TokenKind
+from alfworld_sft.dataset.write import SCHEMA
 from alfworld_sft.errors import DatasetError
 from alfworld_sft.train.dataset import Loaded, Sample, SampleOptions, load_samples
 from alfworld_sft.train.table import Columns
@@ -31,9 +33,13 @@ STRIPPING = """{%- for m in messages %}{%- set c = m.content %}
 @pytest.fixture
 def load(tmp_path: Path) -> Any:
     def load_records(
-        records: list[dict[str, Any]], columns: Columns = MULTI, encoder: ChatEncoder = ENCODER, **options: Any
+        records: list[dict[str, Any]],
+        columns: Columns = MULTI,
+        encoder: ChatEncoder = ENCODER,
+        schema: Any = SCHEMA,
+        **options: Any,
     ) -> Loaded:
-        file = write(tmp_path / "train.parquet", records)
+        file = write(tmp_path / "train.parquet", records, schema)
         return load_samples([file], encoder, columns, SampleOptions(**options))
 
     return load_records
@@ -62,16 +68,16 @@ def test_loading_says_how_far_it_is(load: Any, monkeypatch: pytest.MonkeyPatch, 
     loaded = load(rows([wandering(turns=2)]), SINGLE)
     first, both = len(loaded.samples[0]), sum(map(len, loaded.samples))
     assert caplog.messages == [
-        f"data.train_files: 1 sequences with {first:,} tokens so far",
+        f"data.train_files: 1 sequence with {first:,} tokens so far",
         f"data.train_files: 2 sequences with {both:,} tokens so far",
     ]
 
 
-def test_a_trajectory_is_one_sample_that_stands_for_its_rows(load: Any) -> None:
+def test_a_trajectory_is_one_sample_that_stands_for_its_rows(load: Any, tmp_path: Path) -> None:
     loaded = load(rows([wandering(0, turns=3), wandering(1, turns=2)]), weighting="cumulative")
     assert [(sample.rows, sample.key) for sample in loaded.samples] == [
-        (3, "train.parquet row 2"),
-        (2, "train.parquet row 4"),
+        (3, f"{tmp_path}/train.parquet row 2"),
+        (2, f"{tmp_path}/train.parquet row 4"),
     ]
     first = loaded.samples[0]
     replies = [m.content + "<|im_end|>" for m in messages(rows([wandering(0, turns=3)])[-1]) if m.role == "assistant"]
@@ -97,7 +103,7 @@ def test_a_row_that_is_no_prefix_is_trained_alone_and_reported(load: Any) -> Non
     records[1] = {**records[1], "messages": [begun, *records[1]["messages"][1:]]}
     loaded = load(records)
     assert [sample.rows for sample in loaded.samples] == [2, 1]
-    assert "1 rows do not continue" in " ".join(loaded.report.warnings(SampleOptions()))
+    assert "1 row does not continue" in " ".join(loaded.report.warnings(SampleOptions()))
 
 
 def test_untrained_turns_have_no_loss(load: Any) -> None:
@@ -105,6 +111,56 @@ def test_untrained_turns_have_no_loss(load: Any) -> None:
     assert sample.rows == 2
     assert "take plate 1" in said(sample)
     assert "take drawer 2" not in said(sample)
+
+
+def test_replies_that_are_marked_as_context_have_no_loss(load: Any) -> None:
+    records = [{"messages": [dict(m) for m in row["messages"]]} for row in rows([wandering(turns=3)])[-1:]]
+    records[0]["messages"][3]["weight"] = 0
+    (sample,) = load(records, schema=None).samples
+    assert "take plate 1" in said(sample)
+    assert "take drawer 2" not in said(sample)
+    assert "take lamp 3" in said(sample)
+
+
+def test_a_response_that_is_marked_as_context_is_not_trained(load: Any) -> None:
+    records = rows([wandering(turns=2)])
+    records[1]["extra_info"] = json.dumps({"turn": 2, "untrained_turns": [2.0]})
+    loaded = load(records, SINGLE)
+    assert [said(sample) for sample in loaded.samples] == [records[0]["response_data"]["content"] + "<|im_end|>"]
+    assert loaded.report.warnings(SampleOptions()) == [
+        "1 of 2 rows was dropped: no trained token is left (too long, as context, or nothing new to learn)"
+    ]
+
+
+def test_replies_in_a_prompt_are_context(load: Any) -> None:
+    talk = [{"role": m["role"], "content": m["content"]} for m in rows([wandering(turns=3)])[-1]["messages"]]
+    columns = Columns(prompt_key="prompt", response_key="completion")
+    (sample,) = load([{"prompt": talk[:-1], "completion": talk[-1:]}], columns, schema=None).samples
+    assert said(sample) == talk[-1]["content"] + "<|im_end|>"
+
+
+def test_what_is_read_in_its_own_way_is_told(load: Any) -> None:
+    talk = [{"role": "user", "content": "go"}, {"role": "assistant", "content": "look", "reasoning": "A mug."}]
+    loaded = load([{"messages": talk}, {"messages": talk}], schema=None)
+    assert said(loaded.samples[0]) == "<think>A mug.</think>\nlook<|im_end|>"
+    assert loaded.report.warnings(SampleOptions()) == [
+        "2 of 2 rows: 'reasoning' is read as <think>…</think> before the reply"
+    ]
+
+
+def test_episodes_of_two_folders_stay_apart(tmp_path: Path) -> None:
+    folders = []
+    for name, turns in (("a", 2), ("b", 3)):
+        (tmp_path / name).mkdir()
+        write(tmp_path / name / "train.parquet", rows([wandering(0, turns=turns)]))
+        folders.append(tmp_path / name)
+    loaded = load_samples(folders, ENCODER, MULTI, SampleOptions())
+    assert [(sample.rows, sample.key) for sample in loaded.samples] == [
+        (2, f"{tmp_path}/a/train.parquet row 1"),
+        (3, f"{tmp_path}/b/train.parquet row 2"),
+    ]
+    with pytest.raises(DatasetError, match=r"data.train_files names .*/a/train.parquet twice; name each file once"):
+        load_samples([folders[0], folders[1], folders[0]], ENCODER, MULTI, SampleOptions())
 
 
 def test_loss_weight_scales_what_stands_in_predictions(load: Any) -> None:
@@ -131,7 +187,7 @@ def test_a_conversation_that_is_too_long_is_cut_after_the_last_reply_that_fits(l
     assert (len(sample), sample.rows, sample.truncated) == (ends[1], 4, True)
     assert sorted(set(sample.weight.tolist())) == [0, 3, 4]
     assert loaded.report.warnings(SampleOptions(max_length=9)) == [
-        "1 of 1 sequences are longer than data.max_length=9 and were cut after the last reply that fits"
+        "1 of 1 sequence is longer than data.max_length=9 and was cut after the last reply that fits"
     ]
 
 
@@ -219,6 +275,18 @@ def test_next_state_rows_are_chosen_by_the_seed(load: Any) -> None:
     columns = Columns(next_state=True)
     chosen = [[s.key for s in load(records, columns, next_state_rows=0.3, seed=seed).samples] for seed in (1, 1, 2)]
     assert chosen[0] == chosen[1] != chosen[2]
+
+
+def test_next_state_rows_are_chosen_alike_wherever_the_files_are(tmp_path: Path) -> None:
+    chosen = []
+    for name in ("here", "there"):
+        (tmp_path / name).mkdir()
+        write(tmp_path / name / "train.parquet", rows([wandering(turns=6)]))
+        options = SampleOptions(next_state_rows=0.3)
+        samples = load_samples([tmp_path / name], ENCODER, Columns(next_state=True), options).samples
+        chosen.append([sample.key.removeprefix(f"{tmp_path}/{name}/") for sample in samples])
+    assert chosen[0] == chosen[1]
+    assert chosen[0][6:] == ["train.parquet row 2, next state", "train.parquet row 4, next state"]
 
 
 def test_a_file_without_rows_gives_no_samples(load: Any) -> None:

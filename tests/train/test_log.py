@@ -24,6 +24,13 @@ def test_each_step_is_a_line_of_json_whatever_else_is_logged(tmp_path):
     assert lines == [{"step": 1, "loss": 0.1 + 0.2, "lr": 1e-4, "grad_norm": None}, {"step": 1, "val/loss": 2.0}]
 
 
+def test_a_loss_that_is_no_number_is_null_in_the_file(tmp_path):
+    log = open_log(tmp_path)
+    log.step(1, {"loss": float("nan"), "grad_norm": float("inf")})
+    log.close()
+    assert (tmp_path / "metrics.jsonl").read_text() == '{"step": 1, "loss": null, "grad_norm": null}\n'
+
+
 def test_the_console_shows_progress_loss_speed_and_time_left(tmp_path, caplog):
     caplog.set_level(logging.INFO)
     log = open_log(tmp_path, ["console"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 from pathlib import Path
@@ -159,6 +160,21 @@ def test_texts_come_from_datasets_and_text_files(tmp_path: Path) -> None:
     (tmp_path / "words.txt").write_text("fridge")
     texts = " ".join(texts_of_files([tmp_path, tmp_path / "words.txt"]))
     assert all(word in texts for word in ("thought 1", "take drawer 2", "fridge", "Your task: "))
+
+
+def test_texts_come_from_csv_files_as_from_parquet(tmp_path: Path) -> None:
+    records = rows([wandering(turns=2)])
+    parquet = write(tmp_path / "x.parquet", records)
+    with (tmp_path / "x.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, records[0])
+        writer.writeheader()
+        writer.writerows({k: v if isinstance(v, str) else json.dumps(v) for k, v in r.items()} for r in records)
+    said = [[text for text in texts_of_files([f]) if "{" not in text] for f in (parquet, tmp_path / "x.csv")]
+    assert said[0] == said[1]
+    assert len(said[0]) == 4
+    (tmp_path / "bad.csv").write_text("messages,prompt_data\nhello,go\n")
+    with pytest.raises(UserError, match=r"^--corpus .*bad.csv: 'messages' holds no list of messages$"):
+        list(texts_of_files([tmp_path / "bad.csv"]))
 
 
 @pytest.mark.real_games

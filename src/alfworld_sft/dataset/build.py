@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from alfworld_sft.counts import counted
 from alfworld_sft.dataset.rows import Rendering, count_rows, is_target, rows_of
 from alfworld_sft.dataset.split import GameRows, held_out_games
 from alfworld_sft.dataset.write import dataset_files
@@ -131,11 +132,13 @@ def _kept(episodes: Iterable[Episode], require_success: bool, summary: Summary |
 
 def _why_empty(run: RunFolder, summary: Summary, require_success: bool) -> str:
     if require_success and summary.episodes and not summary.won:
+        one = summary.episodes == 1
+        lost = "its only episode was not won" if one else f"none of the {summary.episodes} episodes was won"
         return (
-            f"{run.path}: none of the {summary.episodes} episodes was won, so no data is left;"
+            f"{run.path}: {lost}, so no data is left;"
             " play more or better, or keep lost ones too with SFT_REQUIRE_SUCCESS=False"
         )
     if not summary.episodes:
         reasons = list(run.failed.values())
         return f"{run.path}: no episode was played" + (f"; the first failed: {reasons[0]}" if reasons else "")
-    return f"{run.path}: no turn of the {summary.episodes} episodes is a training target"
+    return f"{run.path}: no turn of {counted(summary.episodes, 'episode')} is a training target"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from alfworld_sft.counts import counted
 from alfworld_sft.dataset.build import reasons_in_words
 from alfworld_sft.games.sources import skipped_in_words
 from alfworld_sft.usage import usage_in_words
@@ -32,8 +33,8 @@ configs:
 
 # ALFWorld episodes for supervised fine-tuning
 
-{episodes} episodes of ALFWorld text games, played by `{policy}`, {won} of them won; {kept} kept, which give
-{rows_train} rows for training and {rows_val} for validation, one for each assistant turn. No game is in both.
+{episodes} of ALFWorld text games, played by `{policy}`, {won} of them won; {kept} kept, which give
+{rows_train} for training and {rows_val} for validation, one for each assistant turn. No game is in both.
 
 | task type | won | played |
 |---|---|---|
@@ -76,7 +77,9 @@ def dataset_card(stamp: dict[str, Any]) -> str:
         max_steps=protocol["max_steps"],
         version=stamp["versions"]["alfworld-sft"],
         model_notes="".join(f"\n{note[0].upper()}{note[1:]}.\n" for note in model_notes(stamp)),
-        **{key: counts[key] for key in ("episodes", "won", "kept", "rows_train", "rows_val")},
+        episodes=counted(counts["episodes"], "episode"),
+        rows_train=counted(counts["rows_train"], "row"),
+        **{key: counts[key] for key in ("won", "kept", "rows_val")},
     )
 
 

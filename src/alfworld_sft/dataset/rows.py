@@ -6,7 +6,6 @@ could play. Such a turn stays in the conversation; `extra_info.untrained_turns` 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -14,6 +13,7 @@ from typing import Any, Literal
 from alfworld_sft.prompts.tags import replace_section
 from alfworld_sft.prompts.template import Template
 from alfworld_sft.rollout import views_of
+from alfworld_sft.strict_json import to_json
 from alfworld_sft.types import Episode, Message, Step
 
 DATA_SOURCE = "agent_sft_collection"
@@ -111,5 +111,5 @@ def _plain(messages: tuple[Message, ...]) -> list[dict[str, str]]:
 
 
 def compact_json(value: object) -> str:
-    """Return JSON without spaces, as all of a dataset's files hold it."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    """Return standard JSON without spaces, as all of a dataset's files hold it."""
+    return to_json(value, separators=(",", ":"))

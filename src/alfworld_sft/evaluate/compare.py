@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from alfworld_sft.counts import counted
 from alfworld_sft.errors import ComparisonError, RunFolderError
 from alfworld_sft.evaluate.statistics import Interval, exact_p_value, paired_difference
 
@@ -126,7 +127,8 @@ def protocol_differences(a: Result, b: Result) -> Iterator[str]:
         if mine.get(key) != theirs.get(key):
             yield f"{key} {_shown(mine.get(key))} or {_shown(theirs.get(key))}"
     if a.games != b.games:
-        yield f"{len(a.games - b.games)} games only in the first, {len(b.games - a.games)} only in the second"
+        only_a, only_b = counted(len(a.games - b.games), "game"), len(b.games - a.games)
+        yield f"{only_a} only in the first, {only_b} only in the second"
     elif a.stamp["games"].get("sha256") != b.stamp["games"].get("sha256"):
         yield "games of the same names with other contents"
 

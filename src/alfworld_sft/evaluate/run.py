@@ -5,7 +5,6 @@ It is a run like collection's, with another choice of games: each of a split's g
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -22,6 +21,7 @@ from alfworld_sft.files import whole_file
 from alfworld_sft.games import GENERATE, GameRef, Games, GameStream
 from alfworld_sft.runner import game_order
 from alfworld_sft.runs import Chosen, Job, Play, finished_stamp, games_of, kept_for_later, play, resume_job, start_job
+from alfworld_sft.strict_json import to_json
 from alfworld_sft.types import Episode
 from alfworld_sft.world import Game
 
@@ -71,7 +71,7 @@ def evaluate(
     }
     try:
         with whole_file(run.path / METRICS) as file:
-            file.write(json.dumps(content, ensure_ascii=False, indent=2).encode() + b"\n")
+            file.write(to_json(content, indent=2).encode() + b"\n")
         run.write_stamp(stamp)
     except OSError as error:
         raise RunFolderError(

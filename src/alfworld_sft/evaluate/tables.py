@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
+from alfworld_sft.counts import counted
 from alfworld_sft.evaluate.compare import Comparison
 from alfworld_sft.evaluate.metrics import FAILURES, Metrics, Success
 from alfworld_sft.evaluate.statistics import Interval
@@ -24,7 +25,8 @@ def print_metrics(console: Console, metrics: Metrics) -> None:
     if metrics.mean_steps is not None:
         won = f"{metrics.mean_steps_when_won:.1f} when won, " if metrics.mean_steps_when_won is not None else ""
         console.print(f"mean steps: {won}{metrics.mean_steps:.1f} over all")
-    console.print(f"invalid actions: {metrics.invalid_rate:.1%} ({metrics.invalid.total()} of {metrics.steps} replies)")
+    replies = counted(metrics.steps, "reply", "replies")
+    console.print(f"invalid actions: {metrics.invalid_rate:.1%} ({metrics.invalid.total()} of {replies})")
     reasons = ", ".join(f"{metrics.failures[reason]} {reason}" for reason in FAILURES if metrics.failures[reason])
     console.print(f"lost: {metrics.failures.total()}{f' ({reasons})' if reasons else ''}")
 
@@ -54,7 +56,7 @@ def print_comparison(console: Console, comparison: Comparison, names: tuple[str,
     for letter, name in zip("AB", names, strict=True):
         console.print(f"{letter}: {name}", markup=False)
     console.print(
-        f"{comparison.plays} plays of {comparison.games} games: won by both {comparison.both},"
+        f"{counted(comparison.plays, 'play')} of {counted(comparison.games, 'game')}: won by both {comparison.both},"
         f" only by A {comparison.only_a},"
         f" only by B {comparison.only_b}, by neither {comparison.neither}"
     )

@@ -22,6 +22,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from alfworld_sft.counts import counted
 from alfworld_sft.errors import UserError
 from alfworld_sft.games.fetch import URLS_VARIABLE, Fetched, archives_from, fetch
 from alfworld_sft.games.layout import default_data_dir
@@ -185,7 +186,8 @@ def _chosen(what: str, given: Iterable[str] | None, known: Sequence[Name]) -> tu
 
 
 def _describe(archive: Fetched) -> str:
-    return f"{archive.name}: {archive.files} files, {archive.size_bytes} bytes, sha256 {archive.sha256}"
+    files, size = counted(archive.files, "file"), counted(archive.size_bytes, "byte")
+    return f"{archive.name}: {files}, {size}, sha256 {archive.sha256}"
 
 
 def _progress() -> Progress:

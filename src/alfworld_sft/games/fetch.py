@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from alfworld_sft.counts import counted, noun_for
 from alfworld_sft.errors import DownloadError, UserError
 from alfworld_sft.games.archive import unpack
 from alfworld_sft.games.download import Retry, download
@@ -205,8 +206,9 @@ def _refuse_conflicts(unpacked: Path, to: Path) -> None:
         if new.is_file() and (old := to / new.relative_to(unpacked)).exists() and not filecmp.cmp(new, old, False)
     ]
     if differing:
+        differ = f"{counted(len(differing), 'file')} there {noun_for(len(differing), 'differs', 'differ')}"
         raise UserError(
-            f"{to}: {len(differing)} files there differ from the archive's, the first is {differing[0].as_posix()};"
+            f"{to}: {differ} from the archive's, the first is {differing[0].as_posix()};"
             " fetch to another folder (--to DIR), or replace them (--force)"
         )
 

@@ -26,7 +26,7 @@ import platformdirs
 from alfworld_sft.errors import UserError
 from alfworld_sft.games.layout import GAME_FILE, GAME_SUFFIX, TRAJ_FILE, read_task_folder
 from alfworld_sft.types import TASK_TYPES, TaskType
-from alfworld_sft.world.gamefile import MAX_FILE_BYTES
+from alfworld_sft.world.gamefile import MAX_FILE_BYTES, sentence_problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -38,6 +38,7 @@ MAX_TRAJ_BYTES = 16 * 2**20
 
 MOVABLE_OR_SLICED = "with a movable receptacle or a sliced object"
 UNSOLVABLE = "marked unsolvable"
+CONTRADICTED = "contradicted by its own task sentence (it does not ask for the goal)"
 UNCHECKED = "without a 'solvable' key"
 BROKEN = "broken (not a JSON object)"
 TOO_LARGE = f"too large (more than {MAX_FILE_BYTES // 2**20} MiB)"
@@ -195,7 +196,10 @@ def _problem(content: bytes) -> tuple[str | None, str | None]:
         return BROKEN, None
     if "solvable" not in data:
         return UNCHECKED, None
-    return (None, None) if data["solvable"] else (UNSOLVABLE, None)
+    if not data["solvable"]:
+        return UNSOLVABLE, None
+    reason = sentence_problem(data)
+    return (CONTRADICTED, reason) if reason else (None, None)
 
 
 def _read_traj(file: Path) -> tuple[TaskType | None, int | None]:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from alfworld_sft.errors import GameFileError, GamesNotFoundError, UserError
 from alfworld_sft.games import layout
-from alfworld_sft.games.index import Index, IndexEntry, index_file, index_folder
+from alfworld_sft.games.index import CONTRADICTED, Index, IndexEntry, index_file, index_folder
 from alfworld_sft.types import TASK_TYPES, TaskType
 from alfworld_sft.world.gamefile import Game, load_game
 
@@ -248,6 +248,8 @@ def _one_game(file: Path, split: str) -> Games:
         entry = index_file(file)
     except OSError as error:
         raise GameFileError(str(file), error.strerror or str(error)) from None
+    if entry.problem == CONTRADICTED:
+        load_game(file)  # which says how
     if entry.problem:
         raise GameFileError(str(file), f"it is {entry.detail or entry.problem}")
     own = layout.split_of(file) or split

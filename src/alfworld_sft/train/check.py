@@ -9,12 +9,13 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from alfworld_sft.counts import counted, noun_for
 from alfworld_sft.errors import DatasetError
-from alfworld_sft.train.table import Columns, Row, read_records, to_row, wanted_columns
+from alfworld_sft.train.table import Columns, Row, place_of, read_records, to_row, unread_columns, wanted_columns
 
 if TYPE_CHECKING:
     from alfworld_sft.train.dataset import Loaded, SampleOptions
@@ -36,12 +37,13 @@ class FileFacts:
     roles: Counter[str] = field(default_factory=Counter)
     replies_with: Counter[str] = field(default_factory=Counter)
     torn: Counter[str] = field(default_factory=Counter)
-    empty: int = 0
+    notes: Counter[str] = field(default_factory=Counter)
 
     def add(self, row: Row) -> None:
         """Count a row."""
         self.rows += 1
-        episode = str(row.extra.get("episode_id", row.place))
+        file = row.place.rpartition(" row ")[0]
+        episode = f"{file}: {row.extra['episode_id']}" if "episode_id" in row.extra else row.place
         if episode not in self.episodes:
             self.episodes.add(episode)
             self.won += bool(row.extra.get("success"))
@@ -50,7 +52,7 @@ class FileFacts:
         self.untrained_turns += len(row.untrained)
         self.roles.update(message.role for message in row.messages or row.prompt)
         reply = row.messages[-1].content if row.messages else row.response
-        self.empty += not reply.strip()
+        self.notes.update(row.notes)
         for tag in TAGS:
             opened, closed = len(re.findall(f"<{tag}>", reply)), len(re.findall(f"</{tag}>", reply))
             self.replies_with[tag] += opened == closed == 1
@@ -81,8 +83,9 @@ def check_dataset(train_files: Sequence[Path], val_files: Sequence[Path], column
             report.warnings += _odd_replies(name, facts)
     both = found["train"].games & found["val"].games
     if both:
+        shared = f"{counted(len(both), 'game')} {noun_for(len(both), 'is', 'are')}"
         report.warnings.append(
-            f"{len(both)} games are both in train and val ({min(both)}, …): the validation loss will flatter;"
+            f"{shared} both in train and val ({min(both)}, …): the validation loss will flatter;"
             " split by game, as 'alfworld-sft collect' does"
         )
     if not found["train"].games and found["train"].rows:
@@ -103,10 +106,11 @@ def report_lengths(name: str, loaded: Loaded, options: SampleOptions) -> Report:
         report.facts.append(
             (
                 f"{name} samples",
-                f"{counts.samples} of {counts.rows} rows: {counts.tokens} tokens, {counts.trained_tokens} with loss",
+                f"{counts.samples} of {counted(counts.rows, 'row')}: {counted(counts.tokens, 'token')},"
+                f" {counts.trained_tokens} with loss",
             )
         )
-    report.warnings += [f"{name}: {line}" for line in counts.warnings(options)]
+    report.warnings += [f"{name}: {line}" for line in replace(counts, notes=Counter()).warnings(options)]
     return report
 
 
@@ -131,23 +135,26 @@ def _read(file: Path, columns: Columns, option: str, facts: FileFacts, report: R
     try:
         for number, record in enumerate(read_records(file, wanted_columns(columns), option)):
             try:
-                facts.add(to_row(record, columns, f"{file.name} row {number}"))
+                facts.add(to_row(record, columns, place_of(file, number)))
             except DatasetError as error:
                 wrong += 1
                 if wrong <= MOST_PROBLEMS:
                     report.problems.append(str(error))
     except DatasetError as error:
         report.problems.append(str(error))
+    else:
+        if unread := unread_columns(file, wanted_columns(columns), option):
+            report.warnings.append(f"{file}: not read: {', '.join(map(repr, unread))}")
     if wrong > MOST_PROBLEMS:
-        report.problems.append(f"{file.name}: {wrong - MOST_PROBLEMS} more rows like these")
+        report.problems.append(f"{file}: {counted(wrong - MOST_PROBLEMS, 'more row')} like these")
 
 
 def _described(facts: FileFacts) -> str:
-    said = [f"{facts.rows} rows", f"{len(facts.episodes)} episodes"]
+    said = [counted(facts.rows, "row"), counted(len(facts.episodes), "episode")]
     if facts.games:
-        said += [f"{len(facts.games)} games", f"{facts.won} episodes won"]
+        said += [counted(len(facts.games), "game"), f"{counted(facts.won, 'episode')} won"]
     if facts.untrained_turns:
-        said.append(f"{facts.untrained_turns} untrained turns in their contexts")
+        said.append(f"{counted(facts.untrained_turns, 'untrained turn')} in their contexts")
     said.append("roles " + ", ".join(f"{role} {count}" for role, count in sorted(facts.roles.items())))
     tags = [f"<{tag}> {facts.replies_with[tag]}" for tag in TAGS if facts.replies_with[tag]]
     said.append("replies with " + ", ".join(tags) if tags else "replies without tags")
@@ -156,14 +163,16 @@ def _described(facts: FileFacts) -> str:
 
 def _odd_replies(name: str, facts: FileFacts) -> Iterator[str]:
     """Yield what is unlike the rest: a tag that most replies have and some lack, or that is opened and not closed."""
+    replies = counted(facts.rows, "reply", "replies")
     for tag in TAGS:
         without = facts.rows - facts.replies_with[tag]
         if facts.torn[tag]:
-            yield f"{name}: <{tag}> and </{tag}> do not pair in {facts.torn[tag]} of {facts.rows} replies"
+            yield f"{name}: <{tag}> and </{tag}> do not pair in {facts.torn[tag]} of {replies}"
         elif 0 < without < facts.rows / 2:
-            yield f"{name}: {without} of {facts.rows} replies lack the one <{tag}>…</{tag}> that the others have"
-    if facts.empty:
-        yield f"{name}: {facts.empty} of {facts.rows} replies are empty"
+            lack = noun_for(without, "lacks", "lack")
+            yield f"{name}: {without} of {replies} {lack} the one <{tag}>…</{tag}> that the others have"
+    for note, count in facts.notes.items():
+        yield f"{name}: {count} of {counted(facts.rows, 'row')}: {note}"
 
 
 def _quantile(ordered: Sequence[int], share: float) -> int:

@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from alfworld_sft.counts import counted
 from alfworld_sft.errors import UserError
 from alfworld_sft.train.check import Report, check_dataset, report_lengths, runs_of, visible
 from alfworld_sft.train.config import TrainConfig, build_train_config
@@ -138,7 +139,7 @@ def _check_tokens(
 def _drawn(sample: Sample, tokenizer: Any, *, plain: bool) -> Text:
     """Return a sample's text with its trained tokens in the colour of their kind, or in ⟦kind|brackets⟧."""
     trained = int((sample.weight != 0).sum())
-    drawn = Text(f"\n{visible(sample.key)}: {len(sample)} tokens, {trained} with loss\n", "bold")
+    drawn = Text(f"\n{visible(sample.key)}: {counted(len(sample), 'token')}, {trained} with loss\n", "bold")
     legend = [
         (kind, name) for kind, name in enumerate(KIND_NAMES) if ((sample.kind == kind) & (sample.weight != 0)).any()
     ]

@@ -30,6 +30,7 @@ from transformers import __version__ as transformers
 
 from alfworld_sft import __version__
 from alfworld_sft.errors import UserError
+from alfworld_sft.strict_json import to_json
 from alfworld_sft.train.distributed import Ranks, whole
 from alfworld_sft.train.model import base_of
 from alfworld_sft.train.optim import Optimizer, State, clean_name, trained
@@ -407,7 +408,7 @@ def _link_or_copy(source: Path, target: Path) -> None:
 
 
 def _write_json(path: Path, value: object) -> None:
-    path.write_text(json.dumps(value, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+    path.write_text(to_json(value, indent=2) + "\n", encoding="utf-8")
 
 
 def _shown(value: Any) -> str:

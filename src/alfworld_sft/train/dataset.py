@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import re
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,12 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alfworld_sft.chat import ChatEncoder, Encoded, TokenKind
+from alfworld_sft.counts import counted, noun_for
 from alfworld_sft.errors import DatasetError
 from alfworld_sft.seeds import derive_seed
 from alfworld_sft.train.config import TrainConfig
 from alfworld_sft.train.fold import Chain, Part, TurnWeights, Weighting, add_to_chains, fold, weights_by_row
 from alfworld_sft.train.log import CONSOLE_INTERVAL_S
-from alfworld_sft.train.table import Columns, Row, dataset_file, read_rows
+from alfworld_sft.train.table import Columns, Row, dataset_file, read_rows, refuse_twice
 from alfworld_sft.types import Message
 
 logger = logging.getLogger(__name__)
@@ -100,6 +102,7 @@ class LoadReport:
     tokens: int = 0
     trained_tokens: int = 0
     lengths: list[int] = field(default_factory=list)
+    notes: Counter[str] = field(default_factory=Counter)
 
     def add(self, sample: Sample | None, rows: int, length: int) -> None:
         """Count a sequence that stands for some rows, whether a sample came of it or not."""
@@ -114,16 +117,21 @@ class LoadReport:
 
     def warnings(self, options: SampleOptions) -> list[str]:
         """Return what a user should know before training, a line each."""
-        lines = []
+        lines = [f"{count} of {counted(self.rows, 'row')}: {note}" for note, count in self.notes.items()]
         longer = f"longer than data.max_length={options.max_length}"
         if self.cut:
             how = "after the last reply that fits" if options.truncation == "turn" else f"at the {options.truncation}"
-            lines.append(f"{self.cut} of {self.samples} sequences are {longer} and were cut {how}")
+            lines.append(
+                f"{self.cut} of {counted(self.samples, 'sequence')} {noun_for(self.cut, 'is', 'are')} {longer}"
+                f" and {noun_for(self.cut, 'was', 'were')} cut {how}"
+            )
         if self.dropped_rows:
-            lines.append(f"{self.dropped_rows} of {self.rows} rows were dropped: no trained token is left of them"
-                         f" (too long, or nothing new to learn)")  # fmt: skip
+            dropped = f"{self.dropped_rows} of {counted(self.rows, 'row')} {noun_for(self.dropped_rows, 'was', 'were')}"
+            lines.append(f"{dropped} dropped: no trained token is left (too long, as context, or nothing new to learn)")
         if self.branches:
-            lines.append(f"{self.branches} rows do not continue their episode's conversation; each is trained alone")
+            alone = noun_for(self.branches, "is", "are")
+            continued = f"{counted(self.branches, 'row')} {noun_for(self.branches, 'does', 'do')} not continue"
+            lines.append(f"{continued} the conversation of the episode and {alone} trained alone")
         if self.unstable:
             lines.append(
                 f"the chat template rewrites earlier turns (it strips <think>, say): {self.unstable} trajectories are"
@@ -152,10 +160,11 @@ def load_samples(
 ) -> Loaded:
     """Return the samples of dataset files or folders, which may be none; `option` names them in errors.
 
-    Raises DatasetError for what cannot be read (see table.py), and for a sequence that is too long where
-    `truncation` is error.
+    Raises DatasetError for what cannot be read (see table.py) or is named twice, and for a sequence that is too long
+    where `truncation` is error.
     """
     paths = [dataset_file(file, NAMES.get(option, "train.parquet"), option) for file in files]
+    refuse_twice(paths, option)
     rows = read_rows(paths, columns, option)
     report = LoadReport()
     samples = _conversations(rows, encoder, options, report, single=not columns.multiturn)
@@ -169,7 +178,8 @@ def _told(samples: Iterator[Sample], report: LoadReport, option: str) -> Iterato
         yield sample
         if time.monotonic() - said >= CONSOLE_INTERVAL_S:
             said = time.monotonic()
-            logger.info("%s: %s sequences with %s tokens so far", option, f"{report.samples:,}", f"{report.tokens:,}")
+            sequences = f"{report.samples:,} {noun_for(report.samples, 'sequence')}"
+            logger.info("%s: %s with %s tokens so far", option, sequences, f"{report.tokens:,}")
 
 
 def _conversations(
@@ -180,6 +190,7 @@ def _conversations(
     actions: list[tuple[str, tuple[str, ...], int, str]] = []
     for row in rows:
         report.rows += 1
+        report.notes.update(row.notes)
         if row.messages:
             chains = trajectories.setdefault(_trajectory(row), [])
             add_to_chains(chains, row.messages, Part(row.place, len(row.messages), row.turns, row.untrained))
@@ -189,7 +200,7 @@ def _conversations(
         if single:
             messages = (*row.prompt, Message("assistant", row.response))
             encoded = encoder.encode_conversation(messages)
-            yield from _made([_sample(encoded, _ONCE, options, 1, row.place)], 1, encoded, report)
+            yield from _made([_sample(encoded, _response_alone(row), options, 1, row.place)], 1, encoded, report)
     if not single:
         for chains in trajectories.values():
             report.branches += len(chains) - 1
@@ -207,6 +218,12 @@ def _trajectory(row: Row) -> tuple[str, ...]:
 
 
 _ONCE = TurnWeights((1.0,), (1.0,))
+
+
+def _response_alone(row: Row) -> TurnWeights:
+    """Return the weights of a single-turn row: replies in the prompt are context, and so may the response be."""
+    asked = (0.0,) * sum(message.role == "assistant" for message in row.prompt)
+    return TurnWeights((*asked, float(row.response_trained)), (*asked, 1.0))
 
 
 def _trajectory_samples(
@@ -307,7 +324,8 @@ def _next_state_samples(
     for place, trajectory, messages, question in actions:
         longest = max((chain.messages for chain in trajectories[trajectory]), key=len)
         if len(longest) > messages and longest[messages].role == "user":
-            found.append((derive_seed(options.seed, place), place, question, longest[messages].content))
+            name = place.rpartition("/")[2]  # "train.parquet row 5": the choice does not depend on where the files are
+            found.append((derive_seed(options.seed, name), place, question, longest[messages].content))
     found.sort()
     for _, place, question, answer in found[: round(options.next_state_rows * len(actions))]:
         encoded = encoder.encode_pair(question, answer)

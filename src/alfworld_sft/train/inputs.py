@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 from alfworld_sft.errors import DatasetError, UserError
 from alfworld_sft.train.config import TrainConfig
-from alfworld_sft.train.table import Columns, dataset_file, read_rows
+from alfworld_sft.train.table import Columns, dataset_file, read_rows, refuse_twice, unread_columns, wanted_columns
+
+logger = logging.getLogger(__name__)
 
 FIRST_ROWS = 32
 
@@ -26,15 +30,21 @@ def columns_of(config: TrainConfig) -> Columns:
 
 
 def train_files(config: TrainConfig) -> list[Path]:
-    """Return the files to train on; raises DatasetError where one is missing, or none is named."""
+    """Return the files to train on; raises DatasetError where one is missing or named twice, or none is named."""
     if not config.data.train_files:
         raise DatasetError("data.train_files is needed: a Parquet file, or the folder that 'alfworld-sft collect' made")
-    return [dataset_file(name, "train.parquet", "data.train_files") for name in config.data.train_files]
+    return _files(config.data.train_files, "train.parquet", "data.train_files")
 
 
 def val_files(config: TrainConfig) -> list[Path]:
-    """Return the files to validate on, none where none is named; raises DatasetError where one is missing."""
-    return [dataset_file(name, "val.parquet", "data.val_files") for name in config.data.val_files or ()]
+    """Return the files to validate on, if any; raises DatasetError where one is missing or named twice."""
+    return _files(config.data.val_files or (), "val.parquet", "data.val_files")
+
+
+def _files(names: Sequence[str], of_folder: str, option: str) -> list[Path]:
+    files = [dataset_file(name, of_folder, option) for name in names]
+    refuse_twice(files, option)
+    return files
 
 
 def is_path(model: str) -> bool:
@@ -43,13 +53,22 @@ def is_path(model: str) -> bool:
 
 
 def look_at(config: TrainConfig) -> None:
-    """Read the first rows of every file as training would; raises UserError. Imports no torch."""
+    """Read the first rows of every file as training would; raises UserError. Imports no torch.
+
+    Warns of columns that are not read although they would change what is trained, and of a file that is in both lists.
+    """
     model = config.model.partial_pretrain
     if is_path(model) and not Path(model).is_dir():
         raise UserError(f"model.partial_pretrain={model}: there is no such folder")
     columns = columns_of(config)
-    for option, files in (("data.train_files", train_files(config)), ("data.val_files", val_files(config))):
+    train, val = train_files(config), val_files(config)
+    for file in val:
+        if any(file.samefile(other) for other in train):
+            logger.warning("data.val_files: %s is trained on, so the validation loss will flatter", file)
+    for option, files in (("data.train_files", train), ("data.val_files", val)):
         for file in files:
             for number, _ in enumerate(read_rows([file], columns, option), 1):
                 if number == FIRST_ROWS:
                     break
+            if unread := unread_columns(file, wanted_columns(columns), option):
+                logger.warning("%s: not read: %s", file, ", ".join(f"'{name}'" for name in unread))

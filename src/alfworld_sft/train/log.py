@@ -20,6 +20,7 @@ from torch import nn
 
 from alfworld_sft.errors import UserError
 from alfworld_sft.files import whole_file
+from alfworld_sft.strict_json import to_json
 
 logger = logging.getLogger(__name__)
 
@@ -125,7 +126,7 @@ class RunLog:
             self._wandb.finish()
 
     def _write(self, step: int, scalars: Mapping[str, float | None], record: Mapping[str, float | None]) -> None:
-        self._file.write(json.dumps(record) + "\n")
+        self._file.write(to_json(record) + "\n")
         self._file.flush()
         known = {key: value for key, value in scalars.items() if value is not None}
         if self._tensorboard is not None:

@@ -33,6 +33,7 @@ from alfworld_sft.prompts.tags import compose_reply
 from alfworld_sft.prompts.template import load_template
 from alfworld_sft.rollout import Protocol, run_episode
 from alfworld_sft.seeds import derive_seed
+from alfworld_sft.train.cells import parse_cell
 from alfworld_sft.train.table import SUFFIXES, dataset_file, read_records
 from alfworld_sft.types import Prompt, Reply
 from alfworld_sft.world import Game
@@ -217,7 +218,10 @@ def texts_of_files(paths: Sequence[Path]) -> Iterator[str]:
         known: list[object] = []
         for record in read_records(file, wanted, "--corpus"):
             yield str(record["prompt_data"]).replace("\\n", "\n")
-            messages = list(record["messages"])
+            said = record["messages"]
+            messages = parse_cell(said) if isinstance(said, str) else said  # a CSV file holds text
+            if not isinstance(messages, list):
+                raise UserError(f"--corpus {file}: 'messages' holds no list of messages")
             new = messages[len(known) :] if messages[: len(known)] == known else messages  # rows of an episode overlap
             yield from (str(message["content"]) for message in new)
             known = messages

@@ -19,6 +19,7 @@ from typing import Any, Literal, NamedTuple, cast
 from alfworld_sft.errors import GameFileError
 from alfworld_sft.types import TaskType
 from alfworld_sft.world.grammar import Variant, recognise, split_task
+from alfworld_sft.world.sentence import Goal, Treatment, contradiction
 from alfworld_sft.world.sexpr import SExpr, parse_sexpr
 
 MAX_FILE_BYTES = 4 * 2**20
@@ -58,6 +59,7 @@ _SIGNATURES: dict[str, tuple[Kind, ...]] = {
     "ison": ("object",),
 }
 _ABILITIES = ("pickupable", "cleanable", "heatable", "coolable", "sliceable", "toggleable", "isreceptacleobject")
+_TREATMENTS: dict[str, Treatment] = {"isclean": "clean", "ishot": "heat", "iscool": "cool"}
 _FLAG_NEEDS = {"clean": "cleanable", "hot": "heatable", "cool": "coolable"}
 
 
@@ -203,6 +205,20 @@ def parse_game(content: bytes, *, game_id: str, split: str = "", file: str | Non
         raise GameFileError(file or game_id, reason) from None
 
 
+def sentence_problem(data: dict[str, Any]) -> str | None:
+    """Return why the task sentence of a game file's JSON does not ask for its goal; None where it does.
+
+    Much cheaper than reading the game, so what else may be wrong with the file is left to that: then None, too.
+    """
+    try:
+        _, task = split_task(_text(data, "grammar"))
+        problem = _text(data, "pddl_problem").lower()
+        section = parse_sexpr("(" + problem[problem.rindex("(:goal") :])[0][0]
+        return contradiction(task, _goal_of(_goal_facts(cast("tuple[SExpr, ...]", section[1:]))))
+    except (ValueError, LookupError):
+        return None
+
+
 def _parse(content: bytes, game_id: str, split: str) -> Game:
     data = _read_json(content)
     domain_text, grammar_text, problem_text = (_text(data, key) for key in ("pddl_domain", "grammar", "pddl_problem"))
@@ -211,7 +227,10 @@ def _parse(content: bytes, game_id: str, split: str) -> Game:
     sections = _sections(problem_text)
     scene = _Entities(sections[":init"], _declared_kinds(sections[":objects"]))
     objects, receptacles, locations = scene.objects(), scene.receptacles(), scene.locations()
-    goal, task_type = _read_goal(sections[":goal"], objects, receptacles)
+    asked = _goal_facts(sections[":goal"])
+    goal, task_type = _read_goal(asked, objects, receptacles)
+    if reason := contradiction(task, _goal_of(asked)):
+        raise ValueError(reason)
     return Game(
         id=game_id,
         split=split,
@@ -437,11 +456,21 @@ def _scene_of(game_id: str) -> int | None:
     return int(match[1]) if match else None
 
 
+def _goal_of(facts: set[tuple[str, ...]]) -> Goal:
+    """Return the goal of one of the six formulas in the classes that a task sentence names."""
+    types = {fact[1]: fact[2].removesuffix("type") for fact in facts if fact[0] in ("objecttype", "receptacletype")}
+    treatment = next((_TREATMENTS[fact[0]] for fact in facts if fact[0] in _TREATMENTS), None)
+    if "?ot" in types:
+        return Goal(types["?o"], lamp=types["?ot"])
+    if "?o2" in types:
+        return Goal(types["?o1"], types["?r"], count=2)
+    return Goal(types["?o"], types["?r"], treatment)
+
+
 def _read_goal(
-    goal: tuple[SExpr, ...], objects: tuple[Object, ...], receptacles: tuple[Receptacle, ...]
+    facts: set[tuple[str, ...]], objects: tuple[Object, ...], receptacles: tuple[Receptacle, ...]
 ) -> tuple[PlaceGoal | LightGoal, TaskType]:
     """Recognise one of the six goal formulas; raises ValueError for any other."""
-    facts = _goal_facts(goal)
 
     def value_of(predicate: str, variable: str) -> str:
         found = {fact[2] for fact in facts if fact[:2] == (predicate, variable)}

@@ -1,0 +1,77 @@
+"""Text of a table's cell → the list or dict that it spells: JSON, or the Python literal that pandas writes.
+
+Nothing is executed: `ast.literal_eval` reads literals alone. Text that begins like a list or dict and is neither is
+for the caller to refuse, with `why_unreadable`: as plain text it would be trained to the letter.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import warnings
+
+EXCEL_CELL = 32_767
+"""The most characters that a cell of Excel holds, in UTF-16 units; what is longer is cut without a word."""
+_NESTED = re.compile(r"""\s*"?\s*(?:\[\s*)?\{\s*\\?["'\u2018-\u201f]""")
+_MESSAGES = re.compile(r"""\s*\[\s*\{\s*["'](?:role|content)["']\s*:""")
+_ARRAY = re.compile(r"\}\s+\{|\barray\(|\bdtype=")
+_ADVICE = "write Parquet (DataFrame.to_parquet) or JSON lines instead"
+
+
+def parse_cell(text: str) -> object:
+    """Return the list or dict that a text spells, as JSON (also inside a JSON string) or in Python; else the text."""
+    stripped = text.strip()
+    if not stripped.startswith(("{", "[", '"')):
+        return text
+    for read in (json.loads, _literal):
+        try:
+            value = read(stripped)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            continue
+        if isinstance(value, str):
+            inner = parse_cell(value) if looks_nested(value) else text
+            return text if isinstance(inner, str) else inner
+        if isinstance(value, list | dict):
+            return value
+    return text
+
+
+def looks_nested(text: str) -> bool:
+    """Tell whether a text begins like a dict or a list of dicts."""
+    return _NESTED.match(text) is not None
+
+
+def looks_like_messages(text: str) -> bool:
+    """Tell whether a text begins like a list of messages."""
+    return _MESSAGES.match(text) is not None
+
+
+def is_cut_by_excel(text: str) -> bool:
+    """Tell whether a text has just the length at which Excel cuts."""
+    return (
+        EXCEL_CELL // 2 < len(text) <= EXCEL_CELL and len(text.encode("utf-16-le", "surrogatepass")) == 2 * EXCEL_CELL
+    )
+
+
+def why_unreadable(text: str) -> str:
+    """Return who seems to have written a text that looks like a list or dict and cannot be read, and the way out."""
+    if is_cut_by_excel(text):
+        return f"it has {EXCEL_CELL:,} characters, the most a cell of Excel holds, and was cut there; {_ADVICE}"
+    if _ARRAY.search(text) and _NESTED.match(text):
+        return f"it looks like a NumPy array as pandas.to_csv prints it; {_ADVICE}"
+    if re.match(r"\s*\[?\s*\{\s*'", text):
+        return f"it looks like a Python literal as pandas.to_csv writes it, and is not complete; {_ADVICE}"
+    try:
+        json.loads(text)
+    except json.JSONDecodeError as error:
+        return f"it begins like JSON and cannot be read ({error.msg} at character {error.pos + 1}); {_ADVICE}"
+    except RecursionError:
+        return f"it is nested too deep; {_ADVICE}"
+    return f"it is none of the forms that are read; {_ADVICE}"
+
+
+def _literal(text: str) -> object:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of escapes such as \w, which stay as they are
+        return ast.literal_eval(text)

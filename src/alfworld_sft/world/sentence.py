@@ -1,0 +1,86 @@
+"""What does a task sentence ask for, and is that the game's goal? A sentence → `Goal`, and the two compared.
+
+The sentences are ALFWorld's own templates, twelve in the 340 real games at hand. Their order matters:
+"put a clean mug in desk." is also a "put a …".
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+Treatment = Literal["clean", "heat", "cool"]
+"""What must be done to the object before it is put down."""
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """What to bring about: `count` of the objects, treated, in one place; or an object in hand beside a lit lamp.
+
+    `object`, `place` and `lamp` are classes, as in "mug". Just one of `place` and `lamp` is set.
+    """
+
+    object: str
+    place: str = ""
+    treatment: Treatment | None = None
+    count: int = 1
+    lamp: str = ""
+
+
+_SOME = r"(?:an?|some|the)"
+_Pattern = tuple[str, Treatment | None, int]
+_PATTERNS: tuple[_Pattern, ...] = (
+    (rf"(?:look at|examine) (?:{_SOME} )?(?P<object>\w+) (?:under|with) the (?P<lamp>\w+)", None, 1),
+    (rf"put {_SOME} clean (?P<object>\w+) (?:in|on) (?:the )?(?P<place>\w+)", "clean", 1),
+    (rf"clean {_SOME} (?P<object>\w+) and put it (?:in|on) (?:the )?(?P<place>\w+)", "clean", 1),
+    (rf"put {_SOME} hot (?P<object>\w+) (?:in|on) (?:the )?(?P<place>\w+)", "heat", 1),
+    (rf"heat {_SOME} (?P<object>\w+) and put it (?:in|on) (?:the )?(?P<place>\w+)", "heat", 1),
+    (rf"put {_SOME} cool (?P<object>\w+) (?:in|on) (?:the )?(?P<place>\w+)", "cool", 1),
+    (rf"cool {_SOME} (?P<object>\w+) and put it (?:in|on) (?:the )?(?P<place>\w+)", "cool", 1),
+    (r"put two (?P<object>\w+) (?:in|on) (?:the )?(?P<place>\w+)", None, 2),
+    (r"find two (?P<object>\w+) and put them (?:in|on) (?:the )?(?P<place>\w+)", None, 2),
+    (rf"put {_SOME} (?P<object>\w+) (?:in|on) (?:the )?(?P<place>\w+)", None, 1),
+)
+_WITHOUT_VERB: tuple[_Pattern, ...] = (
+    (rf"{_SOME} (?P<object>\w+) and put it (?:in|on) (?:the )?(?P<place>\w+)", None, 1),
+)
+"""What is left of a template whose treatment was cut out: no task to play, but one that can contradict the goal."""
+_STATES: dict[Treatment | None, str] = {None: "", "clean": "clean ", "heat": "hot ", "cool": "cool "}
+
+
+@lru_cache(maxsize=4096)
+def read_sentence(task: str) -> Goal | None:
+    """Return what the sentence asks for; None where it is none of ALFWorld's templates."""
+    return _match(task, _PATTERNS)
+
+
+def contradiction(task: str, goal: Goal) -> str | None:
+    """Return why a sentence does not ask for the goal; None where it does, or is in words of its own."""
+    asked = read_sentence(task) or _match(task, _WITHOUT_VERB)
+    if asked is None or _comparable(asked) == _comparable(goal):
+        return None
+    return f"its task sentence {task!r} contradicts its goal, which is {_in_words(goal)}"
+
+
+def _match(task: str, patterns: tuple[_Pattern, ...]) -> Goal | None:
+    sentence = " ".join(task.lower().split()).rstrip(".")
+    for pattern, treatment, count in patterns:
+        match = re.fullmatch(pattern, sentence)
+        if match is not None:
+            words = match.groupdict()
+            return Goal(words["object"], words.get("place") or "", treatment, count, words.get("lamp") or "")
+    return None
+
+
+def _comparable(goal: Goal) -> tuple[object, ...]:
+    """A sink and its basin are one place, as are a bathtub and its basin."""
+    return goal.object, goal.place.removesuffix("basin"), goal.treatment, goal.count, goal.lamp
+
+
+def _in_words(goal: Goal) -> str:
+    if goal.lamp:
+        return f"a look at a {goal.object} with the {goal.lamp}"
+    number = "two" if goal.count > 1 else "a"
+    return f"{number} {_STATES[goal.treatment]}{goal.object} in or on a {goal.place}"
