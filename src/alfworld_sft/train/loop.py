@@ -31,7 +31,7 @@ from alfworld_sft.train.dataset import Sample, load_samples, sample_options
 from alfworld_sft.train.distributed import Ranks, distribute, joined, no_exchange
 from alfworld_sft.train.eval_games import find_eval_games
 from alfworld_sft.train.inputs import columns_of, train_files, val_files
-from alfworld_sft.train.log import FlopCounter, RunLog, peak_flops, require_loggers
+from alfworld_sft.train.log import METRICS, FlopCounter, RunLog, peak_flops, require_loggers
 from alfworld_sft.train.model import (
     LossModule,
     Segments,
@@ -126,6 +126,7 @@ class _Run:
         self.budget = config.token_budget if ranks.device.type == "cuda" else min(config.token_budget, CPU_TOKENS)
         self.position = start.position if start else Position(0, 0, 0)
         self.last_saved = start.path if start else None
+        _refuse_shorter(config, self.plan, start)
         compute = compute_dtype(config.model.dtype, ranks.device)
         self.model = load_trainable(config, ranks.device, compute)
         self.identity = _identity(config, self.model, samples)
@@ -147,6 +148,7 @@ class _Run:
         )
         if start:
             checkpoints.restore_progress(start, self.optimizer, ranks)
+        _set_later_aside(config.local_dir, start, ranks)
         self.tests = micro_batches(held_out, ranks.rank, ranks.world, self.budget) if held_out else []
         self.log = self._open_log() if ranks.first else None
 
@@ -166,7 +168,9 @@ class _Run:
                 self.save()
         if self.last_saved is None:
             raise DatasetError("data.train_files: there is nothing to train on")
-        final = self.ranks.share(checkpoints.finish(self.last_saved) if self.ranks.first else None)
+        final = self.ranks.share(
+            checkpoints.finish(self.last_saved, self.config.local_dir) if self.ranks.first else None
+        )
         return Trained(final, self.last_saved, done)
 
     def step(self, batch: Batch) -> dict[str, float | None]:
@@ -372,6 +376,43 @@ def _look_for_checkpoint(folder: Path, mode: str) -> Checkpoint | None:
         checkpoints.refuse_existing(folder)
         return None
     return checkpoints.open_checkpoint(Path(mode).expanduser())
+
+
+def _refuse_shorter(config: TrainConfig, plan: Plan, start: Checkpoint | None) -> None:
+    """Raise CheckpointError where more steps are done than the run is to have: its final model would not be theirs."""
+    if start is None or start.position.step <= plan.total:
+        return
+    trainer = config.trainer
+    key = "total_training_steps" if trainer.total_training_steps else "total_epochs"
+    raise checkpoints.CheckpointError(
+        f"trainer.{key}={getattr(trainer, key)} makes {plan.total} steps, but {start.path} has {start.position.step}"
+        f" already; for a shorter run, resume from an earlier checkpoint: trainer.resume_mode=PATH/global_step_N"
+    )
+
+
+def _set_later_aside(folder: Path, start: Checkpoint | None, ranks: Ranks) -> None:
+    """Leave no checkpoint in the run's folder that its next steps do not follow from."""
+    problem = None
+    if ranks.first:
+        try:
+            _move_aside(folder, start)
+        except OSError as error:
+            problem = f"{folder}: later checkpoints cannot be moved to {checkpoints.ASIDE}/: {error.strerror}"
+    problem = ranks.share(problem)
+    if problem:
+        raise checkpoints.CheckpointError(problem)
+
+
+def _move_aside(folder: Path, start: Checkpoint | None) -> None:
+    """Keep what leads to the start; of a start in another folder nothing here does."""
+    own = start is not None and start.path.resolve().parent == folder.resolve()
+    aside = checkpoints.set_aside_later(folder, start.position.step if start and own else 0, others=[METRICS])
+    if aside is None:
+        return
+    if not own:
+        (folder / METRICS).unlink(missing_ok=True)
+    origin = start.path if start else "the start"
+    logger.warning("training resumes from %s; later checkpoints of this folder were moved to %s", origin, aside)
 
 
 def _identity(config: TrainConfig, model: Any, samples: Sequence[Sample]) -> dict[str, Any]:
