@@ -24,6 +24,9 @@ from alfworld_sft.files import whole_file
 logger = logging.getLogger(__name__)
 
 METRICS = "metrics.jsonl"
+TENSORBOARD, WANDB, WANDB_ID = "tensorboard", "wandb", "wandb_id"
+LOGS = (METRICS, TENSORBOARD, WANDB, WANDB_ID)
+"""What a RunLog writes in a run's folder."""
 CONSOLE_INTERVAL_S = 5.0
 """The console shows how far a run is at most this often, and of its steps always the first and the last."""
 
@@ -96,8 +99,8 @@ class RunLog:
         self._console = "console" in loggers
         self._total, self._done_before = total, done
         self._started = self._shown = time.monotonic()
-        self._tensorboard = _tensorboard(folder, done) if "tensorboard" in loggers else None
-        self._wandb = _wandb(folder, project, experiment, config) if "wandb" in loggers else None
+        self._wandb = _wandb(folder, project, experiment, config) if WANDB in loggers else None
+        self._tensorboard = _tensorboard(folder, done) if TENSORBOARD in loggers else None
         keep_lines_until(folder / METRICS, done)
         self._file = (folder / METRICS).open("a", encoding="utf-8")
 
@@ -173,7 +176,7 @@ def duration(seconds: float) -> str:
 def _tensorboard(folder: Path, done: int) -> Any:
     from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - only where it is wanted
 
-    return SummaryWriter(str(folder / "tensorboard"), purge_step=done + 1)
+    return SummaryWriter(str(folder / TENSORBOARD), purge_step=done + 1)
 
 
 def _wandb(folder: Path, project: str, experiment: str, config: Mapping[str, Any]) -> Any:
@@ -197,7 +200,7 @@ def _has_netrc(wandb: Any) -> bool:
 
 def _wandb_id(folder: Path) -> str:
     """Return the run's id in wandb, kept in its folder so that a resumed run goes on in the same curves."""
-    path = folder / "wandb_id"
+    path = folder / WANDB_ID
     if not path.exists():
         path.write_text(os.urandom(4).hex() + "\n", encoding="utf-8")
     return path.read_text(encoding="utf-8").strip()

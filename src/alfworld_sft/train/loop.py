@@ -30,6 +30,7 @@ from alfworld_sft.train.config import TrainConfig
 from alfworld_sft.train.dataset import Sample, load_samples, sample_options
 from alfworld_sft.train.distributed import Ranks, distribute, joined, no_exchange
 from alfworld_sft.train.eval_games import find_eval_games
+from alfworld_sft.train.folder import output_folder
 from alfworld_sft.train.inputs import columns_of, train_files, val_files
 from alfworld_sft.train.log import METRICS, FlopCounter, RunLog, peak_flops, require_loggers
 from alfworld_sft.train.model import (
@@ -87,10 +88,10 @@ class Trained:
 
 def train(config: TrainConfig, hooks: Sequence[Hook] = ()) -> Trained:
     """Train as configured; run by every process. Raises UserError for what the user can mend."""
-    with joined(config.trainer.device) as ranks:
+    require_loggers(config.trainer.logger)
+    with joined(config.trainer.device) as ranks, output_folder(config.local_dir, ranks):
         _be_quiet(ranks)
         _keep_freed_memory()
-        require_loggers(config.trainer.logger)
         if config.trainer.eval_games:
             hooks = [GamePlay(find_eval_games(config), ranks), *hooks]
         start = _find_checkpoint(config, ranks)
@@ -360,7 +361,7 @@ def _find_checkpoint(config: TrainConfig, ranks: Ranks) -> Checkpoint | None:
         except UserError as error:
             found = error
         except OSError as error:
-            found = UserError(f"trainer.default_local_dir={config.local_dir}: {error.strerror}")
+            found = UserError(f"trainer.default_local_dir={config.local_dir}: {error.strerror or error}")
     found = ranks.share(found)
     if isinstance(found, UserError):
         raise found
@@ -368,7 +369,6 @@ def _find_checkpoint(config: TrainConfig, ranks: Ranks) -> Checkpoint | None:
 
 
 def _look_for_checkpoint(folder: Path, mode: str) -> Checkpoint | None:
-    folder.mkdir(parents=True, exist_ok=True)
     checkpoints.clear_unfinished(folder)
     if mode == "auto":
         return checkpoints.newest(folder)
