@@ -24,6 +24,7 @@ from alfworld_sft.games.cli import SHORT_NAMES, games_app
 from alfworld_sft.progress import refuse_options_of_resumed, warn_of_unknown_cost, watched
 from alfworld_sft.runs import play
 from alfworld_sft.sharding import RayAddress, over_ray
+from alfworld_sft.signals import sigterm_interrupts
 from alfworld_sft.train.check_cli import check, tiny_model
 from alfworld_sft.train.cli import merge_command, train_command
 from alfworld_sft.types import TASK_TYPES
@@ -51,7 +52,8 @@ def main() -> None:
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     try:
-        app()
+        with sigterm_interrupts():
+            app()
     except UserError as error:
         for line in str(error).splitlines():
             typer.echo(f"error: {line}", err=True)

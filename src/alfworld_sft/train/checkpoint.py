@@ -135,6 +135,11 @@ def newest(folder: Path) -> Checkpoint | None:
     return None
 
 
+def last_step(folder: Path) -> int | None:
+    """Return the step of the newest complete checkpoint of a run's folder, or None where there is none."""
+    return max((_step_of(path) for path in _folders(folder) if _what_is_missing(path) is None), default=None)
+
+
 def open_checkpoint(path: Path) -> Checkpoint:
     """Read what a checkpoint says of itself; raises CheckpointError where it is none, or not whole."""
     if not path.is_dir():

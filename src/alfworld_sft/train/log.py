@@ -102,6 +102,7 @@ class RunLog:
         self._wandb = _wandb(folder, project, experiment, config) if WANDB in loggers else None
         self._tensorboard = _tensorboard(folder, done) if TENSORBOARD in loggers else None
         keep_lines_until(folder / METRICS, done)
+        self.owes_test = lacks_test(folder / METRICS, done)
         self._file = (folder / METRICS).open("a", encoding="utf-8")
 
     def step(self, step: int, figures: Mapping[str, float | None]) -> None:
@@ -162,6 +163,14 @@ def keep_lines_until(path: Path, step: int) -> None:
             continue
     with whole_file(path) as file:
         file.writelines(kept)
+
+
+def lacks_test(path: Path, step: int) -> bool:
+    """Return whether a metrics file has a line of a training step, and none of what was measured after it."""
+    if not path.exists():
+        return False
+    lines = [line for line in map(json.loads, path.read_bytes().splitlines()) if line["step"] == step]
+    return bool(lines) and all("loss" in line for line in lines)
 
 
 def duration(seconds: float) -> str:

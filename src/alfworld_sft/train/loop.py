@@ -13,7 +13,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,8 @@ from torch import nn
 from transformers import logging as transformers_logging
 
 from alfworld_sft.chat import ChatEncoder
-from alfworld_sft.errors import DatasetError, UserError
+from alfworld_sft.errors import AlfworldSftError, DatasetError, UserError
+from alfworld_sft.signals import StopRequest, sigterm_noted
 from alfworld_sft.train import checkpoint as checkpoints
 from alfworld_sft.train.checkpoint import Checkpoint, Position
 from alfworld_sft.train.config import TrainConfig
@@ -63,6 +64,10 @@ class DivergedError(UserError):
     """A loss or gradient that is no finite number."""
 
 
+class StoppedError(AlfworldSftError):
+    """SIGTERM came, the step was finished, and a checkpoint was saved."""
+
+
 @dataclass(frozen=True, slots=True)
 class Moment:
     """What a hook sees at a test step; every process calls it."""
@@ -87,7 +92,10 @@ class Trained:
 
 
 def train(config: TrainConfig, hooks: Sequence[Hook] = ()) -> Trained:
-    """Train as configured; run by every process. Raises UserError for what the user can mend."""
+    """Train as configured; run by every process.
+
+    Raises UserError for what the user can mend, and StoppedError after SIGTERM, once a checkpoint is saved.
+    """
     require_loggers(config.trainer.logger)
     with joined(config.trainer.device) as ranks, output_folder(config.local_dir, ranks):
         _be_quiet(ranks)
@@ -126,7 +134,7 @@ class _Run:
         )
         self.budget = config.token_budget if ranks.device.type == "cuda" else min(config.token_budget, CPU_TOKENS)
         self.position = start.position if start else Position(0, 0, 0)
-        self.last_saved = start.path if start else None
+        self.saved, self.last_saved = (start.position, start.path) if start else (None, None)
         _refuse_shorter(config, self.plan, start)
         compute = compute_dtype(config.model.dtype, ranks.device)
         self.model = load_trainable(config, ranks.device, compute)
@@ -157,16 +165,21 @@ class _Run:
         """Do the steps that are left, test and save on the way, and leave the final model."""
         done = 0
         self._say_what_will_be_done()
-        for batch in self.plan.batches(self.position):
-            figures = self.step(batch)
-            self.position = batch.after
-            done += 1
-            if self.log:
-                self.log.step(batch.after.step, figures)
-            if self._is_due(batch, self.config.trainer.test_freq):
-                self.test(hooks)
-            if self._is_due(batch, self.config.trainer.save_freq):
-                self.save()
+        with sigterm_noted() as request:
+            if self._is_test_owed():
+                self._test_unless_stopped(hooks, request)
+                self._stop_if_asked(request)
+            for batch in self.plan.batches(self.position):
+                figures = self.step(batch)
+                self.position = batch.after
+                done += 1
+                if self.log:
+                    self.log.step(batch.after.step, figures)
+                if self._is_due(self.config.trainer.test_freq):
+                    self._test_unless_stopped(hooks, request)
+                if self._is_due(self.config.trainer.save_freq):
+                    self.save()
+                self._stop_if_asked(request)
         if self.last_saved is None:
             raise DatasetError("data.train_files: there is nothing to train on")
         final = self.ranks.share(
@@ -241,6 +254,33 @@ class _Run:
             self.log.test(self.position.step, figures)
         return figures
 
+    def _test_unless_stopped(self, hooks: Sequence[Hook], request: StopRequest) -> None:
+        """Test, unless SIGTERM has come or comes meanwhile; several processes finish what they have begun together."""
+        if self._is_asked_to_stop(request):
+            return
+        try:
+            with request.interrupting() if self.ranks.world == 1 else nullcontext():
+                self.test(hooks)
+        except KeyboardInterrupt:
+            if not request.received:
+                raise
+
+    def _is_asked_to_stop(self, request: StopRequest) -> bool:
+        """Return whether SIGTERM has come to any process: all of them stop at the same step."""
+        return bool(self.ranks.largest(int(request.received)))
+
+    def _stop_if_asked(self, request: StopRequest) -> None:
+        """Save and raise StoppedError where SIGTERM has come."""
+        if self._is_asked_to_stop(request):
+            if self.saved != self.position:
+                self.save()
+            raise StoppedError(f"stopped by SIGTERM after step {self.position.step}; saved {self.last_saved}")
+
+    def _is_test_owed(self) -> bool:
+        """Return whether the run was stopped between its last step and the test that was due."""
+        owed = self.ranks.share(self.log is not None and self.log.owes_test)
+        return bool(owed) and self._is_due(self.config.trainer.test_freq)
+
     def save(self) -> None:
         """Write a checkpoint."""
         self.last_saved = checkpoints.save(
@@ -254,6 +294,7 @@ class _Run:
             ranks=self.ranks,
             keep=self.config.trainer.max_ckpt_to_keep,
         )
+        self.saved = self.position
 
     def close(self) -> None:
         """Close the log, and let go of the model.
@@ -266,11 +307,13 @@ class _Run:
         del self.module, self.optimizer, self.model
         gc.collect()
 
-    def _is_due(self, batch: Batch, every: int) -> bool:
-        step = batch.after.step
+    def _is_due(self, every: int) -> bool:
+        """Return whether what happens every so many steps, or at the end of an epoch (-1), happens here."""
+        step = self.position.step
         if step == self.plan.total:
             return True
-        return batch.ends_epoch if every < 0 else every > 0 and step % every == 0
+        ends_epoch = self.position.batch == 0
+        return ends_epoch if every < 0 else every > 0 and step % every == 0
 
     def _open_log(self) -> RunLog:
         trainer = self.config.trainer
