@@ -134,7 +134,8 @@ class _Run:
         )
         self.budget = config.token_budget if ranks.device.type == "cuda" else min(config.token_budget, CPU_TOKENS)
         self.position = start.position if start else Position(0, 0, 0)
-        self.saved, self.last_saved = (start.position, start.path) if start else (None, None)
+        self.saved: Position | None = start.position if start else None
+        self.last_saved: Path | None = start.path if start else None
         _refuse_shorter(config, self.plan, start)
         compute = compute_dtype(config.model.dtype, ranks.device)
         self.model = load_trainable(config, ranks.device, compute)
