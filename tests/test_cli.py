@@ -82,7 +82,8 @@ def test_an_output_folder_that_cannot_be_made_is_named(data, tmp_path):
     assert f"cannot make a run's folder in {tmp_path / 'file' / 'x'}: Not a directory" in result.stderr
 
 
-def test_ctrl_c_says_how_to_go_on_and_loses_nothing(data, tmp_path):
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_says_how_to_go_on_and_loses_nothing(data, tmp_path, number, code):
     words = [sys.executable, "-m", "alfworld_sft", "collect", "--output-dir", str(tmp_path), "--name", "run"]
     process = subprocess.Popen(
         [*words, f"games.source={data}", "num_episodes=1000000"],
@@ -91,9 +92,9 @@ def test_ctrl_c_says_how_to_go_on_and_loses_nothing(data, tmp_path):
     journal = tmp_path / "run" / "episodes.jsonl"
     while not (journal.exists() and journal.stat().st_size):
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, stderr = process.communicate(timeout=30)
-    assert process.returncode == 130
+    assert process.returncode == code
     assert f"go on with: alfworld-sft collect --resume {tmp_path / 'run'}" in stderr.splitlines()[-1]
     assert "Traceback" not in stderr
     assert all(json.loads(line) for line in journal.read_bytes().splitlines())

@@ -76,7 +76,7 @@ def test_a_server_that_does_not_start_leaves_no_folder(words, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_no_process_stays_behind_a_run_that_is_stopped(words, tmp_path, number, code):
     serve = f"policy.serve={serve_words('--never', '--pids', tmp_path / 'pids')}"
     program = [sys.executable, "-m", "alfworld_sft", "collect", *words, serve]

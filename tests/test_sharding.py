@@ -193,8 +193,9 @@ def test_a_worker_of_another_version_ends_the_run_with_one_line(cluster, data, t
     assert resume_run(tmp_path / "run").run.played == 0
 
 
-def test_ctrl_c_stops_the_ray_that_was_started_and_loses_nothing(cluster, data, tmp_path):
-    """The signal goes to the whole group, as a terminal sends it."""
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_stops_the_ray_that_was_started_and_loses_nothing(cluster, data, tmp_path, number, code):
+    """Ctrl-C goes to the whole group, as a terminal sends it; SIGTERM to the process, as `kill` does."""
     words = [sys.executable, "-m", "alfworld_sft", "collect", "--ray", "local", "--output-dir", str(tmp_path)]
     process = subprocess.Popen(
         [*words, "--name", "run", f"games.source={data}", "num_episodes=1000000", "runner.concurrency=1"],
@@ -204,9 +205,9 @@ def test_ctrl_c_stops_the_ray_that_was_started_and_loses_nothing(cluster, data, 
     while process.poll() is None and not (journal.exists() and journal.stat().st_size):
         time.sleep(0.05)
     helpers = psutil.Process(process.pid).children(recursive=True)
-    os.killpg(process.pid, signal.SIGINT)
+    os.killpg(process.pid, number) if number == signal.SIGINT else process.send_signal(number)
     stdout, stderr = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == code
     *before, last = stderr.splitlines()
     assert all(line.startswith("INFO: ") for line in before), stderr
     assert f"go on with: alfworld-sft collect --resume {tmp_path / 'run'}" in last

@@ -1,3 +1,5 @@
+import errno
+import fcntl
 import json
 import os
 
@@ -107,6 +109,31 @@ def test_a_line_that_is_no_episode_is_refused(run):
 def test_two_processes_cannot_work_on_one_run(run):
     with pytest.raises(RunFolderError, match="another process is working on this run"):
         RunFolder(run.path)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_named_and_the_run_goes_on(tmp_path, monkeypatch, caplog, number):
+    monkeypatch.setattr(fcntl, "flock", refuse(number))
+    with create_run(tmp_path, {}, name="run") as run:
+        run.append(episode(0))
+    assert caplog.messages == [
+        f"{tmp_path}/run: this file system has no file locks ({os.strerror(number)});"
+        " do not start a second process in this folder"
+    ]
+
+
+def test_a_lock_that_fails_says_why_and_leaves_no_empty_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(fcntl, "flock", refuse(errno.EIO))
+    with pytest.raises(RunFolderError, match="Input/output error"):
+        create_run(tmp_path, {}, name="run")
+    assert not list(tmp_path.iterdir())
+
+
+def refuse(number):
+    def flock(handle, operation):
+        raise OSError(number, os.strerror(number))
+
+    return flock
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ from alfworld_sft.games.sources import skipped_in_words
 from alfworld_sft.progress import refuse_options_of_resumed, warn_of_unknown_cost, watched
 from alfworld_sft.runs import play
 from alfworld_sft.sharding import RayAddress, over_ray
+from alfworld_sft.signals import sigterm_interrupts
 from alfworld_sft.system import check_system
 from alfworld_sft.train.check_cli import check, tiny_model
 from alfworld_sft.train.cli import merge_command, train_command
@@ -55,7 +56,8 @@ def main() -> None:
     logger.setLevel(logging.INFO)
     try:
         check_system()
-        app()
+        with sigterm_interrupts():
+            app()
     except UserError as error:
         for line in str(error).splitlines():
             typer.echo(f"error: {line}", err=True)

@@ -16,9 +16,11 @@ import asyncio
 import logging
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -185,7 +187,10 @@ def _play(ray: Any, address: str, job: Job[Any], on_episode: Callable[[Episode |
     owed = set(job.run.owed(job.total))
     if not owed:
         return
+    handler = signal.getsignal(signal.SIGTERM)
     with _connected(ray, address):
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)  # Ray has set its own, which ends the process at once
         try:
             asyncio.run(_Crew(ray, job, owed, on_episode).play())
         except BaseExceptionGroup as errors:

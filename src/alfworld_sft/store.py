@@ -19,6 +19,7 @@ from uuid import uuid4
 
 from alfworld_sft.errors import RunFolderError
 from alfworld_sft.files import remove_partial_files, whole_file
+from alfworld_sft.locks import lock
 from alfworld_sft.records import from_line, to_line
 from alfworld_sft.strict_json import to_json
 from alfworld_sft.types import Episode
@@ -53,12 +54,16 @@ class RunFolder:
         except OSError as error:
             raise RunFolderError(f"{path / JOURNAL}: {error.strerror}") from None
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+            if not lock(self._file.fileno(), path):
+                raise RunFolderError(f"{path}: another process is working on this run; wait for it or stop it")
+            remove_partial_files(path)
+            self._read_journal()
+        except OSError as error:
             self._file.close()
-            raise RunFolderError(f"{path}: another process is working on this run; wait for it or stop it") from None
-        remove_partial_files(path)
-        self._read_journal()
+            raise RunFolderError(f"{error.filename or path / JOURNAL}: {error.strerror or error}") from None
+        except BaseException:
+            self._file.close()
+            raise
 
     def __enter__(self) -> RunFolder:
         return self
@@ -183,7 +188,7 @@ def create_run(parent: Path, stamp: dict[str, Any], *, name: str | None = None, 
         for candidate in names:
             if not (parent / candidate).exists():
                 making.rename(parent / candidate)
-                return RunFolder(parent / candidate, is_new=True)
+                return _open_new(parent / candidate)
         raise RunFolderError(
             f"{parent / names[0]} exists; name another folder, or go on with: --resume {parent / names[0]}"
         )
@@ -191,6 +196,15 @@ def create_run(parent: Path, stamp: dict[str, Any], *, name: str | None = None, 
         raise RunFolderError(f"cannot make a run's folder in {parent}: {error.strerror}") from None
     finally:
         shutil.rmtree(making, ignore_errors=True)
+
+
+def _open_new(path: Path) -> RunFolder:
+    """Open a run that was just made; one that cannot be opened is deleted."""
+    try:
+        return RunFolder(path, is_new=True)
+    except BaseException:
+        shutil.rmtree(path, ignore_errors=True)
+        raise
 
 
 def read_stamp(path: Path) -> dict[str, Any]:

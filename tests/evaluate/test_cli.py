@@ -92,7 +92,8 @@ def test_the_keys_are_listed():
     assert "| `games.split` | `valid_seen` |" in command("evaluate", "--keys").stdout
 
 
-def test_ctrl_c_says_how_to_go_on(data, tmp_path):
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_says_how_to_go_on(data, tmp_path, number, code):
     words = [sys.executable, "-m", "alfworld_sft", "evaluate", "--output-dir", str(tmp_path), "--name", "run"]
     process = subprocess.Popen(
         [*words, f"games.source={data}", "repeats=1000", "policy.name=random"],
@@ -101,9 +102,9 @@ def test_ctrl_c_says_how_to_go_on(data, tmp_path):
     journal = tmp_path / "run" / "episodes.jsonl"
     while not (journal.exists() and journal.stat().st_size):
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, stderr = process.communicate(timeout=30)
-    assert process.returncode == 130
+    assert process.returncode == code
     assert f"go on with: alfworld-sft evaluate --resume {tmp_path / 'run'}" in stderr.splitlines()[-1]
     assert "Traceback" not in stderr
 

@@ -174,6 +174,81 @@ def test_only_the_newest_checkpoints_are_kept(data, model, tmp_path):
     assert sorted(p.name for p in tmp_path.glob("global_step_*")) == ["global_step_3", "global_step_4"]
 
 
+def steps_in(folder):
+    return sorted(int(p.name.removeprefix("global_step_")) for p in folder.glob("global_step_*"))
+
+
+def test_going_back_sets_later_checkpoints_aside_and_keeps_what_it_saves(data, model, tmp_path, caplog):
+    common = ("trainer.save_freq=2", "trainer.total_training_steps=10")
+    run(options(data, model, tmp_path, *common))
+    back = f"trainer.resume_mode={tmp_path}/global_step_4"
+    cut = (*common, "trainer.max_ckpt_to_keep=2", "trainer.total_training_steps=6")
+    trained = run(options(data, model, tmp_path, *cut, back))
+    assert trained.checkpoint == tmp_path / "global_step_6"
+    assert steps_in(tmp_path) == [4, 6]
+    aside = tmp_path / "set_aside" / "after_step_4"
+    assert steps_in(aside) == [6, 8, 10]
+    assert checkpoints.read_stamp(aside / "final")["step"] == 10
+    assert f"later checkpoints of this folder were moved to {aside}" in caplog.text
+    assert [line["step"] for line in metrics(aside) if "loss" in line] == list(range(1, 11))
+    assert [step for step, _, _ in losses(tmp_path)] == list(range(1, 7))
+    resumed = run(options(data, model, tmp_path, *common, "trainer.max_ckpt_to_keep=2"))
+    assert resumed.steps == 4, "auto resumes from the step 6 that was just trained"
+    assert checkpoints.read_stamp(tmp_path / "final")["step"] == 10
+
+
+def test_going_back_twice_sets_aside_twice(copied, data, model):
+    back = ("trainer.total_epochs=2", f"trainer.resume_mode={copied}/global_step_4")
+    run(options(data, model, copied, *back))
+    run(options(data, model, copied, *back))
+    assert steps_in(copied) == [4, 8]
+    assert steps_in(copied / "set_aside" / "after_step_4") == [8]
+    assert steps_in(copied / "set_aside" / "after_step_4_2") == [8]
+
+
+def test_a_start_from_another_folder_sets_aside_all_that_is_here(copied, finished, data, model):
+    start = f"trainer.resume_mode={finished}/global_step_4"
+    trained = run(options(data, model, copied, "trainer.total_training_steps=5", start))
+    assert trained.final == copied / "final", "never the other run's"
+    assert (steps_in(copied), steps_in(finished)) == ([5], [4, 8])
+    assert steps_in(copied / "set_aside" / "after_step_0") == [4, 8]
+    assert [step for step, _, _ in losses(copied)] == [5]
+
+
+def test_a_finished_checkpoint_of_another_folder_leaves_that_run_alone(finished, data, model, tmp_path):
+    before = (finished / "final" / "alfworld_sft.json").stat().st_mtime_ns
+    start = f"trainer.resume_mode={finished}/global_step_8"
+    trained = run(options(data, model, tmp_path, "trainer.total_epochs=2", start))
+    assert (trained.steps, trained.final) == (0, tmp_path / "final")
+    assert (finished / "final" / "alfworld_sft.json").stat().st_mtime_ns == before
+
+
+def test_an_incomplete_checkpoint_does_not_count_among_those_kept(copied, data, model):
+    (copied / "global_step_8" / "trainer" / "manifest.json").unlink()
+    run(options(data, model, copied, "trainer.total_training_steps=6", "trainer.max_ckpt_to_keep=2"))
+    assert steps_in(copied) == [4, 6]
+    (copied / "global_step_4" / "trainer" / "manifest.json").unlink()
+    run(options(data, model, copied, "trainer.total_training_steps=7", "trainer.max_ckpt_to_keep=1"))
+    assert steps_in(copied) == [7]
+
+
+@pytest.mark.parametrize(
+    ("shorter", "said"),
+    [
+        ("trainer.total_training_steps=6", "trainer.total_training_steps=6 makes 6 steps"),
+        ("trainer.total_epochs=1", "trainer.total_epochs=1 makes 4 steps"),
+    ],
+)
+def test_fewer_steps_than_were_done_are_refused(copied, data, model, shorter, said):
+    with pytest.raises(CheckpointError) as error:
+        run(options(data, model, copied, shorter))
+    assert str(error.value) == (
+        f"{said}, but {copied}/global_step_8 has 8 already; for a shorter run, resume from an earlier checkpoint:"
+        " trainer.resume_mode=PATH/global_step_N"
+    )
+    assert checkpoints.read_stamp(copied / "final")["step"] == 8
+
+
 def test_a_checkpoint_that_cannot_be_written_leaves_nothing(data, model, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")

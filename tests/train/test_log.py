@@ -1,6 +1,5 @@
 import json
 import logging
-import sys
 
 import pytest
 
@@ -67,36 +66,6 @@ def test_a_logger_that_is_not_installed_is_named_before_anything_is_loaded(monke
     with pytest.raises(UserError, match=r"trainer\.logger names wandb, which is not installed: pip install wandb"):
         require_loggers(["console", "wandb"])
     require_loggers(["console"])
-
-
-def test_wandb_writes_offline_where_there_is_no_key_and_keeps_its_run(tmp_path, monkeypatch, caplog):
-    class FakeWandb:
-        def __init__(self):
-            self.started, self.logged = [], []
-
-        def init(self, **options):
-            self.started.append(options)
-            return self
-
-        def log(self, values, step):
-            self.logged.append((step, values))
-
-        def finish(self):
-            pass
-
-    fake = FakeWandb()
-    monkeypatch.setitem(sys.modules, "wandb", fake)
-    for name in ("WANDB_API_KEY", "WANDB_MODE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    for done in (0, 1):
-        log = open_log(tmp_path, ["wandb"], done=done)
-        log.step(done + 1, {"loss": 1.0})
-        log.close()
-    assert fake.logged == [(1, {"train/loss": 1.0}), (2, {"train/loss": 1.0})]
-    one, other = fake.started
-    assert one["id"] == other["id"]
-    assert (one["project"], one["name"], one["config"]) == ("p", "e", {"a": 1})
 
 
 def test_the_peak_is_known_by_the_name(monkeypatch):

@@ -34,7 +34,7 @@ def test_steps_decide_where_they_are_given():
     plan = Plan([1] * 10, 3, seed=5, epochs=1, steps=6)
     batches = list(plan.batches(Position(0, 0, 0)))
     assert [batch.after for batch in batches][-2:] == [Position(5, 1, 1), Position(6, 1, 2)]
-    assert [batch.ends_epoch for batch in batches] == [False, False, False, True, False, False]
+    assert [batch.after.batch == 0 for batch in batches] == [False, False, False, True, False, False]
     assert [batch.epochs for batch in batches] == [0.25, 0.5, 0.75, 1.0, 1.25, 1.5]
 
 

@@ -27,11 +27,7 @@ from alfworld_sft.errors import DownloadError, UserError
 from alfworld_sft.games.archive import unpack
 from alfworld_sft.games.download import Retry, download
 from alfworld_sft.games.layout import DATA_FOLDER, GAME_FILE, READY_FOLDER, TRAJ_FILE, WORK_FOLDER
-
-try:
-    import fcntl
-except ImportError:  # Windows: two fetches into one folder are not kept apart there
-    fcntl = None  # type: ignore[assignment]
+from alfworld_sft.locks import lock
 
 logger = logging.getLogger(__name__)
 
@@ -263,15 +259,10 @@ def _write_record(to: Path, record: dict[str, Fetched]) -> None:
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """Keep a second fetch out of the folder; the lock goes with the process, however that ends."""
-    if fcntl is None:
-        yield
-        return
     handle = os.open(folder, os.O_RDONLY)
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"{folder}: another 'games fetch' is at work there; wait until it is done") from None
+        if not lock(handle, folder):
+            raise UserError(f"{folder}: another 'games fetch' is at work there; wait until it is done")
         yield
     finally:
         os.close(handle)

@@ -15,9 +15,10 @@ import math
 import os
 import random
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,8 @@ MANIFEST = "manifest.json"
 STAMP = "alfworld_sft.json"
 PREFIX = "global_step_"
 FINAL = "final"
+ASIDE = "set_aside"
+"""Where the checkpoints go that a run leaves behind when it resumes from an earlier one."""
 _SEPARATOR = "::"
 _RESTART = "remove it, or name another trainer.default_local_dir"
 
@@ -82,7 +85,7 @@ def save(
     ranks: Ranks,
     keep: int | None = None,
 ) -> Path:
-    """Write `global_step_N/` and drop the oldest beyond `keep`; every process must take part.
+    """Write `global_step_N/`, and of the checkpoints up to it keep the newest `keep`; every process must take part.
 
     `model` is the PEFT or transformers model. Raises CheckpointError where it cannot be written; then nothing of it is
     left.
@@ -102,7 +105,7 @@ def save(
                 save_file(_by_rank(randoms), trainer / "random.safetensors")
                 _write_json(partial / STAMP, _stamp(position, identity, config))
                 _write_json(trainer / MANIFEST, {"files": _sizes(partial)})
-            _drop_old(folder, keep)
+            _drop_old(folder, position.step, keep)
         except OSError as error:
             problem = f"{path}: the checkpoint cannot be written: {error.strerror or error}"
         except SafetensorError as error:
@@ -113,9 +116,9 @@ def save(
     return path
 
 
-def finish(checkpoint: Path) -> Path:
-    """Put the model of the last checkpoint into `final/`, without what only going on needs; returns its path."""
-    final = checkpoint.parent / FINAL
+def finish(checkpoint: Path, folder: Path) -> Path:
+    """Put a checkpoint's model into the run's `final/`, without what only resuming needs; returns its path."""
+    final = folder / FINAL
     with _whole_folder(final) as partial:
         for file in sorted(checkpoint.iterdir()):
             if file.is_file():
@@ -131,6 +134,11 @@ def newest(folder: Path) -> Checkpoint | None:
             return open_checkpoint(path)
         logger.warning("%s is not whole (%s); an older checkpoint is taken", path, missing)
     return None
+
+
+def last_step(folder: Path) -> int | None:
+    """Return the step of the newest complete checkpoint of a run's folder, or None where there is none."""
+    return max((_step_of(path) for path in _folders(folder) if _what_is_missing(path) is None), default=None)
 
 
 def open_checkpoint(path: Path) -> Checkpoint:
@@ -191,6 +199,27 @@ def refuse_existing(folder: Path) -> None:
         raise CheckpointError(
             f"{folder} holds checkpoints up to {found[-1].name}: {_RESTART}; or go on: trainer.resume_mode=auto"
         )
+
+
+def set_aside_later(folder: Path, step: int, *, others: Sequence[str] = ()) -> Path | None:
+    """Move what a run holds of later steps than this into `set_aside/after_step_N/`, and return that folder, if any.
+
+    That is every later checkpoint, complete or not, and a later `final/`; files named in `others` are copied there.
+    """
+    later = [path for path in sorted(_folders(folder), key=_step_of) if _step_of(path) > step]
+    final = folder / FINAL
+    if final.is_dir() and _step_of_final(final) > step:
+        later.append(final)
+    if not later:
+        return None
+    aside = _unused(folder / ASIDE / f"after_step_{step}")
+    aside.mkdir(parents=True)
+    for name in others:
+        if (folder / name).is_file():
+            shutil.copy2(folder / name, aside / name)
+    for path in later:
+        path.rename(aside / path.name)
+    return aside
 
 
 def clear_unfinished(folder: Path) -> None:
@@ -359,9 +388,14 @@ def _remove(path: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _drop_old(folder: Path, keep: int | None) -> None:
-    if keep is not None:
-        for path in sorted(_folders(folder), key=_step_of)[:-keep]:
+def _drop_old(folder: Path, saved: int, keep: int | None) -> None:
+    """Of the checkpoints up to the step just saved, keep the newest complete ones; later ones are not touched."""
+    if keep is None:
+        return
+    past = sorted((path for path in _folders(folder) if _step_of(path) <= saved), key=_step_of)
+    complete = [path for path in past if _what_is_missing(path) is None]
+    for path in past:
+        if _step_of(path) < _step_of(complete[-keep:][0]):
             _remove(path)
 
 
@@ -371,6 +405,20 @@ def _folders(folder: Path) -> list[Path]:
 
 def _step_of(path: Path) -> int:
     return int(path.name.removeprefix(PREFIX))
+
+
+def _step_of_final(final: Path) -> int:
+    """Return the step of a final model, or -1 where it does not say."""
+    try:
+        return int(read_stamp(final)["step"])
+    except (CheckpointError, KeyError, TypeError, ValueError):
+        return -1
+
+
+def _unused(path: Path) -> Path:
+    """Return the path, with a number where it is taken."""
+    candidates = (path.with_name(f"{path.name}_{number}") for number in count(2))
+    return next(candidate for candidate in chain([path], candidates) if not candidate.exists())
 
 
 def _what_is_missing(path: Path) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 import time
 import traceback
@@ -16,6 +17,7 @@ import typer
 
 from alfworld_sft.config import key_table
 from alfworld_sft.errors import UserError
+from alfworld_sft.signals import INTERRUPTED, TERMINATED, sigterm_came
 from alfworld_sft.train.config import TrainConfig, build_train_config
 
 logger = logging.getLogger(__name__)
@@ -38,7 +40,8 @@ def train_command(
 ) -> None:
     """Fine-tune a model on a dataset: LoRA or all weights, single-turn or whole conversations.
 
-    Several processes: torchrun --standalone --nproc_per_node=N -m alfworld_sft.train key=value…
+    Several processes: python -m alfworld_sft.train.launch --standalone --nproc_per_node=N -m alfworld_sft.train
+    key=value…, which is torchrun with its own options.
     """
     if keys:
         typer.echo(key_table(TrainConfig))
@@ -53,20 +56,48 @@ def train_command(
     require_training_packages()
     if dry_run:
         return
-    from alfworld_sft.train.loop import train  # noqa: PLC0415
+    from alfworld_sft.train.loop import StoppedError, train  # noqa: PLC0415
 
     first = os.environ.get("RANK", "0") == "0"
     try:
         trained = train(config)
-    except Exception:
+    except StoppedError as stopped:
+        if first:
+            typer.echo(f"{stopped}; {_how_to_resume(config)}", err=True)
+        raise typer.Exit(TERMINATED) from None
+    except Exception as error:
         if not first:
-            time.sleep(LISTEN_S)  # torchrun ends this process meanwhile, where the first has failed
+            _listen(error)
         raise
     except KeyboardInterrupt:
-        typer.echo(f"stopped; the same command goes on from the last checkpoint in {config.local_dir}", err=True)
-        raise typer.Exit(130) from None
+        if first:
+            typer.echo(_interrupted(config), err=True)
+        raise typer.Exit(INTERRUPTED) from None
     if first:
         typer.echo(trained.final)
+
+
+def _listen(error: Exception) -> None:
+    """Let torchrun end this process, where the first has failed: one that lost its peers has nothing to say."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if sigterm_came() and isinstance(error, RuntimeError):
+        raise typer.Exit(TERMINATED) from None
+    time.sleep(LISTEN_S)
+
+
+def _interrupted(config: TrainConfig) -> str:
+    """Say what is left of a run that was stopped at once."""
+    from alfworld_sft.train.checkpoint import last_step  # noqa: PLC0415
+
+    step = last_step(config.local_dir)
+    if step is None:
+        return "stopped before the first checkpoint; nothing was saved"
+    return f"stopped; the last checkpoint is {config.local_dir}/global_step_{step}; {_how_to_resume(config)}"
+
+
+def _how_to_resume(config: TrainConfig) -> str:
+    auto = config.trainer.resume_mode == "auto"
+    return f"resume from there with the same command{'' if auto else ' and trainer.resume_mode=auto'}"
 
 
 def merge_command(

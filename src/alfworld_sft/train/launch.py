@@ -3,7 +3,7 @@
     python -m alfworld_sft.train.launch --standalone --nnodes=1 --nproc_per_node=4 -m alfworld_sft.train key=value…
 
 Where a process has said in one line what is wrong and ended with exit code 2, torchrun adds its own traceback of
-thirty lines; here it does not. A crash is reported as torchrun does.
+thirty lines; here it does not, nor where it was stopped by a signal. A crash is reported as torchrun does.
 """
 
 from __future__ import annotations
@@ -13,17 +13,22 @@ import os
 import sys
 from collections.abc import Sequence
 
+from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.run import parse_args, run
 
-TOLD = (2, 130)
-"""Exit codes of processes that have said why they ended: a user's error, and Ctrl-C."""
+TOLD = (2, 130, 143)
+"""Exit codes of processes that have said why they ended: a user's error, Ctrl-C, and SIGTERM."""
+GRACE_S = 600
+"""How long torchrun waits after SIGTERM for a step to end and a checkpoint to be written, before it kills."""
 
 
 def launch(arguments: Sequence[str]) -> int:
     """Run torchrun with these arguments, and return the exit code; raises ChildFailedError where a process crashed."""
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # of connections that end when a process does
-    logging.getLogger("torch.distributed.elastic.multiprocessing.api").setLevel(logging.CRITICAL)
+    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(GRACE_S))
+    for name in ("multiprocessing.api", "agent.server.api"):
+        logging.getLogger(f"torch.distributed.elastic.{name}").setLevel(logging.CRITICAL)
     try:
         run(parse_args(list(arguments)))
     except ChildFailedError as error:
@@ -31,6 +36,8 @@ def launch(arguments: Sequence[str]) -> int:
         if failure.exitcode in TOLD:
             return int(failure.exitcode)
         raise
+    except SignalException as stop:
+        return 128 + int(stop.sigval)
     return 0
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import time
 from collections.abc import Collection, Mapping, Sequence
 from importlib.util import find_spec
@@ -21,10 +20,14 @@ from torch import nn
 from alfworld_sft.errors import UserError
 from alfworld_sft.files import whole_file
 from alfworld_sft.strict_json import to_json
+from alfworld_sft.train.wandb_run import WANDB_ID, WandbRun
 
 logger = logging.getLogger(__name__)
 
 METRICS = "metrics.jsonl"
+TENSORBOARD, WANDB = "tensorboard", "wandb"
+LOGS = (METRICS, TENSORBOARD, WANDB, WANDB_ID)
+"""What a RunLog writes in a run's folder."""
 CONSOLE_INTERVAL_S = 5.0
 """The console shows how far a run is at most this often, and of its steps always the first and the last."""
 
@@ -97,9 +100,10 @@ class RunLog:
         self._console = "console" in loggers
         self._total, self._done_before = total, done
         self._started = self._shown = time.monotonic()
-        self._tensorboard = _tensorboard(folder, done) if "tensorboard" in loggers else None
-        self._wandb = _wandb(folder, project, experiment, config) if "wandb" in loggers else None
+        self._wandb = WandbRun(folder, project, experiment, config) if WANDB in loggers else None
+        self._tensorboard = _tensorboard(folder, done) if TENSORBOARD in loggers else None
         keep_lines_until(folder / METRICS, done)
+        self.owes_test = lacks_test(folder / METRICS, done)
         self._file = (folder / METRICS).open("a", encoding="utf-8")
 
     def step(self, step: int, figures: Mapping[str, float | None]) -> None:
@@ -123,7 +127,7 @@ class RunLog:
         if self._tensorboard is not None:
             self._tensorboard.close()
         if self._wandb is not None:
-            self._wandb.finish()
+            self._wandb.close()
 
     def _write(self, step: int, scalars: Mapping[str, float | None], record: Mapping[str, float | None]) -> None:
         self._file.write(to_json(record) + "\n")
@@ -162,6 +166,14 @@ def keep_lines_until(path: Path, step: int) -> None:
         file.writelines(kept)
 
 
+def lacks_test(path: Path, step: int) -> bool:
+    """Return whether a metrics file has a line of a training step, and none of what was measured after it."""
+    if not path.exists():
+        return False
+    lines = [line for line in map(json.loads, path.read_bytes().splitlines()) if line["step"] == step]
+    return bool(lines) and all("loss" in line for line in lines)
+
+
 def duration(seconds: float) -> str:
     """Return a time in the two units that matter, as 2 h 05 min."""
     minutes, s = divmod(round(seconds), 60)
@@ -174,31 +186,4 @@ def duration(seconds: float) -> str:
 def _tensorboard(folder: Path, done: int) -> Any:
     from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - only where it is wanted
 
-    return SummaryWriter(str(folder / "tensorboard"), purge_step=done + 1)
-
-
-def _wandb(folder: Path, project: str, experiment: str, config: Mapping[str, Any]) -> Any:
-    import wandb  # noqa: PLC0415 - only where it is wanted
-
-    if not os.environ.get("WANDB_API_KEY") and not os.environ.get("WANDB_MODE") and not _has_netrc(wandb):
-        logger.warning("wandb has no key here, so it writes offline; to send it later: wandb sync")
-        os.environ["WANDB_MODE"] = "offline"
-    try:
-        return wandb.init(
-            project=project, name=experiment, id=_wandb_id(folder), resume="allow", dir=str(folder), config=dict(config)
-        )
-    except Exception as error:  # wandb has classes of its own, and raises others, too
-        way_out = "try WANDB_MODE=offline, or leave it out of trainer.logger"
-        raise UserError(f"wandb cannot start: {error}; {way_out}") from None
-
-
-def _has_netrc(wandb: Any) -> bool:
-    return bool(getattr(getattr(wandb, "api", None), "api_key", None))
-
-
-def _wandb_id(folder: Path) -> str:
-    """Return the run's id in wandb, kept in its folder so that a resumed run goes on in the same curves."""
-    path = folder / "wandb_id"
-    if not path.exists():
-        path.write_text(os.urandom(4).hex() + "\n", encoding="utf-8")
-    return path.read_text(encoding="utf-8").strip()
+    return SummaryWriter(str(folder / TENSORBOARD), purge_step=done + 1)

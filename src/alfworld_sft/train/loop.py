@@ -13,7 +13,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,15 +23,17 @@ from torch import nn
 from transformers import logging as transformers_logging
 
 from alfworld_sft.chat import ChatEncoder
-from alfworld_sft.errors import DatasetError, UserError
+from alfworld_sft.errors import AlfworldSftError, DatasetError, UserError
+from alfworld_sft.signals import StopRequest, sigterm_noted
 from alfworld_sft.train import checkpoint as checkpoints
 from alfworld_sft.train.checkpoint import Checkpoint, Position
 from alfworld_sft.train.config import TrainConfig
 from alfworld_sft.train.dataset import Sample, load_samples, sample_options
 from alfworld_sft.train.distributed import Ranks, distribute, joined, no_exchange
 from alfworld_sft.train.eval_games import find_eval_games
+from alfworld_sft.train.folder import output_folder
 from alfworld_sft.train.inputs import columns_of, train_files, val_files
-from alfworld_sft.train.log import FlopCounter, RunLog, peak_flops, require_loggers
+from alfworld_sft.train.log import METRICS, FlopCounter, RunLog, peak_flops, require_loggers
 from alfworld_sft.train.model import (
     LossModule,
     Segments,
@@ -62,6 +64,10 @@ class DivergedError(UserError):
     """A loss or gradient that is no finite number."""
 
 
+class StoppedError(AlfworldSftError):
+    """SIGTERM came, the step was finished, and a checkpoint was saved."""
+
+
 @dataclass(frozen=True, slots=True)
 class Moment:
     """What a hook sees at a test step; every process calls it."""
@@ -86,11 +92,14 @@ class Trained:
 
 
 def train(config: TrainConfig, hooks: Sequence[Hook] = ()) -> Trained:
-    """Train as configured; run by every process. Raises UserError for what the user can mend."""
-    with joined(config.trainer.device) as ranks:
+    """Train as configured; run by every process.
+
+    Raises UserError for what the user can mend, and StoppedError after SIGTERM, once a checkpoint is saved.
+    """
+    require_loggers(config.trainer.logger)
+    with joined(config.trainer.device) as ranks, output_folder(config.local_dir, ranks):
         _be_quiet(ranks)
         _keep_freed_memory()
-        require_loggers(config.trainer.logger)
         if config.trainer.eval_games:
             hooks = [GamePlay(find_eval_games(config), ranks), *hooks]
         start = _find_checkpoint(config, ranks)
@@ -125,7 +134,9 @@ class _Run:
         )
         self.budget = config.token_budget if ranks.device.type == "cuda" else min(config.token_budget, CPU_TOKENS)
         self.position = start.position if start else Position(0, 0, 0)
-        self.last_saved = start.path if start else None
+        self.saved: Position | None = start.position if start else None
+        self.last_saved: Path | None = start.path if start else None
+        _refuse_shorter(config, self.plan, start)
         compute = compute_dtype(config.model.dtype, ranks.device)
         self.model = load_trainable(config, ranks.device, compute)
         self.identity = _identity(config, self.model, samples)
@@ -147,6 +158,7 @@ class _Run:
         )
         if start:
             checkpoints.restore_progress(start, self.optimizer, ranks)
+        _set_later_aside(config.local_dir, start, ranks)
         self.tests = micro_batches(held_out, ranks.rank, ranks.world, self.budget) if held_out else []
         self.log = self._open_log() if ranks.first else None
 
@@ -154,19 +166,26 @@ class _Run:
         """Do the steps that are left, test and save on the way, and leave the final model."""
         done = 0
         self._say_what_will_be_done()
-        for batch in self.plan.batches(self.position):
-            figures = self.step(batch)
-            self.position = batch.after
-            done += 1
-            if self.log:
-                self.log.step(batch.after.step, figures)
-            if self._is_due(batch, self.config.trainer.test_freq):
-                self.test(hooks)
-            if self._is_due(batch, self.config.trainer.save_freq):
-                self.save()
+        with sigterm_noted() as request:
+            if self._is_test_owed():
+                self._test_unless_stopped(hooks, request)
+                self._stop_if_asked(request)
+            for batch in self.plan.batches(self.position):
+                figures = self.step(batch)
+                self.position = batch.after
+                done += 1
+                if self.log:
+                    self.log.step(batch.after.step, figures)
+                if self._is_due(self.config.trainer.test_freq):
+                    self._test_unless_stopped(hooks, request)
+                if self._is_due(self.config.trainer.save_freq):
+                    self.save()
+                self._stop_if_asked(request)
         if self.last_saved is None:
             raise DatasetError("data.train_files: there is nothing to train on")
-        final = self.ranks.share(checkpoints.finish(self.last_saved) if self.ranks.first else None)
+        final = self.ranks.share(
+            checkpoints.finish(self.last_saved, self.config.local_dir) if self.ranks.first else None
+        )
         return Trained(final, self.last_saved, done)
 
     def step(self, batch: Batch) -> dict[str, float | None]:
@@ -236,6 +255,33 @@ class _Run:
             self.log.test(self.position.step, figures)
         return figures
 
+    def _test_unless_stopped(self, hooks: Sequence[Hook], request: StopRequest) -> None:
+        """Test, unless SIGTERM has come or comes meanwhile; several processes finish what they have begun together."""
+        if self._is_asked_to_stop(request):
+            return
+        try:
+            with request.interrupting() if self.ranks.world == 1 else nullcontext():
+                self.test(hooks)
+        except KeyboardInterrupt:
+            if not request.received:
+                raise
+
+    def _is_asked_to_stop(self, request: StopRequest) -> bool:
+        """Return whether SIGTERM has come to any process: all of them stop at the same step."""
+        return bool(self.ranks.largest(int(request.received)))
+
+    def _stop_if_asked(self, request: StopRequest) -> None:
+        """Save and raise StoppedError where SIGTERM has come."""
+        if self._is_asked_to_stop(request):
+            if self.saved != self.position:
+                self.save()
+            raise StoppedError(f"stopped by SIGTERM after step {self.position.step}; saved {self.last_saved}")
+
+    def _is_test_owed(self) -> bool:
+        """Return whether the run was stopped between its last step and the test that was due."""
+        owed = self.ranks.share(self.log is not None and self.log.owes_test)
+        return bool(owed) and self._is_due(self.config.trainer.test_freq)
+
     def save(self) -> None:
         """Write a checkpoint."""
         self.last_saved = checkpoints.save(
@@ -249,6 +295,7 @@ class _Run:
             ranks=self.ranks,
             keep=self.config.trainer.max_ckpt_to_keep,
         )
+        self.saved = self.position
 
     def close(self) -> None:
         """Close the log, and let go of the model.
@@ -261,11 +308,13 @@ class _Run:
         del self.module, self.optimizer, self.model
         gc.collect()
 
-    def _is_due(self, batch: Batch, every: int) -> bool:
-        step = batch.after.step
+    def _is_due(self, every: int) -> bool:
+        """Return whether what happens every so many steps, or at the end of an epoch (-1), happens here."""
+        step = self.position.step
         if step == self.plan.total:
             return True
-        return batch.ends_epoch if every < 0 else every > 0 and step % every == 0
+        ends_epoch = self.position.batch == 0
+        return ends_epoch if every < 0 else every > 0 and step % every == 0
 
     def _open_log(self) -> RunLog:
         trainer = self.config.trainer
@@ -356,7 +405,7 @@ def _find_checkpoint(config: TrainConfig, ranks: Ranks) -> Checkpoint | None:
         except UserError as error:
             found = error
         except OSError as error:
-            found = UserError(f"trainer.default_local_dir={config.local_dir}: {error.strerror}")
+            found = UserError(f"trainer.default_local_dir={config.local_dir}: {error.strerror or error}")
     found = ranks.share(found)
     if isinstance(found, UserError):
         raise found
@@ -364,7 +413,6 @@ def _find_checkpoint(config: TrainConfig, ranks: Ranks) -> Checkpoint | None:
 
 
 def _look_for_checkpoint(folder: Path, mode: str) -> Checkpoint | None:
-    folder.mkdir(parents=True, exist_ok=True)
     checkpoints.clear_unfinished(folder)
     if mode == "auto":
         return checkpoints.newest(folder)
@@ -372,6 +420,43 @@ def _look_for_checkpoint(folder: Path, mode: str) -> Checkpoint | None:
         checkpoints.refuse_existing(folder)
         return None
     return checkpoints.open_checkpoint(Path(mode).expanduser())
+
+
+def _refuse_shorter(config: TrainConfig, plan: Plan, start: Checkpoint | None) -> None:
+    """Raise CheckpointError where more steps are done than the run is to have: its final model would not be theirs."""
+    if start is None or start.position.step <= plan.total:
+        return
+    trainer = config.trainer
+    key = "total_training_steps" if trainer.total_training_steps else "total_epochs"
+    raise checkpoints.CheckpointError(
+        f"trainer.{key}={getattr(trainer, key)} makes {plan.total} steps, but {start.path} has {start.position.step}"
+        f" already; for a shorter run, resume from an earlier checkpoint: trainer.resume_mode=PATH/global_step_N"
+    )
+
+
+def _set_later_aside(folder: Path, start: Checkpoint | None, ranks: Ranks) -> None:
+    """Leave no checkpoint in the run's folder that its next steps do not follow from."""
+    problem = None
+    if ranks.first:
+        try:
+            _move_aside(folder, start)
+        except OSError as error:
+            problem = f"{folder}: later checkpoints cannot be moved to {checkpoints.ASIDE}/: {error.strerror}"
+    problem = ranks.share(problem)
+    if problem:
+        raise checkpoints.CheckpointError(problem)
+
+
+def _move_aside(folder: Path, start: Checkpoint | None) -> None:
+    """Keep what leads to the start; of a start in another folder nothing here does."""
+    own = start is not None and start.path.resolve().parent == folder.resolve()
+    aside = checkpoints.set_aside_later(folder, start.position.step if start and own else 0, others=[METRICS])
+    if aside is None:
+        return
+    if not own:
+        (folder / METRICS).unlink(missing_ok=True)
+    origin = start.path if start else "the start"
+    logger.warning("training resumes from %s; later checkpoints of this folder were moved to %s", origin, aside)
 
 
 def _identity(config: TrainConfig, model: Any, samples: Sequence[Sample]) -> dict[str, Any]:

@@ -24,7 +24,6 @@ class Batch:
     indices: list[int]
     after: Position
     epochs: float
-    ends_epoch: bool
 
 
 class Plan:
@@ -53,7 +52,7 @@ class Plan:
                 step += 1
                 last = number + 1 == len(batches)
                 after = Position(step, epoch + 1, 0) if last else Position(step, epoch, number + 1)
-                yield Batch(batches[number], after, epoch + (number + 1) / len(batches), last)
+                yield Batch(batches[number], after, epoch + (number + 1) / len(batches))
                 if step == self.total:
                     return
             epoch, done = epoch + 1, 0

@@ -1,0 +1,95 @@
+"""SIGTERM, which schedulers send some time before they kill: a command stops as at Ctrl-C, with exit code 143."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
+"""Exit codes of a command that was stopped."""
+
+
+_arrived = threading.Event()
+
+
+def sigterm_came() -> bool:
+    """Return whether SIGTERM has come to this process while one of the contexts of this module was open."""
+    return _arrived.is_set()
+
+
+class StopRequest:
+    """Whether SIGTERM has come."""
+
+    def __init__(self) -> None:
+        self.received = False
+        self._interrupts = False
+
+    @contextmanager
+    def interrupting(self) -> Iterator[None]:
+        """Let SIGTERM stop this block with KeyboardInterrupt, at once where it has come before."""
+        self._interrupts = True
+        try:
+            if self.received:
+                raise KeyboardInterrupt
+            yield
+        finally:
+            self._interrupts = False
+
+    def handle(self, _: int, frame: FrameType | None) -> None:
+        """Note the signal; a second one changes nothing, for cleaning up is not to be interrupted."""
+        _arrived.set()
+        first, self.received = not self.received, True
+        if first and self._interrupts:
+            _interrupt(frame)
+
+
+@contextmanager
+def sigterm_noted() -> Iterator[StopRequest]:
+    """Note SIGTERM for as long as the block lasts, which looks after it; in the main thread only."""
+    request = StopRequest()
+    with _handler(request.handle):
+        yield request
+
+
+@contextmanager
+def sigterm_interrupts() -> Iterator[StopRequest]:
+    """Let SIGTERM stop the block as Ctrl-C does; what then exits with 130 exits with 143."""
+    request = StopRequest()
+    try:
+        with _handler(request.handle), request.interrupting():
+            yield request
+    except SystemExit as end:
+        if request.received and end.code == INTERRUPTED:
+            raise SystemExit(TERMINATED) from None
+        raise
+    except KeyboardInterrupt:
+        if request.received:
+            raise SystemExit(TERMINATED) from None
+        raise
+
+
+@contextmanager
+def _handler(handle: Callable[[int, FrameType | None], Any]) -> Iterator[None]:
+    """Handle SIGTERM, unless it is ignored here on purpose, or this is no main thread."""
+    before = signal.getsignal(signal.SIGTERM)
+    if threading.current_thread() is not threading.main_thread() or before in (signal.SIG_IGN, None):
+        yield
+        return
+    signal.signal(signal.SIGTERM, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _interrupt(frame: FrameType | None) -> None:
+    """Do what Ctrl-C does: asyncio has a handler that ends its tasks first; where SIGINT is ignored, raise."""
+    handler = signal.getsignal(signal.SIGINT)
+    if callable(handler):
+        handler(signal.SIGINT, frame)
+    else:
+        raise KeyboardInterrupt

@@ -1,0 +1,92 @@
+"""The folder that a training run writes: held by one process, and gone again where nothing was trained in it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from alfworld_sft.errors import RunFolderError, UserError
+from alfworld_sft.locks import FileLock
+from alfworld_sft.train.distributed import Ranks
+from alfworld_sft.train.log import LOGS, METRICS
+
+LOCK = ".lock"
+OPTION = "trainer.default_local_dir"
+
+
+@contextmanager
+def output_folder(path: Path, ranks: Ranks) -> Iterator[None]:
+    """Hold a run's folder for as long as the context lasts; every process must enter it.
+
+    The folder is made where there is none. If the context ends with an error before a step was done, what it made is
+    deleted. Raises RunFolderError where another process trains there, or the folder cannot be made.
+    """
+    folder: _Folder | None = None
+    problem: UserError | None = None
+    if ranks.first:
+        try:
+            folder = _Folder(path)
+        except UserError as error:
+            problem = error
+    problem = ranks.share(problem)
+    if problem:
+        raise problem
+    if folder is None:
+        yield
+        return
+    try:
+        yield
+    except BaseException:
+        folder.clear_if_unused()
+        raise
+    finally:
+        folder.close()
+
+
+class _Folder:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._made: list[Path] = []
+        self._lock = FileLock(path / LOCK)
+        try:
+            self._made = _make(path)
+            self._was_empty = all(entry.name == LOCK for entry in path.iterdir())
+            held = not self._lock.acquire()
+        except OSError as error:
+            self._remove_made()
+            raise RunFolderError(f"{OPTION}={path}: {error.strerror or error}") from None
+        if held:
+            raise RunFolderError(
+                f"{path}: another process is training in this folder; wait for it or stop it, or name another {OPTION}"
+            )
+
+    def clear_if_unused(self) -> None:
+        """Delete what this run made in a folder that was empty, unless a step was done."""
+        metrics = self.path / METRICS
+        if not self._was_empty or (metrics.exists() and metrics.stat().st_size):
+            return
+        for name in LOGS:
+            entry = self.path / name
+            if entry.is_dir():
+                shutil.rmtree(entry, ignore_errors=True)
+            else:
+                entry.unlink(missing_ok=True)
+        self._lock.release()
+        self._remove_made()
+
+    def close(self) -> None:
+        self._lock.release()
+
+    def _remove_made(self) -> None:
+        with suppress(OSError):  # something else is in there
+            for folder in self._made:
+                folder.rmdir()
+
+
+def _make(path: Path) -> list[Path]:
+    """Make a folder with its parents, and return those that there were not, the innermost first."""
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    return missing

@@ -1,0 +1,86 @@
+"""A training run in wandb: sent where there is a key, written offline where there is none.
+
+A resumed run keeps its id. Offline, each part between two stops has a folder of its own under `wandb/`; together they
+are one run, which `close` says how to upload.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import os
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from alfworld_sft.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+WANDB_ID = "wandb_id"
+KEYS = ("WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE")
+
+
+class WandbRun:
+    """One part of a run: from a start or resume to the next stop."""
+
+    def __init__(self, folder: Path, project: str, experiment: str, config: Mapping[str, Any]) -> None:
+        """Start, offline where there is no key and $WANDB_MODE says nothing; raises UserError where wandb cannot."""
+        import wandb  # noqa: PLC0415 - only where it is wanted
+
+        self._folder, self._id = folder, _id_of(folder)
+        try:
+            mode = os.environ.get("WANDB_MODE") or (None if _has_key(wandb) else "offline")
+            if mode == "offline" and not os.environ.get("WANDB_MODE"):
+                logger.warning("wandb finds no API key, so this run is written offline (WANDB_MODE=offline)")
+            # wandb may have read $WANDB_MODE before, so the mode is an argument.
+            resume = {} if mode in ("offline", "dryrun") else {"resume": "allow"}
+            self._run = wandb.init(
+                project=project, name=experiment, id=self._id, dir=str(folder), config=dict(config), mode=mode, **resume
+            )
+        except Exception as error:  # wandb has classes of its own, and raises others as well
+            reason = " ".join(str(error).split()).rstrip(".")
+            way_out = "try WANDB_MODE=offline, or leave it out of trainer.logger"
+            raise UserError(f"wandb cannot start: {reason}; {way_out}") from None
+
+    def log(self, values: Mapping[str, float], step: int) -> None:
+        """Note the values of a step."""
+        self._run.log(dict(values), step=step)
+
+    def close(self) -> None:
+        """End the run; of a resumed one, say how to upload its offline parts (wandb says it of a single part)."""
+        self._run.finish()
+        parts = sorted(self._folder.glob(f"wandb/*run-*-{self._id}*"))
+        offline = [part for part in parts if part.name.startswith("offline-")]
+        if offline and len(parts) > 1:
+            append = "--append " if _sync_appends() else ""
+            paths = shlex.join(map(str, offline))
+            logger.info(
+                "this run has %d parts in wandb, %d of them offline; to upload: wandb sync %s%s",
+                len(parts), len(offline), append, paths,
+            )  # fmt: skip
+
+
+def _sync_appends() -> bool:
+    """Return whether `wandb sync` must be told to append; later versions see by themselves that a run is resumed."""
+    from wandb.cli.cli import cli  # noqa: PLC0415 - only where it is wanted
+
+    return any(parameter.name == "append" for parameter in cli.commands["sync"].params)
+
+
+def _has_key(wandb: Any) -> bool:
+    """Return whether wandb finds credentials: in the environment, its settings or a netrc file; asks nobody."""
+    if any(map(os.environ.get, KEYS)):
+        return True
+    if "prompt" in inspect.signature(wandb.login).parameters:
+        return bool(wandb.login(prompt=False, verify=False))
+    return bool(wandb.api.api_key)  # of versions before; later ones warn of it
+
+
+def _id_of(folder: Path) -> str:
+    """Return the run's id in wandb, kept in its folder so that a resumed run continues the same curves."""
+    path = folder / WANDB_ID
+    if not path.exists():
+        path.write_text(os.urandom(4).hex() + "\n", encoding="utf-8")
+    return path.read_text(encoding="utf-8").strip()
