@@ -21,7 +21,7 @@ from alfworld_sft.dataset.show import read_contents
 from alfworld_sft.errors import UserError
 from alfworld_sft.evaluate.cli import evaluate_command
 from alfworld_sft.games.cli import SHORT_NAMES, games_app
-from alfworld_sft.progress import refuse_options_of_resumed, warn_of_unknown_cost, watched
+from alfworld_sft.progress import TrustStored, refuse_options_of_resumed, warn_of_unknown_cost, watched
 from alfworld_sft.runs import play
 from alfworld_sft.sharding import RayAddress, over_ray
 from alfworld_sft.train.check_cli import check, tiny_model
@@ -77,6 +77,7 @@ def collect_command(
     output_dir: Annotated[Path, typer.Option(help="Where the run's folder sft_data_… is made.")] = Path(),
     name: Annotated[str | None, typer.Option(help="Another name for the run's folder.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with this run's folder, with its own config.")] = None,
+    trust: TrustStored = False,
     allow_eval_split: Annotated[bool, typer.Option(help="Let training data come from an evaluation split.")] = False,
     rationalize: Annotated[
         bool,
@@ -94,9 +95,11 @@ def collect_command(
         *(overrides or []),
         *(["games.allow_eval_split=true"] if allow_eval_split else []),
     ]
-    refuse_options_of_resumed(resume, words, name)
+    allowed = refuse_options_of_resumed(resume, words, name, trust=trust)
     how = over_ray(ray) if ray else play
-    job = resume_run(resume) if resume else start_run(build_config(CollectConfig, words), output_dir, name=name)
+    job = (
+        resume_run(resume, allowed) if resume else start_run(build_config(CollectConfig, words), output_dir, name=name)
+    )
     with watched(job) as on_episode:
         summary = collect(job, on_episode, how)
     _report(job, summary)

@@ -27,6 +27,7 @@ from alfworld_sft.prompts.template import Template, load_template
 from alfworld_sft.rollout import Protocol
 from alfworld_sft.runner import run_episodes
 from alfworld_sft.store import RunFolder, create_run
+from alfworld_sft.trust import Allowed, check_allowed, remember, with_named
 from alfworld_sft.types import Episode
 
 Config = TypeVar("Config", bound=RunConfig)
@@ -81,6 +82,7 @@ def start_job(
     for part, values in (notes or {}).items():
         stamp[part] |= values
     run = create_run(output_dir, stamp, name=name, prefix=PREFIXES[kind])
+    remember(stamp, config, run.path)
     return Job(run, config, games, refs, template, policy, total)
 
 
@@ -96,17 +98,26 @@ def _with_absolute_paths(config: Config) -> Config:
     return config.model_copy(update=updates)
 
 
-def resume_job(kind: Kind, model: type[Config], choose: Callable[[Config], Chosen], path: Path) -> Job[Config]:
-    """Open a run that was stopped; its own config counts.
+def resume_job(
+    kind: Kind, model: type[Config], choose: Callable[[Config], Chosen], path: Path, allowed: Allowed | None = None
+) -> Job[Config]:
+    """Open a run that was stopped; its own config counts, but for what is named now.
 
-    Raises RunFolderError where it is another command's, or where its games or template changed.
+    Raises RunFolderError where it is another command's, where its games or template changed, or where it would start,
+    contact or load what this user has not allowed.
     """
+    allowed = allowed or Allowed()
     run = RunFolder(path)
     try:
+        if run.kind not in PREFIXES:
+            raise RunFolderError(f"{path}: its run.json names no command whose run it is")
         if run.kind != kind:
             raise RunFolderError(f"{path} is a run of {run.kind}; go on with: alfworld-sft {run.kind} --resume {path}")
-        config = model.model_validate(run.stamp["config"])
+        config = model.model_validate(with_named(run.stamp["config"], allowed.named))
+        if allowed.named:
+            config = _with_absolute_paths(config)
         total = int(run.stamp["num_episodes"])
+        check_allowed(path, run.stamp, config, allowed)
         games, refs, _ = choose(config)
         template = load_template(config.prompt.template)
         for what, now, then in (
@@ -115,7 +126,13 @@ def resume_job(kind: Kind, model: type[Config], choose: Callable[[Config], Chose
         ):
             if now != then:
                 raise RunFolderError(f"{path}: its {what} changed since it was started; start a new run")
-        return Job(run, config, games, refs, template, make_policy(config.policy), total)
+        policy = make_policy(config.policy)
+        if allowed.named and policy.name != run.stamp["policy"]:
+            raise RunFolderError(f"{path} was played by {run.stamp['policy']}, not {policy.name}; start a new run")
+        if allowed.named:
+            run.write_stamp({**run.stamp, "config": config.model_dump()})
+        remember(run.stamp, config, path)
+        return Job(run, config, games, refs, template, policy, total)
     except (KeyError, TypeError, ValueError) as error:
         run.close()
         raise RunFolderError(f"{path}: its run.json is not one that {kind} wrote ({error})") from None
