@@ -162,17 +162,25 @@ def play(job: Job[Config], on_episode: Callable[[Episode | None], None]) -> None
 
 @contextmanager
 def kept_for_later(job: Job[Any]) -> Iterator[None]:
-    """Tell how a run goes on whose policy got lost, with PolicyUnavailableError; one that played nothing is gone."""
+    """Delete the folder of a new run that fails before it has played anything, whatever the failure.
+
+    Otherwise the folder stays, and a PolicyUnavailableError says how to resume it. It also stays after Ctrl-C and
+    RunFolderError, whose messages say so themselves.
+    """
     try:
         yield
-    except PolicyUnavailableError as error:
+    except (KeyboardInterrupt, RunFolderError):
+        raise
+    except BaseException as error:
         if job.run.is_new and not job.run.played:
             job.run.remove()
             raise
-        raise PolicyUnavailableError(
-            f"{error}; {job.run.played} of {job.total} episodes are played, go on with:"
-            f" alfworld-sft {job.run.kind} --resume {job.run.path}"
-        ) from None
+        if isinstance(error, PolicyUnavailableError):
+            raise PolicyUnavailableError(
+                f"{error}; {job.run.played} of {job.total} episodes are played, go on with:"
+                f" alfworld-sft {job.run.kind} --resume {job.run.path}"
+            ) from None
+        raise
 
 
 def protocol_of(config: RunConfig) -> Protocol:

@@ -178,7 +178,7 @@ def create_run(parent: Path, stamp: dict[str, Any], *, name: str | None = None, 
         for candidate in names:
             if not (parent / candidate).exists():
                 making.rename(parent / candidate)
-                return RunFolder(parent / candidate, is_new=True)
+                return _open_new(parent / candidate)
         raise RunFolderError(
             f"{parent / names[0]} exists; name another folder, or go on with: --resume {parent / names[0]}"
         )
@@ -186,6 +186,15 @@ def create_run(parent: Path, stamp: dict[str, Any], *, name: str | None = None, 
         raise RunFolderError(f"cannot make a run's folder in {parent}: {error.strerror}") from None
     finally:
         shutil.rmtree(making, ignore_errors=True)
+
+
+def _open_new(path: Path) -> RunFolder:
+    """Open the folder that was just made; it is deleted where it cannot be opened."""
+    try:
+        return RunFolder(path, is_new=True)
+    except BaseException:
+        shutil.rmtree(path, ignore_errors=True)
+        raise
 
 
 def read_stamp(path: Path) -> dict[str, Any]:
