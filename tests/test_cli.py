@@ -128,6 +128,15 @@ def test_show_describes_a_dataset_with_an_example(data, tmp_path):
     assert "<action>" in result.stdout
 
 
+def test_control_characters_of_a_file_do_not_reach_the_terminal(tmp_path):
+    (tmp_path / "run.json").write_text(json.dumps({"config": {"seed": "\x1b]0;x\x07"}, "num_episodes": 1}))
+    (tmp_path / "episodes.jsonl").touch()
+    result = command("collect", "--resume", str(tmp_path))
+    assert result.returncode == 2
+    assert "\\x1b]0;x\\x07" in result.stderr
+    assert "\x1b" not in result.stderr
+
+
 def test_show_refuses_a_folder_without_a_dataset(tmp_path):
     (tmp_path / "run.json").write_text("{}")
     result = command("show", str(tmp_path))

@@ -21,7 +21,14 @@ from alfworld_sft.dataset.show import read_contents
 from alfworld_sft.errors import UserError
 from alfworld_sft.evaluate.cli import evaluate_command
 from alfworld_sft.games.cli import SHORT_NAMES, games_app
-from alfworld_sft.progress import TrustStored, refuse_options_of_resumed, warn_of_unknown_cost, watched
+from alfworld_sft.progress import (
+    PrintableFormatter,
+    TrustStored,
+    printable,
+    refuse_options_of_resumed,
+    warn_of_unknown_cost,
+    watched,
+)
 from alfworld_sft.runs import play
 from alfworld_sft.sharding import RayAddress, over_ray
 from alfworld_sft.train.check_cli import check, tiny_model
@@ -47,14 +54,14 @@ app.command("tiny-model")(tiny_model)
 def main() -> None:
     """Run the command line; what a user can mend becomes one line and exit code 2."""
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    handler.setFormatter(PrintableFormatter("%(levelname)s: %(message)s"))
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     try:
         app()
     except UserError as error:
         for line in str(error).splitlines():
-            typer.echo(f"error: {line}", err=True)
+            typer.echo(f"error: {printable(line)}", err=True)
         sys.exit(2)
     except OSError as error:
         typer.echo(f"error: {error.filename or 'input/output'}: {error.strerror}", err=True)
@@ -112,18 +119,18 @@ def show(folder: Annotated[Path, typer.Argument(help="A run's folder, as sft_dat
     counts, console = contents.stamp["counts"], Console(soft_wrap=True, highlight=False)
     found = {t: (f["won"], f["played"]) for t, f in counts["success_by_task_type"].items()}
     console.print(_success_table(found, counts["won"], counts["episodes"]))
-    console.print(f"\ngames: {contents.stamp['games']['description']}", markup=False)
+    console.print(printable(f"\ngames: {contents.stamp['games']['description']}"), markup=False)
     console.print(f"rows: {contents.rows['train']} for training, {contents.rows['val']} for validation")
     for note in model_notes(contents.stamp):
-        console.print(note, markup=False)
+        console.print(printable(note), markup=False)
     for name, lengths in (("single-turn rows", contents.single_turn), ("conversations", contents.multi_turn)):
         console.print(f"tokens of {name}, about: {lengths.median} median, {lengths.longest} longest")
     for name, size in contents.sizes.items():
         console.print(f"{size / 2**20:8.1f} MiB  {folder / name}", markup=False)
     console.print("\n--- a prompt (single-turn form) ---", style="bold")
-    console.print(contents.example["prompt_data"]["content"], markup=False)
+    console.print(printable(contents.example["prompt_data"]["content"]), markup=False)
     console.print("--- and its response ---", style="bold")
-    console.print(contents.example["response_data"]["content"], markup=False)
+    console.print(printable(contents.example["response_data"]["content"]), markup=False)
 
 
 def _report(job: CollectJob, summary: Summary) -> None:

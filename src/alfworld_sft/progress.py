@@ -37,6 +37,19 @@ TrustStored: TypeAlias = Annotated[
 """The option of the commands that resume."""
 
 
+def printable(text: str) -> str:
+    """Return a text whose control characters are spelt out: one from a file must not steer the user's terminal."""
+    return "".join(c if c in "\n\t" or c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+class PrintableFormatter(logging.Formatter):
+    """Formats records for a terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record's line, without control characters."""
+        return printable(super().format(record))
+
+
 @contextmanager
 def watched(job: Job[Config]) -> Iterator[Callable[[Episode | None], None]]:
     """Say what is played, show how far it is, and close the run; Ctrl-C says how to go on, and exits with 130."""

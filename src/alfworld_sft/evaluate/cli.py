@@ -14,7 +14,7 @@ from alfworld_sft.errors import ConfigError
 from alfworld_sft.evaluate.compare import compare, read_result
 from alfworld_sft.evaluate.run import EvaluateJob, Evaluation, evaluate, resume_evaluation, start_evaluation
 from alfworld_sft.evaluate.tables import print_comparison, print_metrics, print_world_model
-from alfworld_sft.progress import TrustStored, refuse_options_of_resumed, warn_of_unknown_cost, watched
+from alfworld_sft.progress import TrustStored, printable, refuse_options_of_resumed, warn_of_unknown_cost, watched
 from alfworld_sft.runs import play
 from alfworld_sft.sharding import RayAddress, over_ray
 from alfworld_sft.usage import usage_in_words
@@ -87,4 +87,4 @@ def _report(console: Console, job: EvaluateJob, evaluation: Evaluation) -> None:
 
 
 def _named(path: Path, policy: str) -> str:
-    return f"{path} ({policy})"
+    return printable(f"{path} ({policy})")
