@@ -129,12 +129,21 @@ def test_show_describes_a_dataset_with_an_example(data, tmp_path):
 
 
 def test_control_characters_of_a_file_do_not_reach_the_terminal(tmp_path):
-    (tmp_path / "run.json").write_text(json.dumps({"config": {"seed": "\x1b]0;x\x07"}, "num_episodes": 1}))
+    config = {"games": {"source": "/nowhere\x1b[2J"}}
+    (tmp_path / "run.json").write_text(json.dumps({"config": config, "num_episodes": 1}))
     (tmp_path / "episodes.jsonl").touch()
     result = command("collect", "--resume", str(tmp_path))
     assert result.returncode == 2
-    assert "\\x1b]0;x\\x07" in result.stderr
+    assert "/nowhere\\x1b[2J does not exist" in result.stderr
     assert "\x1b" not in result.stderr
+
+
+def test_a_stamp_with_wrong_values_is_one_line(tmp_path):
+    (tmp_path / "run.json").write_text(json.dumps({"config": {"seed": "x", "sed": 1}, "num_episodes": 1}))
+    (tmp_path / "episodes.jsonl").touch()
+    (line,) = command("collect", "--resume", str(tmp_path)).stderr.splitlines()
+    assert line.startswith(f"error: {tmp_path}: its run.json is not one that collect wrote (seed: Input should be a")
+    assert line.endswith("; sed: Extra inputs are not permitted)")
 
 
 def test_show_refuses_a_folder_without_a_dataset(tmp_path):

@@ -17,6 +17,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Generic, Literal, NamedTuple, TypeAlias, TypeVar
 
+from pydantic import ValidationError
+
 from alfworld_sft import __version__
 from alfworld_sft.config import GamesToPlay, RunConfig, absolute_source
 from alfworld_sft.errors import GamesNotFoundError, PolicyUnavailableError, RunFolderError
@@ -135,10 +137,17 @@ def resume_job(
         return Job(run, config, games, refs, template, policy, total)
     except (KeyError, TypeError, ValueError) as error:
         run.close()
-        raise RunFolderError(f"{path}: its run.json is not one that {kind} wrote ({error})") from None
+        raise RunFolderError(f"{path}: its run.json is not one that {kind} wrote ({_reason(error)})") from None
     except BaseException:
         run.close()
         raise
+
+
+def _reason(error: Exception) -> str:
+    """Return in one line what is wrong with a stamp."""
+    if isinstance(error, ValidationError):
+        return "; ".join(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors())
+    return f"{type(error).__name__}: {error}"
 
 
 def play(job: Job[Config], on_episode: Callable[[Episode | None], None]) -> None:
