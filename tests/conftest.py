@@ -1,6 +1,7 @@
 """Fixtures that every test may use. Real games may not be committed: tests of them are skipped where there are none."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,15 @@ from alfworld_sft.world import Game, parse_game
 from tests.handmade import kitchen_file
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def state_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Keep the records of the tests' runs out of the user's state directory."""
+    folder = tmp_path_factory.mktemp("state")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(folder))
+        yield folder / "alfworld-sft"
 
 
 @pytest.fixture(scope="session")

@@ -146,6 +146,24 @@ def test_one_episode_is_spoken_of_as_one_and_small_files_have_their_size(data, t
     assert all(re.fullmatch(r"\d+ bytes|\d+\.\d KiB", size) and not size.startswith("0") for size in sizes)
 
 
+def test_control_characters_of_a_file_do_not_reach_the_terminal(tmp_path):
+    config = {"games": {"source": "/nowhere\x1b[2J"}}
+    (tmp_path / "run.json").write_text(json.dumps({"config": config, "num_episodes": 1}))
+    (tmp_path / "episodes.jsonl").touch()
+    result = command("collect", "--resume", str(tmp_path))
+    assert result.returncode == 2
+    assert "/nowhere\\x1b[2J does not exist" in result.stderr
+    assert "\x1b" not in result.stderr
+
+
+def test_a_stamp_with_wrong_values_is_one_line(tmp_path):
+    (tmp_path / "run.json").write_text(json.dumps({"config": {"seed": "x", "sed": 1}, "num_episodes": 1}))
+    (tmp_path / "episodes.jsonl").touch()
+    (line,) = command("collect", "--resume", str(tmp_path)).stderr.splitlines()
+    assert line.startswith(f"error: {tmp_path}: its run.json is not one that collect wrote (seed: Input should be a")
+    assert line.endswith("; sed: Extra inputs are not permitted)")
+
+
 def test_show_refuses_a_folder_without_a_dataset(tmp_path):
     (tmp_path / "run.json").write_text("{}")
     result = command("show", str(tmp_path))

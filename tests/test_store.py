@@ -179,3 +179,31 @@ def test_a_file_keeps_its_old_content_until_the_new_one_is_whole(tmp_path):
         raise RuntimeError
     assert file.read_bytes() == b"old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_journal_that_is_a_link_is_not_written(run, tmp_path):
+    run.close()
+    other = tmp_path / "other"
+    other.write_text("a file without a line feed, which would be cut off as a torn line")
+    (run.path / "episodes.jsonl").unlink()
+    (run.path / "episodes.jsonl").symlink_to(other)
+    with pytest.raises(RunFolderError, match=r"episodes\.jsonl is a link or no plain file"):
+        RunFolder(run.path)
+    assert other.read_text().startswith("a file")
+
+
+def test_a_half_written_file_that_is_a_link_is_not_followed(tmp_path):
+    other = tmp_path / "other"
+    other.write_text("mine")
+    (tmp_path / "file.partial").symlink_to(other)
+    with whole_file(tmp_path / "file") as file:
+        file.write(b"new")
+    assert (other.read_text(), (tmp_path / "file").read_text()) == ("mine", "new")
+    assert not (tmp_path / "file").is_symlink()
+
+
+def test_a_stamp_nested_too_deeply_is_one_line(run):
+    run.close()
+    (run.path / "run.json").write_text("[" * 200_000)
+    with pytest.raises(RunFolderError, match=r"run\.json is not JSON"):
+        RunFolder(run.path)

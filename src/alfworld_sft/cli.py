@@ -23,7 +23,14 @@ from alfworld_sft.errors import UserError
 from alfworld_sft.evaluate.cli import evaluate_command
 from alfworld_sft.games.cli import SHORT_NAMES, games_app
 from alfworld_sft.games.sources import skipped_in_words
-from alfworld_sft.progress import refuse_options_of_resumed, warn_of_unknown_cost, watched
+from alfworld_sft.progress import (
+    PrintableFormatter,
+    TrustStored,
+    printable,
+    refuse_options_of_resumed,
+    warn_of_unknown_cost,
+    watched,
+)
 from alfworld_sft.runs import play
 from alfworld_sft.sharding import RayAddress, over_ray
 from alfworld_sft.signals import sigterm_interrupts
@@ -51,7 +58,7 @@ app.command("tiny-model")(tiny_model)
 def main() -> None:
     """Run the command line; what a user can mend becomes one line and exit code 2."""
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    handler.setFormatter(PrintableFormatter("%(levelname)s: %(message)s"))
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     try:
@@ -60,7 +67,7 @@ def main() -> None:
             app()
     except UserError as error:
         for line in str(error).splitlines():
-            typer.echo(f"error: {line}", err=True)
+            typer.echo(f"error: {printable(line)}", err=True)
         sys.exit(2)
     except OSError as error:
         typer.echo(f"error: {error.filename or 'input/output'}: {error.strerror}", err=True)
@@ -83,6 +90,7 @@ def collect_command(
     output_dir: Annotated[Path, typer.Option(help="Where the run's folder sft_data_… is made.")] = Path(),
     name: Annotated[str | None, typer.Option(help="Another name for the run's folder.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with this run's folder, with its own config.")] = None,
+    trust: TrustStored = False,
     allow_eval_split: Annotated[bool, typer.Option(help="Let training data come from an evaluation split.")] = False,
     rationalize: Annotated[
         bool,
@@ -100,9 +108,11 @@ def collect_command(
         *(overrides or []),
         *(["games.allow_eval_split=true"] if allow_eval_split else []),
     ]
-    refuse_options_of_resumed(resume, words, name)
+    allowed = refuse_options_of_resumed(resume, words, name, trust=trust)
     how = over_ray(ray) if ray else play
-    job = resume_run(resume) if resume else start_run(build_config(CollectConfig, words), output_dir, name=name)
+    job = (
+        resume_run(resume, allowed) if resume else start_run(build_config(CollectConfig, words), output_dir, name=name)
+    )
     with watched(job) as on_episode:
         summary = collect(job, on_episode, how)
     _report(job, summary)
@@ -115,20 +125,20 @@ def show(folder: Annotated[Path, typer.Argument(help="A run's folder, as sft_dat
     counts, console = contents.stamp["counts"], Console(soft_wrap=True, highlight=False)
     found = {t: (f["won"], f["played"]) for t, f in counts["success_by_task_type"].items()}
     console.print(_success_table(found, counts["won"], counts["episodes"]))
-    console.print(f"\ngames: {contents.stamp['games']['description']}", markup=False)
+    console.print(printable(f"\ngames: {contents.stamp['games']['description']}"), markup=False)
     if skipped := skipped_in_words(contents.stamp["games"].get("skipped", {})):
-        console.print(f"skipped games: {skipped}", markup=False)
+        console.print(printable(f"skipped games: {skipped}"), markup=False)
     console.print(f"rows: {contents.rows['train']} for training, {contents.rows['val']} for validation")
     for note in model_notes(contents.stamp):
-        console.print(note, markup=False)
+        console.print(printable(note), markup=False)
     for name, lengths in (("single-turn rows", contents.single_turn), ("conversations", contents.multi_turn)):
         console.print(f"tokens of {name}, about: {lengths.median} median, {lengths.longest} longest")
     for name, size in contents.sizes.items():
         console.print(f"{size_in_words(size):>11}  {folder / name}", markup=False)
     console.print("\n--- a prompt (single-turn form) ---", style="bold")
-    console.print(contents.example["prompt_data"]["content"], markup=False)
+    console.print(printable(contents.example["prompt_data"]["content"]), markup=False)
     console.print("--- and its response ---", style="bold")
-    console.print(contents.example["response_data"]["content"], markup=False)
+    console.print(printable(contents.example["response_data"]["content"]), markup=False)
 
 
 def _report(job: CollectJob, summary: Summary) -> None:

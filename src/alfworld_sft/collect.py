@@ -16,6 +16,7 @@ from alfworld_sft.files import sha256_of, whole_file
 from alfworld_sft.games import GENERATE, GameStream, check_split_is_trainable
 from alfworld_sft.prompts.template import load_template
 from alfworld_sft.runs import Chosen, Job, Play, finished_stamp, games_of, kept_for_later, play, resume_job, start_job
+from alfworld_sft.trust import Allowed
 from alfworld_sft.types import Episode
 
 CARD = "README.md"
@@ -36,9 +37,9 @@ def start_run(config: CollectConfig, output_dir: Path, *, name: str | None = Non
     return start_job("collect", config, _choose, output_dir, name=name, notes=notes)
 
 
-def resume_run(path: Path) -> CollectJob:
-    """Open a run that was stopped; its own config counts. Raises RunFolderError where its games or template changed."""
-    return resume_job("collect", CollectConfig, _choose, path)
+def resume_run(path: Path, allowed: Allowed | None = None) -> CollectJob:
+    """Open a run that was stopped, as `runs.resume_job` does."""
+    return resume_job("collect", CollectConfig, _choose, path, allowed)
 
 
 def collect(

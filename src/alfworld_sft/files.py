@@ -20,8 +20,9 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
     Raises what the block raises, after the temporary file is gone.
     """
     partial = path.with_name(path.name + PARTIAL)
+    partial.unlink(missing_ok=True)  # it may be a link that leads out of the folder
     try:
-        with partial.open("wb") as file:
+        with partial.open("xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

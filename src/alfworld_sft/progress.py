@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, TypeAlias, TypeVar
 
 import typer
 from rich.console import Console
@@ -19,6 +19,7 @@ from alfworld_sft.errors import ConfigError
 from alfworld_sft.runner import Tally
 from alfworld_sft.runs import Job
 from alfworld_sft.store import RunFolder
+from alfworld_sft.trust import NAMEABLE, Allowed, read_allowed
 from alfworld_sft.types import Episode
 from alfworld_sft.usage import Usage
 
@@ -29,6 +30,25 @@ LOG_INTERVAL_S = 10.0
 
 
 Config = TypeVar("Config", bound=RunConfig)
+
+TrustStored: TypeAlias = Annotated[
+    bool,
+    typer.Option("--trust", help="With --resume: start, contact and load what this run's own run.json names."),
+]
+"""The option of the commands that resume."""
+
+
+def printable(text: str) -> str:
+    """Return a text whose control characters are spelt out: one from a file must not steer the user's terminal."""
+    return "".join(c if c in "\n\t" or c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+class PrintableFormatter(logging.Formatter):
+    """Formats records for a terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record's line, without control characters."""
+        return printable(super().format(record))
 
 
 @contextmanager
@@ -50,10 +70,18 @@ def watched(job: Job[Config]) -> Iterator[Callable[[Episode | None], None]]:
         raise typer.Exit(130) from None
 
 
-def refuse_options_of_resumed(resume: Path | None, words: Sequence[str], name: str | None) -> None:
-    """Raise ConfigError where a run is to be resumed with options that only a new one can take."""
-    if resume and (words or name):
-        raise ConfigError(f"--resume {resume} goes on with that run's own config; leave out: {' '.join(words) or name}")
+def refuse_options_of_resumed(resume: Path | None, words: Sequence[str], name: str | None, *, trust: bool) -> Allowed:
+    """Return what a resumed run may use; raises ConfigError for options that only a new or a resumed run can take."""
+    if resume is None:
+        if trust:
+            raise ConfigError("--trust goes with --resume only")
+        return Allowed()
+    others = [word for word in words if word.lstrip("+").partition("=")[0] not in NAMEABLE]
+    if others or name:
+        raise ConfigError(
+            f"--resume {resume} goes on with that run's own config; leave out: {' '.join(others) or name}"
+        )
+    return read_allowed(words, trust=trust)
 
 
 def warn_of_unknown_cost(policy: PolicySection, usage: Usage) -> None:

@@ -17,6 +17,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Generic, Literal, NamedTuple, TypeAlias, TypeVar
 
+from pydantic import ValidationError
+
 from alfworld_sft import __version__
 from alfworld_sft.config import GamesToPlay, RunConfig, absolute_source
 from alfworld_sft.counts import counted, noun_for
@@ -28,6 +30,7 @@ from alfworld_sft.prompts.template import Template, load_template
 from alfworld_sft.rollout import Protocol
 from alfworld_sft.runner import run_episodes
 from alfworld_sft.store import RunFolder, create_run
+from alfworld_sft.trust import Allowed, check_allowed, remember, with_named
 from alfworld_sft.types import Episode
 
 Config = TypeVar("Config", bound=RunConfig)
@@ -82,6 +85,7 @@ def start_job(
     for part, values in (notes or {}).items():
         stamp[part] |= values
     run = create_run(output_dir, stamp, name=name, prefix=PREFIXES[kind])
+    remember(stamp, config, run.path)
     return Job(run, config, games, refs, template, policy, total)
 
 
@@ -97,17 +101,26 @@ def _with_absolute_paths(config: Config) -> Config:
     return config.model_copy(update=updates)
 
 
-def resume_job(kind: Kind, model: type[Config], choose: Callable[[Config], Chosen], path: Path) -> Job[Config]:
-    """Open a run that was stopped; its own config counts.
+def resume_job(
+    kind: Kind, model: type[Config], choose: Callable[[Config], Chosen], path: Path, allowed: Allowed | None = None
+) -> Job[Config]:
+    """Open a run that was stopped; its own config counts, but for what is named now.
 
-    Raises RunFolderError where it is another command's, or where its games or template changed.
+    Raises RunFolderError where it is another command's, where its games or template changed, or where it would start,
+    contact or load what this user has not allowed.
     """
+    allowed = allowed or Allowed()
     run = RunFolder(path)
     try:
+        if run.kind not in PREFIXES:
+            raise RunFolderError(f"{path}: its run.json names no command whose run it is")
         if run.kind != kind:
             raise RunFolderError(f"{path} is a run of {run.kind}; go on with: alfworld-sft {run.kind} --resume {path}")
-        config = model.model_validate(run.stamp["config"])
+        config = model.model_validate(with_named(run.stamp["config"], allowed.named))
+        if allowed.named:
+            config = _with_absolute_paths(config)
         total = int(run.stamp["num_episodes"])
+        check_allowed(path, run.stamp, config, allowed)
         games, refs, _ = choose(config)
         template = load_template(config.prompt.template)
         for what, now, then in (
@@ -116,13 +129,26 @@ def resume_job(kind: Kind, model: type[Config], choose: Callable[[Config], Chose
         ):
             if now != then:
                 raise RunFolderError(f"{path}: its {what} changed since it was started; start a new run")
-        return Job(run, config, games, refs, template, make_policy(config.policy), total)
+        policy = make_policy(config.policy)
+        if allowed.named and policy.name != run.stamp["policy"]:
+            raise RunFolderError(f"{path} was played by {run.stamp['policy']}, not {policy.name}; start a new run")
+        if allowed.named:
+            run.write_stamp({**run.stamp, "config": config.model_dump()})
+        remember(run.stamp, config, path)
+        return Job(run, config, games, refs, template, policy, total)
     except (KeyError, TypeError, ValueError) as error:
         run.close()
-        raise RunFolderError(f"{path}: its run.json is not one that {kind} wrote ({error})") from None
+        raise RunFolderError(f"{path}: its run.json is not one that {kind} wrote ({_reason(error)})") from None
     except BaseException:
         run.close()
         raise
+
+
+def _reason(error: Exception) -> str:
+    """Return in one line what is wrong with a stamp."""
+    if isinstance(error, ValidationError):
+        return "; ".join(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors())
+    return f"{type(error).__name__}: {error}"
 
 
 def play(job: Job[Config], on_episode: Callable[[Episode | None], None]) -> None:
@@ -146,17 +172,25 @@ def play(job: Job[Config], on_episode: Callable[[Episode | None], None]) -> None
 
 @contextmanager
 def kept_for_later(job: Job[Any]) -> Iterator[None]:
-    """Tell how a run goes on whose policy got lost, with PolicyUnavailableError; one that played nothing is gone."""
+    """Delete the folder of a new run that fails before it has played anything, whatever the failure.
+
+    Otherwise the folder stays, and a PolicyUnavailableError says how to resume it. It also stays after Ctrl-C and
+    RunFolderError, whose messages say so themselves.
+    """
     try:
         yield
-    except PolicyUnavailableError as error:
+    except (KeyboardInterrupt, RunFolderError):
+        raise
+    except BaseException as error:
         if job.run.is_new and not job.run.played:
             job.run.remove()
             raise
-        played = f"{job.run.played} of {counted(job.total, 'episode')} {noun_for(job.total, 'is', 'are')} played"
-        raise PolicyUnavailableError(
-            f"{error}; {played}, go on with: alfworld-sft {job.run.kind} --resume {job.run.path}"
-        ) from None
+        if isinstance(error, PolicyUnavailableError):
+            played = f"{job.run.played} of {counted(job.total, 'episode')} {noun_for(job.total, 'is', 'are')} played"
+            raise PolicyUnavailableError(
+                f"{error}; {played}, go on with: alfworld-sft {job.run.kind} --resume {job.run.path}"
+            ) from None
+        raise
 
 
 def protocol_of(config: RunConfig) -> Protocol:

@@ -24,11 +24,6 @@ from alfworld_sft.records import from_line, to_line
 from alfworld_sft.strict_json import to_json
 from alfworld_sft.types import Episode
 
-try:
-    import fcntl
-except ImportError:  # not on Windows, which system.check_system says
-    fcntl = None  # type: ignore[assignment]
-
 JOURNAL = "episodes.jsonl"
 STAMP = "run.json"
 SYNC_INTERVAL_S = 0.25
@@ -49,6 +44,8 @@ class RunFolder:
         self._failed: dict[int, str] = {}
         self._unsynced = 0
         self._last_sync = time.monotonic()
+        if (path / JOURNAL).is_symlink() or ((path / JOURNAL).exists() and not (path / JOURNAL).is_file()):
+            raise RunFolderError(f"{path / JOURNAL} is a link or no plain file; only a plain file is written")
         try:
             self._file = (path / JOURNAL).open("r+b", buffering=0)
         except OSError as error:
@@ -215,7 +212,7 @@ def read_stamp(path: Path) -> dict[str, Any]:
         raise RunFolderError(f"{path} is no run's folder: it has no {STAMP}") from None
     except OSError as error:
         raise RunFolderError(f"{path / STAMP}: {error.strerror}") from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise RunFolderError(f"{path / STAMP} is not JSON") from None
     if not isinstance(stamp, dict):
         raise RunFolderError(f"{path / STAMP} is not a run's stamp")

@@ -1,3 +1,4 @@
+import json
 import signal
 import subprocess
 import sys
@@ -56,6 +57,19 @@ def test_compare_prints_both_rates_the_difference_and_the_p_value(runs):
     assert lines[-3].startswith("12 plays of 12 games: won by both ")
     assert ", 95 % interval +" in lines[-2]
     assert ", p = 0.0" in lines[-2]
+
+
+def test_compare_shows_a_foreign_file_without_letting_it_steer_the_terminal(runs, tmp_path):
+    folder, _ = runs
+    found = json.loads((folder / "a" / "metrics.json").read_bytes())
+    found["stamp"]["policy"] = "\x1b[2Jexpert[/b]"
+    found["outcomes"]["[/b]\x1b[2J"] = found["outcomes"].pop("pick_two_obj_and_place")
+    (tmp_path / "metrics.json").write_text(json.dumps(found))
+    result = command("evaluate", "--compare", str(tmp_path), str(tmp_path))
+    assert result.returncode == 0, result.stderr
+    assert f"A: {tmp_path} (\\x1b[2Jexpert[/b])" in result.stdout
+    assert "[/b]\\x1b[2J" in result.stdout.splitlines()[6]
+    assert "\x1b" not in result.stdout
 
 
 def test_compare_refuses_different_protocols_unless_told_to(runs):

@@ -106,3 +106,15 @@ def test_the_processes_share_the_games_without_rest(data, games):
 def test_what_cannot_be_played_is_told_by_name(data, games, override, error, said):
     with pytest.raises(error, match=said):
         chosen(data, games, override)
+
+
+def test_a_template_s_file_that_only_a_downloaded_dataset_names_is_not_read(games, tmp_path):
+    own = tmp_path / "own.toml"
+    own.write_text('extends = "default"\n')
+    data = collected(games, tmp_path, f"prompt.template={own}")
+    assert chosen(data, games).template.name == "own"  # this user has collected it
+    stamp = json.loads((data / "run.json").read_text())
+    (data / "run.json").write_text(json.dumps(stamp | {"started": "2020-01-01T00:00:00+00:00"}))
+    with pytest.raises(DatasetError, match=rf"names the template {own}; .* trainer\.eval_template={own}"):
+        chosen(data, games)
+    assert chosen(data, games, f"trainer.eval_template={own}").template.name == "own"

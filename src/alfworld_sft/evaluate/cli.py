@@ -15,7 +15,7 @@ from alfworld_sft.evaluate.compare import compare, read_result
 from alfworld_sft.evaluate.run import EvaluateJob, Evaluation, evaluate, resume_evaluation, start_evaluation
 from alfworld_sft.evaluate.tables import print_comparison, print_metrics, print_world_model
 from alfworld_sft.games.sources import skipped_in_words
-from alfworld_sft.progress import refuse_options_of_resumed, warn_of_unknown_cost, watched
+from alfworld_sft.progress import TrustStored, printable, refuse_options_of_resumed, warn_of_unknown_cost, watched
 from alfworld_sft.runs import play
 from alfworld_sft.sharding import RayAddress, over_ray
 from alfworld_sft.usage import usage_in_words
@@ -30,6 +30,7 @@ def evaluate_command(
     output_dir: Annotated[Path, typer.Option(help="Where the run's folder eval_… is made.")] = Path(),
     name: Annotated[str | None, typer.Option(help="Another name for the run's folder.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with this run's folder, with its own config.")] = None,
+    trust: TrustStored = False,
     two: Annotated[
         tuple[Path, Path] | None,
         typer.Option("--compare", metavar="A B", help="Compare two evaluations' folders; nothing is played."),
@@ -47,7 +48,7 @@ def evaluate_command(
     words = overrides or []
     console = Console(soft_wrap=True, highlight=False)
     if two:
-        if words or name or resume or ray:
+        if words or name or resume or trust or ray:
             raise ConfigError("--compare A B plays nothing; leave out what says how to play")
         a, b = read_result(two[0]), read_result(two[1])
         comparison = compare(a, b, different_protocols=different_protocols)
@@ -55,10 +56,10 @@ def evaluate_command(
         return
     if different_protocols:
         raise ConfigError("--different-protocols goes with --compare A B only")
-    refuse_options_of_resumed(resume, words, name)
+    allowed = refuse_options_of_resumed(resume, words, name, trust=trust)
     how = over_ray(ray) if ray else play
     job = (
-        resume_evaluation(resume)
+        resume_evaluation(resume, allowed)
         if resume
         else start_evaluation(build_config(EvaluateConfig, words), output_dir, name=name)
     )
@@ -89,4 +90,4 @@ def _report(console: Console, job: EvaluateJob, evaluation: Evaluation) -> None:
 
 
 def _named(path: Path, policy: str) -> str:
-    return f"{path} ({policy})"
+    return printable(f"{path} ({policy})")

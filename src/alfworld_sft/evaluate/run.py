@@ -22,6 +22,7 @@ from alfworld_sft.games import GENERATE, GameRef, Games, GameStream
 from alfworld_sft.runner import game_order
 from alfworld_sft.runs import Chosen, Job, Play, finished_stamp, games_of, kept_for_later, play, resume_job, start_job
 from alfworld_sft.strict_json import to_json
+from alfworld_sft.trust import Allowed
 from alfworld_sft.types import Episode
 from alfworld_sft.world import Game
 
@@ -44,9 +45,9 @@ def start_evaluation(config: EvaluateConfig, output_dir: Path, *, name: str | No
     return start_job("evaluate", config, _choose, output_dir, name=name, notes=notes)
 
 
-def resume_evaluation(path: Path) -> EvaluateJob:
+def resume_evaluation(path: Path, allowed: Allowed | None = None) -> EvaluateJob:
     """Open an evaluation that was stopped, as `runs.resume_job` does."""
-    return resume_job("evaluate", EvaluateConfig, _choose, path)
+    return resume_job("evaluate", EvaluateConfig, _choose, path, allowed)
 
 
 def evaluate(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from alfworld_sft.counts import counted
@@ -11,6 +12,7 @@ from alfworld_sft.evaluate.metrics import FAILURES, Metrics, Success
 from alfworld_sft.evaluate.statistics import Interval
 from alfworld_sft.evaluate.worldmodel import PREDICTORS, WorldModelScore
 from alfworld_sft.games.cli import SHORT_NAMES
+from alfworld_sft.progress import printable
 
 
 def print_metrics(console: Console, metrics: Metrics) -> None:
@@ -83,7 +85,7 @@ def _shown(interval: Interval) -> str:
 
 
 def _short(task_type: str) -> str:
-    return next((short for known, short in SHORT_NAMES.items() if known == task_type), task_type)
+    return next((short for known, short in SHORT_NAMES.items() if known == task_type), escape(printable(task_type)))
 
 
 def _p(value: float) -> str:

@@ -81,6 +81,8 @@ def _read_adapter(path: Path) -> tuple[str, int]:
         rank = max(int(config["r"]), *map(int, (config.get("rank_pattern") or {}).values()), 1)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path} cannot be read as an adapter's: {type(error).__name__} ({error})") from None
+    if base.startswith("-"):
+        raise UserError(f"{path} names the base model {base}, which vLLM would read as an option")
     if base.startswith("/") and not Path(base).is_dir():
         raise UserError(
             f"{path} names {base} as its base model, and there is no such folder; merge the adapter with the base's"

@@ -26,6 +26,7 @@ from alfworld_sft.store import read_stamp
 from alfworld_sft.train.config import TrainConfig
 from alfworld_sft.train.inputs import columns_of, train_files
 from alfworld_sft.train.table import read_rows
+from alfworld_sft.trust import is_known
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,23 @@ def _asked(config: TrainConfig) -> tuple[str, int | None]:
             "trainer.eval_games: data.train_files do not say which template their prompts are of;"
             " set trainer.eval_template"
         )
+    if template.endswith(".toml") and not wanted:
+        _check_known(template, config)
     return template, window
+
+
+def _check_known(template: str, config: TrainConfig) -> None:
+    """Raise DatasetError where somebody else's dataset names a template's file: it is read where the user names it."""
+    for file in train_files(config):
+        try:
+            known = is_known(read_stamp(file.parent))
+        except RunFolderError:
+            known = False
+        if not known:
+            raise DatasetError(
+                f"trainer.eval_games: {file.parent} was not collected here by you, and names the template {template};"
+                f" to use it, name it: trainer.eval_template={template}"
+            )
 
 
 def _asked_in(file: Path, config: TrainConfig) -> tuple[str | None, int | None]:

@@ -6,7 +6,6 @@ the base's own type (or another one).
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 import warnings
@@ -18,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 
 from alfworld_sft.errors import UserError
 from alfworld_sft.train import checkpoint as checkpoints
+from alfworld_sft.train.adapter import base_of_adapter, read_adapter_config
 from alfworld_sft.train.model import load_config, load_model, load_tokenizer
 
 logger = logging.getLogger(__name__)
@@ -63,7 +63,8 @@ def _adapted(checkpoint: Path, base: str | None) -> tuple[Any, torch.dtype]:
     """Return the base with the adapter added to its weights, in float32, and the type that the base is stored in."""
     from peft import PeftModel  # noqa: PLC0415 - slow to import
 
-    name = base or _base_named_by(checkpoint)
+    name = base or base_of_adapter(checkpoint)
+    read_adapter_config(checkpoint)
     model, stored = _loaded(name)
     _check_base(checkpoint, name, model)
     try:
@@ -84,14 +85,6 @@ def _check_names(checkpoint: Path, adapted: Any) -> None:
     missing = stored - {name.replace(".default.", ".") for name, _ in adapted.named_parameters()}
     if missing:
         raise ValueError(f"there is no place for {min(missing)}")
-
-
-def _base_named_by(checkpoint: Path) -> str:
-    try:
-        config = json.loads((checkpoint / "adapter_config.json").read_bytes())
-        return str(config["base_model_name_or_path"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise MergeError(f"{checkpoint / 'adapter_config.json'} cannot be read: {error}") from None
 
 
 def _check_base(checkpoint: Path, name: str, model: Any) -> None:

@@ -100,17 +100,19 @@ def layers_of(model: Any) -> Sequence[nn.Module]:
 def load_tokenizer(name: str) -> Any:
     """Load a model's tokenizer; raises ModelError."""
     with _one_line(name):
-        return AutoTokenizer.from_pretrained(name, local_files_only=_only_local(name))
+        return AutoTokenizer.from_pretrained(name, local_files_only=_only_local(name), trust_remote_code=False)
 
 
 def load_config(name: str) -> Any:
     """Load a model's config; raises ModelError."""
     with _one_line(name):
-        return AutoConfig.from_pretrained(name, local_files_only=_only_local(name))
+        return AutoConfig.from_pretrained(name, local_files_only=_only_local(name), trust_remote_code=False)
 
 
 def load_model(name: str, dtype: torch.dtype | Literal["auto"], device: torch.device, attention: str = "sdpa") -> Any:
     """Load a causal language model; raises ModelError with one line that says what is wrong and what to do."""
+    if (Path(name) / "adapter_config.json").is_file():  # transformers would load the base that it names
+        raise ModelError(f"{name} holds an adapter, not a whole model; merge it first: alfworld-sft merge {name} DIR")
     config = load_config(name)
     with _one_line(name):
         loaded: Any = AutoModelForCausalLM.from_pretrained(
@@ -119,6 +121,7 @@ def load_model(name: str, dtype: torch.dtype | Literal["auto"], device: torch.de
             dtype=dtype,
             attn_implementation=attention,
             use_safetensors=True,
+            trust_remote_code=False,
             local_files_only=_only_local(name),
             output_loading_info=True,
         )
@@ -359,6 +362,8 @@ def _reason(name: str, error: Exception) -> str:
             "cannot be had from the Hugging Face hub (no network, or no such model); give the folder of a model,"
             " or make a small one: alfworld-sft tiny-model DIR"
         )
+    if "trust_remote_code" in str(error):
+        return "brings code of its own (auto_map), which is never run; take a model that transformers itself knows"
     if "out of memory" in str(error) or "can't allocate memory" in str(error):
         return "not enough memory to load it; take a smaller model or a larger device"
     return f"is not a causal language model that can be loaded: {_first_line(error)}"
