@@ -13,6 +13,7 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from transformers import CONFIG_MAPPING, AutoModelForCausalLM, AutoTokenizer
 
 from alfworld_sft.dataset.write import SCHEMA
 from alfworld_sft.train.config import build_train_config
@@ -140,3 +141,34 @@ def run_together(world: int, target: Callable[..., None], *arguments: Any) -> No
     for process in processes:
         process.join(200)
     assert [process.exitcode for process in processes] == [0] * world
+
+
+COMMON = {
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "head_dim": 32,
+    "max_position_embeddings": 512,
+    "initializer_range": 0.2,
+}
+LINEAR = {
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 2,
+    "linear_key_head_dim": 16,
+    "linear_value_head_dim": 16,
+}
+MOE = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32, "shared_expert_intermediate_size": 32}
+
+
+def write_architecture(folder: Path, model_type: str, seed: int = 0, **config: Any) -> Path:
+    """Write a random model of any architecture of transformers, with the tokenizer of `write_model`."""
+    write_model(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    ids = {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id}
+    torch.manual_seed(seed)
+    model = AutoModelForCausalLM.from_config(CONFIG_MAPPING[model_type](**{**COMMON, **ids, **config}))
+    (folder / "model.safetensors").unlink()
+    model.save_pretrained(folder)
+    return folder

@@ -70,6 +70,7 @@ class LossModule(nn.Module):
         if getattr(head, "bias", None) is not None or not isinstance(head, nn.Linear):
             raise ModelError(f"{type(base).__name__}: its output layer is not a plain matrix")
         self.packed = base.config._attn_implementation == PACKED
+        self.logit_scale = _logit_scale(base.config)
 
     def forward(
         self, input_ids: Tensor, position_ids: Tensor, labels: Tensor, weights: Tensor, segments: Segments
@@ -83,8 +84,16 @@ class LossModule(nn.Module):
         device_type = input_ids.device.type
         with torch.autocast(device_type, self.autocast or torch.bfloat16, enabled=self.autocast is not None):
             hidden = base.model(input_ids=input_ids, position_ids=position_ids, use_cache=False, **extra)[0]
-            loss, nll, correct = weighted_cross_entropy(hidden, base.get_output_embeddings().weight, labels, weights)
+            loss, nll, correct = weighted_cross_entropy(
+                hidden, base.get_output_embeddings().weight, labels, weights, scale=self.logit_scale
+            )
         return loss, nll, correct
+
+
+def _logit_scale(config: Any) -> float:
+    """Return what a model multiplies its logits by, under the names that architectures have for it."""
+    scale = (getattr(config, "logit_scale", None) or 1.0) * (getattr(config, "lm_head_multiplier", None) or 1.0)
+    return float(scale / (getattr(config, "logits_scaling", None) or 1.0))
 
 
 def base_of(model: Any) -> Any:
@@ -130,7 +139,7 @@ def load_model(name: str, dtype: torch.dtype | Literal["auto"], device: torch.de
             )
         if not hasattr(getattr(model, "model", None), "layers"):
             raise ModelError(f"{name}: {type(model).__name__} is not a decoder of the usual shape")
-        if getattr(config, "final_logit_softcapping", None) or getattr(config, "logit_scale", None):
+        if getattr(config, "final_logit_softcapping", None):
             raise ModelError(f"{name}: {type(model).__name__} changes its logits after the output layer; not supported")
         return model.to(device)
 
@@ -138,10 +147,15 @@ def load_model(name: str, dtype: torch.dtype | Literal["auto"], device: torch.de
 def choose_attention(name: str, wish: Literal["auto", "packed", "sdpa"], max_length: int) -> str:
     """Return the attention to load a model with: ours, where the architecture's attention is plain."""
     config = load_config(name)
-    window = config.sliding_window if "sliding_attention" in (getattr(config, "layer_types", None) or ()) else None
+    layer_types = getattr(config, "layer_types", None)  # without them a window holds for every layer
+    windowed = layer_types is None or "sliding_attention" in layer_types
+    window = getattr(config, "sliding_window", None) if windowed else None
     plain = config.model_type in PACKED_FAMILIES and (window is None or window >= max_length)
+    plain = plain and not getattr(config, "attention_dropout", 0)
     if wish == "packed" and not plain:
-        raise ModelError(f"model.attention=packed: not for {config.model_type}; write model.attention=sdpa")
+        raise ModelError(
+            f"model.attention=packed: not for {config.model_type} as its config has it; write model.attention=sdpa"
+        )
     return PACKED if plain and wish != "sdpa" else "sdpa"
 
 
@@ -197,7 +211,7 @@ def _adapted_linear(layer: Any, plain: Callable[[Tensor], Tensor], x: Tensor) ->
 
 
 def prepare(model: Any, *, gradient_checkpointing: bool, compile_layers: bool) -> None:
-    """Set a model up for training, in place."""
+    """Set a model up for training, in place; see `compile_each_layer` for doing that later."""
     model.train()
     if base_of(model).config.model_type in PACKED_FAMILIES:
         for module in base_of(model).modules():
@@ -212,8 +226,13 @@ def prepare(model: Any, *, gradient_checkpointing: bool, compile_layers: bool) -
     if device.type == "cuda":
         _varlen_works(device)  # decide before anything is compiled
     if compile_layers:
-        for layer in layers_of(model):
-            layer.compile()
+        compile_each_layer(model)
+
+
+def compile_each_layer(model: Any) -> None:
+    """Have every layer compiled when it is first used, in place."""
+    for layer in layers_of(model):
+        layer.compile()
 
 
 def _rms_norm(norm: Any, hidden: Tensor) -> Tensor:
