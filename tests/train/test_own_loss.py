@@ -24,6 +24,7 @@ from tests.train.helpers_loop import (
     MOE,
     losses,
     options,
+    own_mean,
     run,
     run_as,
     run_together,
@@ -64,20 +65,6 @@ ALONE = {
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     return write_dataset(tmp_path_factory.mktemp("data"), train_episodes=4)
-
-
-def own_mean(folder, samples):
-    """Return the weighted mean loss of the plain transformers model, row by row."""
-    model = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="sdpa").eval()
-    total = weight = 0.0
-    for sample in samples:
-        ids = torch.from_numpy(sample.ids.astype("int64"))
-        with torch.no_grad():
-            logits = model(input_ids=ids[None]).logits[0, :-1].float()
-        nll = torch.nn.functional.cross_entropy(logits, ids[1:], reduction="none")
-        weights = torch.from_numpy(sample.weight[1:])
-        total, weight = total + float((nll * weights).sum()), weight + float(weights.sum())
-    return total / weight
 
 
 def first_loss(folder, data, out, *more):

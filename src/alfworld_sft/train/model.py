@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import logging
 import os
+import re
 import socket
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -101,6 +102,26 @@ def base_of(model: Any) -> Any:
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
+def plain_name(name: str) -> str:
+    """Return the name that a weight of the base has without adapters; PEFT nests a layer in `base_layer`."""
+    return re.sub(r"(^|\.)base_layer(?=\.)", "", name)
+
+
+def adapted_name(name: str, layer: Any) -> str:
+    """Return the plain name of the weight that an adapter's layer of this name changes."""
+    return plain_name(f"{name}.{getattr(layer, 'parameter_name', 'weight')}")
+
+
+def cast_weights(model: Any, dtype: torch.dtype) -> Any:
+    """Convert a model's weights in place, and return it.
+
+    Its buffers stay: rotary frequencies in bfloat16 are wrong by a radian after some hundred tokens.
+    """
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(dtype)
+    return model
+
+
 def layers_of(model: Any) -> Sequence[nn.Module]:
     """Return the decoder's layers."""
     return list(base_of(model).model.layers)
@@ -181,6 +202,8 @@ def add_lora(model: Any, rank: int, alpha: float, target_modules: str | Sequence
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # of PEFT's own use of transformers
+            warnings.filterwarnings("ignore", "The following (rank|alpha)_pattern keys")  # its own, for experts
+            warnings.filterwarnings("ignore", "Model with `tie_word_embeddings=True`")  # merging parts the two
             adapted: Any = get_peft_model(model, config, autocast_adapter_dtype=True)
     except ValueError as error:
         names = sorted({n.rsplit(".", 1)[-1] for n, m in model.named_modules() if isinstance(m, nn.Linear)})
