@@ -13,10 +13,15 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from transformers import CONFIG_MAPPING, AutoModelForCausalLM, AutoTokenizer
 
+from alfworld_sft.chat import ChatEncoder
 from alfworld_sft.dataset.write import SCHEMA
 from alfworld_sft.train.config import build_train_config
+from alfworld_sft.train.dataset import Sample, load_samples, sample_options
+from alfworld_sft.train.inputs import columns_of, val_files
 from alfworld_sft.train.loop import Hook, Trained, train
+from alfworld_sft.train.model import load_tokenizer
 from alfworld_sft.train.tiny import TinyOptions, make_tiny_model
 
 PLACES = ("desk", "shelf", "drawer", "fridge", "cabinet")
@@ -140,3 +145,65 @@ def run_together(world: int, target: Callable[..., None], *arguments: Any) -> No
     for process in processes:
         process.join(200)
     assert [process.exitcode for process in processes] == [0] * world
+
+
+COMMON = {
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "head_dim": 32,
+    "max_position_embeddings": 512,
+    "initializer_range": 0.2,
+}
+LINEAR = {
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 2,
+    "linear_key_head_dim": 16,
+    "linear_value_head_dim": 16,
+}
+MOE = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32, "shared_expert_intermediate_size": 32}
+
+
+def write_architecture(folder: Path, model_type: str, seed: int = 0, **config: Any) -> Path:
+    """Write a random model of any architecture of transformers, with the tokenizer of `write_model`."""
+    write_model(folder)
+    (folder / "model.safetensors").unlink()
+    return fill_architecture(folder, model_type, seed, **config)
+
+
+def fill_architecture(folder: Path, model_type: str, seed: int = 0, **config: Any) -> Path:
+    """Write a random model beside the tokenizer that a folder has."""
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    ids = {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id}
+    torch.manual_seed(seed)
+    model = AutoModelForCausalLM.from_config(CONFIG_MAPPING[model_type](**{**COMMON, **ids, **config}))
+    model.save_pretrained(folder)
+    return folder
+
+
+def own_mean(folder: Path, samples: Sequence[Sample]) -> float:
+    """Return the weighted mean loss of the plain transformers model in a folder, row by row."""
+    model = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="sdpa", dtype=torch.float32).eval()
+    return mean_loss(model, samples)
+
+
+def mean_loss(model: Any, samples: Sequence[Sample]) -> float:
+    """Return the weighted mean loss of a model, row by row, from its own logits."""
+    total = weight = 0.0
+    for sample in samples:
+        ids = torch.from_numpy(sample.ids.astype("int64"))
+        with torch.no_grad():
+            logits = model(input_ids=ids[None]).logits[0, :-1].float()
+        nll = torch.nn.functional.cross_entropy(logits, ids[1:], reduction="none")
+        weights = torch.from_numpy(sample.weight[1:])
+        total, weight = total + float((nll * weights).sum()), weight + float(weights.sum())
+    return total / weight
+
+
+def held_out(overrides: Sequence[str]) -> list[Sample]:
+    """Return the samples that a run validates on."""
+    config = build_train_config(overrides)
+    encoder = ChatEncoder(load_tokenizer(config.model.partial_pretrain))
+    return load_samples(val_files(config), encoder, columns_of(config), sample_options(config)).samples

@@ -140,12 +140,38 @@ def test_all_linear_leaves_the_output_layer_alone(folder):
     [
         (["c_attn"], r"there are down_proj, gate_proj, .*q_proj"),
         (["q_proj", "lm_head"], "lm_head cannot have an adapter"),
+        ("lm_head", "lm_head cannot have an adapter"),
+        (
+            ["q_proj", "c_attn"],
+            r"^model\.target_modules=\[q_proj,c_attn\]: there is no layer c_attn \(there are down_proj",
+        ),
+        ("q_proj,c_attn", r"there is no layer c_attn"),
+        (".*c_attn", r"there are down_proj, gate_proj, k_proj, o_proj, q_proj, up_proj, v_proj\)$"),
+        ("*q_proj", "nothing to repeat"),
+        ([], r"^model\.target_modules=\[\]: "),
+        (["norm"], r"there are down_proj, gate_proj, k_proj"),
     ],
 )
 def test_wrong_target_modules_are_one_line(folder, modules, message):
     with pytest.raises(ModelError, match=message) as error:
         add_lora(load(folder), 4, 16, modules, autocast=False)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("modules", "expected"),
+    [
+        ("q_proj", {"q_proj"}),
+        ("q_proj, v_proj", {"q_proj", "v_proj"}),
+        ("self_attn.q_proj", {"q_proj"}),
+        (r".*\.0\.self_attn\.(q|k)_proj", {"q_proj", "k_proj"}),
+        (["q_proj"], {"q_proj"}),
+    ],
+)
+def test_target_modules_are_a_name_or_names_or_a_pattern(folder, modules, expected):
+    model = add_lora(load(folder), 4, 16, modules, autocast=False)
+    names = {name.split(".lora_")[0].rsplit(".", 1)[-1] for name, p in model.named_parameters() if p.requires_grad}
+    assert names == expected
 
 
 def test_attention_is_packed_only_where_that_is_exact(folder, copied):
@@ -158,6 +184,11 @@ def test_attention_is_packed_only_where_that_is_exact(folder, copied):
     assert choose_attention(str(copied), "auto", 2048) == "sdpa"
     with pytest.raises(ModelError, match=r"write model\.attention=sdpa"):
         choose_attention(str(copied), "packed", 2048)
+
+
+def test_our_attention_is_not_chosen_for_a_model_that_drops_attention_out(folder, copied):
+    change(copied, attention_dropout=0.1)
+    assert choose_attention(str(copied), "auto", 64) == "sdpa"
 
 
 def change(folder, **values):

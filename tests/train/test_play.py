@@ -1,19 +1,27 @@
 """A model that is being trained plays as its checkpoint does, and training does not notice."""
 
+import os
+import shutil
+from contextlib import closing
+
 import pytest
 
 torch = pytest.importorskip("torch", reason="training is an extra: pip install 'alfworld-sft[train]'")
 pytest.importorskip("peft", reason="training is an extra: pip install 'alfworld-sft[train]'")
 
+from safetensors.torch import load_file, save_file
+
 from alfworld_sft.collect import collect, start_run
 from alfworld_sft.config import CollectConfig, EvaluateConfig, build_config
 from alfworld_sft.evaluate.run import evaluate, start_evaluation
+from alfworld_sft.policies.local import LocalModel
 from alfworld_sft.train import play
 from alfworld_sft.train.merge import load_whole
+from alfworld_sft.train.model import ModelError, load_model
 from alfworld_sft.train.tiny import TinyOptions, make_tiny_model, texts_of_files
 from tests.collecting import write_games
 from tests.episodes import episode
-from tests.train.helpers_loop import losses, metrics, run, run_as, run_together
+from tests.train.helpers_loop import fill_architecture, losses, metrics, run, run_as, run_together
 
 MAX_STEPS, MAX_TOKENS = 6, 10
 
@@ -135,6 +143,75 @@ def test_an_adapter_is_added_bit_for_bit_as_merging_adds_it(data, model, games, 
     merged = load_whole(str(trained.final))[0].state_dict()
     assert weights.keys() == merged.keys()
     assert all(torch.equal(weights[name], tensor) for name, tensor in merged.items())
+
+
+CHANGED = {
+    "experts": ("mixtral", {"num_local_experts": 4, "num_experts_per_tok": 2, "sliding_window": None}, "all-linear"),
+    "embedding": ("qwen2", {"tie_word_embeddings": True}, "[q_proj,embed_tokens]"),
+    "convolution": ("lfm2", {"layer_types": ["conv", "full_attention"]}, "[in_proj,q_proj]"),
+}
+
+
+@pytest.mark.parametrize("strategy", ["one process", "fsdp2"])
+@pytest.mark.parametrize("kind", CHANGED)
+def test_what_plays_has_every_weight_of_what_is_trained(kind, strategy, data, model, games, tmp_path):
+    """The figures are those of the checkpoint, and so are the weights, of experts and of untied embeddings, too."""
+    architecture, config, modules = CHANGED[kind]
+    folder = architecture_of(architecture, model, tmp_path / "model", config)
+    more = (f"model.target_modules={modules}", "trainer.total_training_steps=3", "optim.lr=3e-2")
+    overrides = options(data, folder, tmp_path / "out", games, *more)
+    if strategy == "fsdp2":
+        run_together(2, run_and_keep, [*overrides, "model.strategy=fsdp2"], tmp_path / "played.safetensors")
+    else:
+        run_and_keep({}, overrides, tmp_path / "played.safetensors")
+    played_ = load_file(tmp_path / "played.safetensors")
+    merged = load_whole(str(tmp_path / "out" / "final"))[0].state_dict()
+    assert played_.keys() == merged.keys()
+    for name, tensor in merged.items():
+        assert (played_[name] - tensor).abs().max() < 1e-6, name
+    plain = load_whole(str(folder))[0].state_dict()
+    assert any(not torch.equal(plain[name], tensor) for name, tensor in merged.items())
+
+
+def run_and_keep(environ, overrides, path):
+    """Train, and write the weights of the model that played last."""
+    os.environ.update(environ)
+    plain = play.whole_model
+
+    def kept(*arguments):
+        found = plain(*arguments)
+        if os.environ.get("RANK", "0") == "0":
+            save_file({name: tensor.clone().contiguous() for name, tensor in found.state_dict().items()}, path)
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(play, "whole_model", kept)
+        run(overrides)
+
+
+def architecture_of(model_type, model, folder, config):
+    """Write a model of another architecture that knows the words of these games."""
+    shutil.copytree(model, folder)
+    for file in [*folder.glob("*.safetensors"), folder / "alfworld_sft.json"]:
+        file.unlink(missing_ok=True)
+    return fill_architecture(folder, model_type, **config)
+
+
+def test_a_model_whose_weights_would_be_missing_does_not_play(model):
+    base = load_model(str(model), torch.float32, torch.device("cpu"))
+    weights = dict(base.state_dict())
+    del weights["model.layers.1.mlp.up_proj.weight"]
+    with torch.device("meta"):
+        found = type(base)(base.config)
+    with pytest.raises(ModelError, match=r"1 weights of .* such as model\.layers\.1\.mlp\.up_proj\.weight"):
+        play._fill(found, weights, dict(base.named_buffers()))
+
+
+def test_rotary_frequencies_keep_their_type_in_a_model_that_plays_in_bfloat16(model):
+    player = LocalModel.load(str(model), dtype="bfloat16", device="cpu")
+    with closing(player):
+        assert {p.dtype for p in player._model.parameters()} == {torch.bfloat16}
+        assert player._model.model.rotary_emb.inv_freq.dtype == torch.float32
 
 
 @pytest.mark.parametrize(("strategy", "rank"), [("ddp", 0), ("fsdp2", 4)])

@@ -48,7 +48,7 @@ from alfworld_sft.policies.kv_cache import (
 from alfworld_sft.policies.sampling import Sampling, end_reply, stop_of
 from alfworld_sft.train.inputs import is_path
 from alfworld_sft.train.merge import load_whole
-from alfworld_sft.train.model import load_tokenizer
+from alfworld_sft.train.model import cast_weights, load_tokenizer
 from alfworld_sft.types import Prompt, Reply
 from alfworld_sft.world import Game
 
@@ -126,7 +126,7 @@ class LocalModel:
             raise UserError(f"policy.model={model}: there is no such folder")
         place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         tokenizer = load_tokenizer(model)
-        whole = load_whole(model)[0].to(device=place, dtype=playing_dtype(dtype, place)).eval()
+        whole = cast_weights(load_whole(model)[0], playing_dtype(dtype, place)).to(place).eval()
         return cls(whole, tokenizer, short_name(model), sampling, max_batch=max_batch, keep_token_ids=keep_token_ids)
 
     @property

@@ -14,11 +14,13 @@ import logging
 import math
 import os
 import random
+import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, count
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +35,7 @@ from alfworld_sft import __version__
 from alfworld_sft.errors import UserError
 from alfworld_sft.strict_json import to_json
 from alfworld_sft.train.distributed import Ranks, whole
-from alfworld_sft.train.model import base_of
+from alfworld_sft.train.model import base_of, load_model, plain_name
 from alfworld_sft.train.optim import Optimizer, State, clean_name, trained
 
 logger = logging.getLogger(__name__)
@@ -236,8 +238,8 @@ def base_fingerprint(model: Any) -> str:
     Values are compared as bfloat16, so a base that was loaded in float32 matches itself in bfloat16.
     """
     digest = hashlib.sha256()
-    for name, parameter in sorted((n, p) for n, p in base_of(model).named_parameters() if "lora_" not in n):
-        plain = name.replace(".base_layer.", ".")
+    named = ((plain_name(n), p) for n, p in base_of(model).named_parameters() if "lora_" not in n)
+    for plain, parameter in sorted(named, key=itemgetter(0)):
         values = parameter.detach().flatten()[:512].to(device="cpu", dtype=torch.bfloat16).view(torch.int16)
         digest.update(f"{plain}{tuple(parameter.shape)}".encode() + values.numpy().tobytes())
     return digest.hexdigest()
@@ -286,13 +288,18 @@ def _with_tied(model: Any, weights: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _peft_name(name: str) -> str:
-    return name.replace(".default.", ".")
+    """Return the name under which PEFT stores an adapter's weight: without the adapter's own name."""
+    return re.sub(r"\.default(?=\.|$)", "", name)
 
 
 def _restore_weights(path: Path, model: Any) -> None:
     adapted = hasattr(model, "peft_config")
     files = [path / "adapter_model.safetensors"] if adapted else sorted(path.glob("model*.safetensors"))
     stored = {name: tensor for file in files for name, tensor in load_file(file).items()}
+    if adapted:  # older versions left the adapter's name at the end of an embedding's weights
+        stored = {_peft_name(name): tensor for name, tensor in stored.items()}
+    elif any(name not in stored for name, _ in _saved(model)):  # some weights are stored under other names: experts
+        stored = load_model(str(path), torch.float32, torch.device("cpu")).state_dict()
     for name, parameter in _saved(model):
         tensor = stored[_peft_name(name) if adapted else name]
         if tensor.shape != parameter.shape:

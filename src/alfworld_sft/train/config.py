@@ -118,7 +118,9 @@ class ModelSection(TrainSection):
     lora_rank: int = Field(32, ge=0, le=1024, description="Rank of the adapters; 0 trains all weights.")
     lora_alpha: float = Field(16, gt=0, description="Scale of the adapters: what they add is multiplied by alpha/rank.")
     target_modules: str | list[str] = Field(
-        "all-linear", description="Which layers get adapters: all-linear, or a list such as [q_proj,v_proj]."
+        "all-linear",
+        description="Which layers get adapters: all-linear, a list such as [q_proj,v_proj], or a regular expression for"
+        " whole names.",
     )
     enable_gradient_checkpointing: bool = Field(
         False, description="Compute activations again in the backward pass: less memory, a third more time."

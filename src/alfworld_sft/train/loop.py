@@ -40,12 +40,14 @@ from alfworld_sft.train.model import (
     add_lora,
     base_of,
     choose_attention,
+    compile_each_layer,
     layers_of,
     load_model,
     load_tokenizer,
     prepare,
 )
 from alfworld_sft.train.optim import Optimizer, lr_factor
+from alfworld_sft.train.own_loss import may_be_packed, own_loss, rows_of
 from alfworld_sft.train.pack import Packed
 from alfworld_sft.train.plan import Batch, Plan, fingerprint, micro_batches, tokens_of, total_weight
 from alfworld_sft.train.play import GamePlay
@@ -55,6 +57,9 @@ logger = logging.getLogger(__name__)
 
 CPU_TOKENS = 4096
 """A CPU takes at most this many tokens at a time: more do not fit its caches, and take longer (measured: 1.4 times)."""
+
+ONE_ROW = 1
+"""The token budget of a micro-batch that holds one sample, however long."""
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """What malloc.h calls two of mallopt's settings."""
@@ -138,7 +143,9 @@ class _Run:
         self.last_saved: Path | None = start.path if start else None
         _refuse_shorter(config, self.plan, start)
         compute = compute_dtype(config.model.dtype, ranks.device)
-        self.model = load_trainable(config, ranks.device, compute)
+        self.model, may_share = load_trainable(config, ranks, compute, samples)
+        if not may_share:
+            self.budget = ONE_ROW
         self.identity = _identity(config, self.model, samples)
         if start:
             checkpoints.check_same_run(start, self.identity)
@@ -362,18 +369,41 @@ def compute_dtype(wish: str, device: torch.device) -> torch.dtype:
     return torch.float32
 
 
-def load_trainable(config: TrainConfig, device: torch.device, compute: torch.dtype) -> Any:
-    """Load the model with what is trained in float32: adapters on a base in the computing type, or all weights."""
+def load_trainable(
+    config: TrainConfig, ranks: Ranks, compute: torch.dtype, samples: Sequence[Sample]
+) -> tuple[Any, bool]:
+    """Load the model with what is trained in float32: adapters on a base in the computing type, or all weights.
+
+    Also return whether its rows may share a pass. Raises ModelError where the loss would not be the model's own.
+    """
     options = config.model
-    attention = choose_attention(options.partial_pretrain, options.attention, config.data.max_length)
-    dtype = compute if options.lora_rank else torch.float32
-    model = load_model(options.partial_pretrain, dtype, device, attention)
+    name, autocast = options.partial_pretrain, compute if compute != torch.float32 else None
+    attention = choose_attention(name, options.attention, config.data.max_length)
+    model = load_model(name, compute if options.lora_rank else torch.float32, ranks.device, attention)
+    own = own_loss(model, rows_of(samples, model.config, config.data.max_length), autocast)
     if options.lora_rank:
         torch.manual_seed(config.trainer.seed)
-        autocast = compute != torch.float32
-        model = add_lora(model, options.lora_rank, options.lora_alpha, options.target_modules, autocast=autocast)
-    prepare(model, gradient_checkpointing=options.enable_gradient_checkpointing, compile_layers=options.compile)
-    return model
+        model = add_lora(
+            model, options.lora_rank, options.lora_alpha, options.target_modules, autocast=autocast is not None
+        )
+    prepare(model, gradient_checkpointing=options.enable_gradient_checkpointing, compile_layers=False)
+    may_share = _agreed(ranks, lambda: may_be_packed(name, LossModule(model, autocast=autocast), own))
+    if options.compile:
+        compile_each_layer(model)
+    return model, may_share
+
+
+def _agreed(ranks: Ranks, ask: Callable[[], bool]) -> bool:
+    """Return the first process's answer in all of them, or raise its UserError in all of them."""
+    answer: bool | UserError
+    try:
+        answer = ask()
+    except UserError as error:
+        answer = error
+    answer = ranks.share(answer)
+    if isinstance(answer, UserError):
+        raise answer
+    return answer
 
 
 def _load_data(config: TrainConfig, encoder: ChatEncoder, ranks: Ranks) -> tuple[list[Sample], list[Sample]]:

@@ -25,9 +25,9 @@ class TokenLoss(NamedTuple):
 
 
 def weighted_cross_entropy(
-    hidden: Tensor, weight: Tensor, labels: Tensor, weights: Tensor, *, chunk: int = 1024
+    hidden: Tensor, weight: Tensor, labels: Tensor, weights: Tensor, *, chunk: int = 1024, scale: float = 1.0
 ) -> TokenLoss:
-    """Return the weighted loss of the labels under softmax(hidden · weightᵀ).
+    """Return the weighted loss of the labels under softmax(scale · hidden · weightᵀ).
 
     hidden (..., d), weight (V, d) in any dtype, labels (...) with IGNORED for none, weights (...). The logits are
     multiplied in hidden's dtype and normalised in float32 at least. Gradients reach hidden and weight.
@@ -39,6 +39,7 @@ def weighted_cross_entropy(
         labels.flatten()[wanted],
         weights.flatten()[wanted],
         chunk,
+        scale,
     )
     every = torch.zeros(labels.numel(), dtype=nll.dtype, device=nll.device)
     hits = torch.zeros(labels.numel(), dtype=torch.bool, device=nll.device)
@@ -54,7 +55,7 @@ class _ChunkedLoss(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, labels: Tensor, weights: Tensor, chunk: int
+        ctx: Any, hidden: Tensor, weight: Tensor, labels: Tensor, weights: Tensor, chunk: int, scale: float
     ) -> tuple[Tensor, Tensor, Tensor]:
         wants_hidden, wants_weight = ctx.needs_input_grad[:2]
         exact = torch.promote_types(hidden.dtype, torch.float32)
@@ -68,6 +69,8 @@ class _ChunkedLoss(torch.autograd.Function):
                 part = slice(start, start + chunk)
                 label = labels[part, None]
                 logits = functional.linear(hidden[part], output).to(exact)  # (chunk, V)
+                if scale != 1:
+                    logits = logits * scale
                 correct[part] = logits.argmax(1, keepdim=True).eq(label).squeeze(1)
                 norm = logits.logsumexp(1, keepdim=True)
                 nll[part] = (norm - logits.gather(1, label)).squeeze(1)
@@ -75,7 +78,7 @@ class _ChunkedLoss(torch.autograd.Function):
                     continue
                 grad = logits.sub_(norm).exp_()  # softmax, in the logits' own memory
                 grad.scatter_add_(1, label, torch.full_like(label, -1, dtype=exact))
-                grad *= weights[part, None]
+                grad *= weights[part, None] if scale == 1 else weights[part, None] * scale
                 small = grad.to(hidden.dtype)
                 if grad_hidden is not None:
                     grad_hidden[part] = small @ output
@@ -94,4 +97,4 @@ class _ChunkedLoss(torch.autograd.Function):
             None if grad is None else (grad * grad_loss).to(dtype)
             for grad, dtype in zip(ctx.saved_tensors, ctx.dtypes, strict=True)
         ]
-        return (*grads, None, None, None)
+        return (*grads, None, None, None, None)

@@ -18,10 +18,13 @@ from safetensors import SafetensorError, safe_open
 from alfworld_sft.errors import UserError
 from alfworld_sft.train import checkpoint as checkpoints
 from alfworld_sft.train.adapter import base_of_adapter, read_adapter_config
-from alfworld_sft.train.model import load_config, load_model, load_tokenizer
+from alfworld_sft.train.model import base_of, cast_weights, load_config, load_model, load_tokenizer
 
 logger = logging.getLogger(__name__)
 
+WEIGHTS = "adapter_model.safetensors"
+SAME = 1e-3
+"""Largest difference of a logit, as a share of the largest one, that rounding makes when an adapter is merged."""
 DType = Literal["auto", "bfloat16", "float16", "float32"]
 
 
@@ -42,7 +45,7 @@ def merge(checkpoint: Path, output: Path, *, base: str | None = None, dtype: DTy
     model, stored = load_whole(str(checkpoint), base)
     kept = stored if dtype == "auto" else getattr(torch, dtype)
     tokenizer = load_tokenizer(str(checkpoint))
-    _write(model.to(kept), tokenizer, output)
+    _write(cast_weights(model, kept), tokenizer, output)
     return output
 
 
@@ -63,28 +66,88 @@ def _adapted(checkpoint: Path, base: str | None) -> tuple[Any, torch.dtype]:
     """Return the base with the adapter added to its weights, in float32, and the type that the base is stored in."""
     from peft import PeftModel  # noqa: PLC0415 - slow to import
 
-    name = base or base_of_adapter(checkpoint)
     read_adapter_config(checkpoint)
+    name = base or base_of_adapter(checkpoint)
     model, stored = _loaded(name)
     _check_base(checkpoint, name, model)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # of PEFT's own use of transformers
+            warnings.simplefilter("ignore")  # of PEFT's own use of transformers, and of the embeddings it saves
             adapted = PeftModel.from_pretrained(model, str(checkpoint))
-        _check_names(checkpoint, adapted)
-    except (RuntimeError, ValueError, KeyError, OSError, SafetensorError) as error:
-        raise MergeError(f"{checkpoint}: its adapter does not fit {name}: {str(error).splitlines()[0]}") from None
-    merge_weights: Any = adapted.merge_and_unload
-    return merge_weights(safe_merge=True), stored  # refuses weights that are not finite
+            _check_names(checkpoint, adapted)
+    except (RuntimeError, ValueError, KeyError, TypeError, OSError, SafetensorError) as error:
+        raise MergeError(f"{checkpoint}: its adapter does not fit {name}: {_first_line(error)}") from None
+    return _merged(checkpoint, adapted), stored
+
+
+def _merged(checkpoint: Path, adapted: Any) -> Any:
+    """Return the base with the adapter in its weights; raises MergeError where that would not say the same."""
+    kind = str(adapted.active_peft_config.peft_type.value)
+    if adapted.active_peft_config.is_prompt_learning or not hasattr(adapted.base_model, "merge_and_unload"):
+        raise MergeError(f"{checkpoint}: an adapter of kind {kind} is no change of weights, and cannot be merged")
+    expected = _logits(adapted)
+    _untie(adapted)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that the two matrices are no longer one
+            model = adapted.merge_and_unload(safe_merge=True)  # refuses weights that are not finite
+    except (RuntimeError, ValueError, NotImplementedError) as error:
+        raise MergeError(f"{checkpoint}: its {kind} adapter cannot be merged: {_first_line(error)}") from None
+    embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
+    if head is not None and head.weight is not embedding.weight:
+        _set_untied(model)
+    change = float((_logits(model) - expected).abs().max() / expected.abs().max().clamp(min=1))
+    if not change < SAME:
+        raise MergeError(
+            f"{checkpoint}: merged, its {kind} adapter says something else (logits differ by {change:.2g});"
+            " adapters of its kind are not supported"
+        )
+    return model
+
+
+def _untie(adapted: Any) -> None:
+    """Give the output layer a matrix of its own where an adapter changes only what the embedding does, or twice."""
+    base = base_of(adapted)
+    ends = [base.get_input_embeddings(), base.get_output_embeddings()]
+    plain = [end.get_base_layer() if hasattr(end, "get_base_layer") else end for end in ends]
+    if plain[1] is None or all(end is inner for end, inner in zip(ends, plain, strict=True)):
+        return
+    if getattr(plain[1], "weight", None) is getattr(plain[0], "weight", plain):
+        plain[1].weight = torch.nn.Parameter(plain[1].weight.detach().clone(), requires_grad=False)
+
+
+def _set_untied(model: Any) -> None:
+    """Have the embedding and the output layer saved, and loaded again, as two."""
+    model.config.tie_word_embeddings = False
+    model.config.get_text_config(decoder=True).tie_word_embeddings = False
+    model.all_tied_weights_keys = {}
+
+
+@torch.no_grad()
+def _logits(model: Any) -> torch.Tensor:
+    """Return what a model says to a few tokens."""
+    model.eval()
+    ids = torch.arange(24)[None] % model.config.get_text_config(decoder=True).vocab_size
+    logits: torch.Tensor = model(input_ids=ids, use_cache=False).logits
+    return logits
 
 
 def _check_names(checkpoint: Path, adapted: Any) -> None:
-    """Raise ValueError where a stored weight has no place: PEFT passes over it in silence."""
-    with safe_open(checkpoint / "adapter_model.safetensors", framework="pt") as file:
+    """Raise ValueError where a stored weight has no place, or a place no weight: PEFT passes over both in silence."""
+    from peft import get_peft_model_state_dict  # noqa: PLC0415
+
+    with safe_open(checkpoint / WEIGHTS, framework="pt") as file:
         stored = set(file.keys())
-    missing = stored - {name.replace(".default.", ".") for name, _ in adapted.named_parameters()}
-    if missing:
-        raise ValueError(f"there is no place for {min(missing)}")
+    allowed = set(get_peft_model_state_dict(adapted, save_embedding_layers=True))
+    needed = set(get_peft_model_state_dict(adapted, save_embedding_layers=False))
+    if stored - allowed:
+        raise ValueError(f"there is no place for {min(stored - allowed)}")
+    if needed - stored:
+        raise ValueError(f"it lacks {min(needed - stored)}")
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), "") or type(error).__name__
 
 
 def _check_base(checkpoint: Path, name: str, model: Any) -> None:
@@ -99,17 +162,25 @@ def _check_base(checkpoint: Path, name: str, model: Any) -> None:
 
 
 def _loaded(name: str) -> tuple[Any, torch.dtype]:
-    model = load_model(name, torch.float32, torch.device("cpu"))
-    return model, _stored_dtype(name, model)
+    """Return a model in float32, and the type that it is stored in: its config's, or else that of its weights."""
+    cpu = torch.device("cpu")
+    stored = _said_dtype(load_config(name))
+    if stored is not None:
+        return load_model(name, torch.float32, cpu), stored
+    model = load_model(name, "auto", cpu)
+    stored = next(model.parameters()).dtype
+    return cast_weights(model, torch.float32), stored
 
 
-def _stored_dtype(name: str, model: Any) -> torch.dtype:
-    """Return the type in which a model's weights are stored, as its config says."""
-    config = load_config(name)
-    dtype = getattr(config, "dtype", None) or getattr(config, "torch_dtype", None)
-    if isinstance(dtype, str):
-        dtype = getattr(torch, dtype)
-    return dtype if isinstance(dtype, torch.dtype) else next(model.parameters()).dtype
+def _said_dtype(config: Any) -> torch.dtype | None:
+    """Return the type of a model's weights that its config names, if it does."""
+    for part in (config, config.get_text_config(decoder=True)):
+        dtype = getattr(part, "dtype", None) or getattr(part, "torch_dtype", None)
+        if isinstance(dtype, str):
+            dtype = getattr(torch, dtype, None)
+        if isinstance(dtype, torch.dtype):
+            return dtype
+    return None
 
 
 def _write(model: Any, tokenizer: Any, output: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import logging
 import os
+import re
 import socket
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -70,6 +71,7 @@ class LossModule(nn.Module):
         if getattr(head, "bias", None) is not None or not isinstance(head, nn.Linear):
             raise ModelError(f"{type(base).__name__}: its output layer is not a plain matrix")
         self.packed = base.config._attn_implementation == PACKED
+        self.logit_scale = _logit_scale(base.config)
 
     def forward(
         self, input_ids: Tensor, position_ids: Tensor, labels: Tensor, weights: Tensor, segments: Segments
@@ -83,13 +85,41 @@ class LossModule(nn.Module):
         device_type = input_ids.device.type
         with torch.autocast(device_type, self.autocast or torch.bfloat16, enabled=self.autocast is not None):
             hidden = base.model(input_ids=input_ids, position_ids=position_ids, use_cache=False, **extra)[0]
-            loss, nll, correct = weighted_cross_entropy(hidden, base.get_output_embeddings().weight, labels, weights)
+            loss, nll, correct = weighted_cross_entropy(
+                hidden, base.get_output_embeddings().weight, labels, weights, scale=self.logit_scale
+            )
         return loss, nll, correct
+
+
+def _logit_scale(config: Any) -> float:
+    """Return what a model multiplies its logits by, under the names that architectures have for it."""
+    scale = (getattr(config, "logit_scale", None) or 1.0) * (getattr(config, "lm_head_multiplier", None) or 1.0)
+    return float(scale / (getattr(config, "logits_scaling", None) or 1.0))
 
 
 def base_of(model: Any) -> Any:
     """Return the transformers model inside a PEFT model, or the model itself."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def plain_name(name: str) -> str:
+    """Return the name that a weight of the base has without adapters; PEFT nests a layer in `base_layer`."""
+    return re.sub(r"(^|\.)base_layer(?=\.)", "", name)
+
+
+def adapted_name(name: str, layer: Any) -> str:
+    """Return the plain name of the weight that an adapter's layer of this name changes."""
+    return plain_name(f"{name}.{getattr(layer, 'parameter_name', 'weight')}")
+
+
+def cast_weights(model: Any, dtype: torch.dtype) -> Any:
+    """Convert a model's weights in place, and return it.
+
+    Its buffers stay: rotary frequencies in bfloat16 are wrong by a radian after some hundred tokens.
+    """
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(dtype)
+    return model
 
 
 def layers_of(model: Any) -> Sequence[nn.Module]:
@@ -133,7 +163,7 @@ def load_model(name: str, dtype: torch.dtype | Literal["auto"], device: torch.de
             )
         if not hasattr(getattr(model, "model", None), "layers"):
             raise ModelError(f"{name}: {type(model).__name__} is not a decoder of the usual shape")
-        if getattr(config, "final_logit_softcapping", None) or getattr(config, "logit_scale", None):
+        if getattr(config, "final_logit_softcapping", None):
             raise ModelError(f"{name}: {type(model).__name__} changes its logits after the output layer; not supported")
         return model.to(device)
 
@@ -141,10 +171,15 @@ def load_model(name: str, dtype: torch.dtype | Literal["auto"], device: torch.de
 def choose_attention(name: str, wish: Literal["auto", "packed", "sdpa"], max_length: int) -> str:
     """Return the attention to load a model with: ours, where the architecture's attention is plain."""
     config = load_config(name)
-    window = config.sliding_window if "sliding_attention" in (getattr(config, "layer_types", None) or ()) else None
+    layer_types = getattr(config, "layer_types", None)  # without them a window holds for every layer
+    windowed = layer_types is None or "sliding_attention" in layer_types
+    window = getattr(config, "sliding_window", None) if windowed else None
     plain = config.model_type in PACKED_FAMILIES and (window is None or window >= max_length)
+    plain = plain and not getattr(config, "attention_dropout", 0)
     if wish == "packed" and not plain:
-        raise ModelError(f"model.attention=packed: not for {config.model_type}; write model.attention=sdpa")
+        raise ModelError(
+            f"model.attention=packed: not for {config.model_type} as its config has it; write model.attention=sdpa"
+        )
     return PACKED if plain and wish != "sdpa" else "sdpa"
 
 
@@ -157,12 +192,12 @@ def add_lora(model: Any, rank: int, alpha: float, target_modules: str | Sequence
     from peft.tuners.lora import LoraLayer  # noqa: PLC0415
     from peft.tuners.lora.layer import Linear as LoraLinear  # noqa: PLC0415
 
-    if target_modules != "all-linear" and not isinstance(target_modules, str) and "lm_head" in target_modules:
-        raise ModelError("model.target_modules: lm_head cannot have an adapter: the loss is computed from its matrix")
+    wanted = _modules_of(target_modules)
+    names = _layer_names(model)
     config = LoraConfig(
         r=rank,
         lora_alpha=alpha,
-        target_modules=target_modules if isinstance(target_modules, str) else list(target_modules),
+        target_modules=wanted,
         lora_dropout=0.0,
         bias="none",
         task_type="CAUSAL_LM",
@@ -170,11 +205,13 @@ def add_lora(model: Any, rank: int, alpha: float, target_modules: str | Sequence
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # of PEFT's own use of transformers
+            warnings.filterwarnings("ignore", "The following (rank|alpha)_pattern keys")  # its own, for experts
+            warnings.filterwarnings("ignore", "Model (with|has) `tie_word_embeddings=True`")  # merging parts the two
             adapted: Any = get_peft_model(model, config, autocast_adapter_dtype=True)
-    except ValueError as error:
-        names = sorted({n.rsplit(".", 1)[-1] for n, m in model.named_modules() if isinstance(m, nn.Linear)})
+    except (ValueError, re.error) as error:
         said = f"{_first_line(error)} (there are {', '.join(names)})"
-        raise ModelError(f"model.target_modules={target_modules}: {said}") from None
+        raise ModelError(f"model.target_modules={_written(target_modules)}: {said}") from None
+    _check_targets(adapted, target_modules, wanted, names)
     layers: list[Any] = list(adapted.modules())
     for layer in layers:
         if isinstance(layer, LoraLayer):
@@ -182,6 +219,41 @@ def add_lora(model: Any, rank: int, alpha: float, target_modules: str | Sequence
         if type(layer) is LoraLinear:
             layer.forward = partial(_adapted_linear, layer, layer.forward)
     return adapted
+
+
+def _modules_of(target_modules: str | Sequence[str]) -> str | list[str]:
+    """Return what PEFT takes: a list of names, a pattern for whole names, or all-linear; a name alone is a list."""
+    if not isinstance(target_modules, str):
+        return list(target_modules)
+    if target_modules != "all-linear" and re.fullmatch(r"[\w.]+(\s*,\s*[\w.]+)*", target_modules):
+        return [name.strip() for name in target_modules.split(",")]
+    return target_modules
+
+
+def _layer_names(model: Any) -> list[str]:
+    """Return the last parts of the names of a model's matrices, the output layer's excepted."""
+    head = model.get_output_embeddings()
+    linear = (n for n, m in model.named_modules() if isinstance(m, nn.Linear) and m is not head)
+    return sorted({name.rsplit(".", 1)[-1] for name in linear})
+
+
+def _check_targets(adapted: Any, said: str | Sequence[str], wanted: str | list[str], names: list[str]) -> None:
+    """Raise ModelError where a name is no layer's, where nothing is trained, or where the output layer would be."""
+    option = f"model.target_modules={_written(said)}"
+    present = [plain_name(name) for name, _ in adapted.named_modules()]
+    experts = getattr(adapted.peft_config["default"], "target_parameters", None)  # named as they once were
+    unknown = [w for w in wanted if not any(f".{n}".endswith(f".{w}") for n in present)]
+    if not isinstance(wanted, str) and unknown and not experts:
+        raise ModelError(f"{option}: there is no layer {', '.join(unknown)} (there are {', '.join(names)})")
+    if not any(parameter.requires_grad for parameter in adapted.parameters()):
+        raise ModelError(f"{option}: no layer would be trained (there are {', '.join(names)})")
+    if hasattr(base_of(adapted).get_output_embeddings(), "base_layer"):
+        raise ModelError(f"{option}: lm_head cannot have an adapter: the loss is computed from its matrix")
+
+
+def _written(target_modules: str | Sequence[str]) -> str:
+    """Return the option as it is written on the command line."""
+    return target_modules if isinstance(target_modules, str) else f"[{','.join(target_modules)}]"
 
 
 def _adapted_linear(layer: Any, plain: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
@@ -200,7 +272,7 @@ def _adapted_linear(layer: Any, plain: Callable[[Tensor], Tensor], x: Tensor) ->
 
 
 def prepare(model: Any, *, gradient_checkpointing: bool, compile_layers: bool) -> None:
-    """Set a model up for training, in place."""
+    """Set a model up for training, in place; see `compile_each_layer` for doing that later."""
     model.train()
     if base_of(model).config.model_type in PACKED_FAMILIES:
         for module in base_of(model).modules():
@@ -215,8 +287,13 @@ def prepare(model: Any, *, gradient_checkpointing: bool, compile_layers: bool) -
     if device.type == "cuda":
         _varlen_works(device)  # decide before anything is compiled
     if compile_layers:
-        for layer in layers_of(model):
-            layer.compile()
+        compile_each_layer(model)
+
+
+def compile_each_layer(model: Any) -> None:
+    """Have every layer compiled when it is first used, in place."""
+    for layer in layers_of(model):
+        layer.compile()
 
 
 def _rms_norm(norm: Any, hidden: Tensor) -> Tensor:

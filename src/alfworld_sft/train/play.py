@@ -25,7 +25,7 @@ from alfworld_sft.runner import EpisodePlayer
 from alfworld_sft.runs import protocol_of
 from alfworld_sft.train.distributed import Ranks, whole
 from alfworld_sft.train.eval_games import EvalGames
-from alfworld_sft.train.model import base_of
+from alfworld_sft.train.model import ModelError, adapted_name, base_of, plain_name
 from alfworld_sft.train.optim import clean_name
 from alfworld_sft.types import Episode
 
@@ -93,27 +93,63 @@ def _of_whole_games(metrics: Metrics) -> dict[str, float]:
 def whole_model(model: Any, dtype: torch.dtype) -> Any:
     """Return a plain transformers model with the present weights of one in training; every process must ask for it.
 
-    It may share memory with the model in training: use it up before the next step.
+    It may share memory with the model in training: use it up before the next step. Raises ModelError where a weight
+    has no value.
     """
     base = base_of(model)
     config = copy.deepcopy(base.config)
     config.use_cache = True
-    found = type(base).from_pretrained(
-        None, config=config, state_dict=dict(_whole_weights(base, dtype)), dtype=dtype, attn_implementation="sdpa"
-    )
+    adapted = _adapted(base)
+    if adapted.keys() & {f"{name}.weight" for name in _tied_modules(base)}:
+        config.tie_word_embeddings = False  # the adapter has changed one of the two
+    with torch.device("meta"):
+        found = type(base)._from_config(config, dtype=dtype, attn_implementation="sdpa")
+    _fill(found, dict(_whole_weights(base, adapted, dtype)), dict(base.named_buffers()))
     found.generation_config = base.generation_config
     return found.eval()
 
 
+def _fill(model: Any, weights: Mapping[str, Tensor], buffers: Mapping[str, Tensor]) -> None:
+    """Give every weight and buffer of a model without any its value; raises ModelError where one has none."""
+    model.load_state_dict(weights, strict=False, assign=True)
+    model.tie_weights()
+    values = {plain_name(clean_name(name)): buffer for name, buffer in buffers.items()}
+    for name, _ in list(model.named_buffers()):
+        owner, _, own = name.rpartition(".")
+        if name in values:
+            model.get_submodule(owner)._buffers[own] = values[name].clone()
+    named = [*model.named_parameters(), *model.named_buffers()]
+    missing = sorted(name for name, tensor in named if tensor.is_meta)
+    if missing:
+        raise ModelError(
+            f"{type(model).__name__}: {len(missing)} weights of the model in training have no place in one that plays,"
+            f" such as {missing[0]}; set trainer.eval_games=0"
+        )
+
+
+def _adapted(base: Any) -> dict[str, list[Any]]:
+    """Return by the plain names of weights the layers whose adapters change them."""
+    found: dict[str, list[Any]] = {}
+    for name, layer in base.named_modules():
+        if hasattr(layer, "get_delta_weight"):
+            found.setdefault(adapted_name(clean_name(name), layer), []).append(layer)
+    return found
+
+
+def _tied_modules(base: Any) -> list[str]:
+    """Return the names of the embedding and the output layer."""
+    ends = [base.get_input_embeddings(), base.get_output_embeddings()]
+    return [clean_name(name) for name, module in base.named_modules() if any(module is end for end in ends)]
+
+
 @torch.no_grad()
-def _whole_weights(base: Any, dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:
-    """Yield names and weights, adapters added as `merge` adds them: in float32."""
-    adapted = {f"{clean_name(name)}.weight": m for name, m in base.named_modules() if hasattr(m, "get_delta_weight")}
-    for name, parameter in base.named_parameters():
+def _whole_weights(base: Any, adapted: Mapping[str, list[Any]], dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:
+    """Yield names and weights, adapters added as `merge` adds them: in float32. A tied weight comes twice."""
+    for name, parameter in base.named_parameters(remove_duplicate=False):
         if "lora_" in name:
             continue
-        plain = clean_name(name).replace(".base_layer.", ".")
+        plain = plain_name(clean_name(name))
         weight = whole(parameter.detach())
-        if plain in adapted:
-            weight = weight.float() + whole(adapted[plain].get_delta_weight("default"))
+        for layer in adapted.get(plain, ()):
+            weight = weight.float() + whole(layer.get_delta_weight("default"))
         yield plain, weight.to(dtype)
