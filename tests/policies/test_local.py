@@ -285,6 +285,12 @@ def test_a_reply_ends_with_its_closing_tag_or_with_its_turn(folder):
     assert replies[1].reply_tokens == len(policy._tokenizer(texts[1])["input_ids"]) + 1, "the end of turn counts"
 
 
+def test_an_action_in_a_thought_ends_no_reply(folder):
+    text = "<think>not <action>go</action></think>\n<action>look</action>"
+    [reply] = ask(parrot(folder, [text]), PROMPTS[:1])
+    assert reply.text == text
+
+
 def test_a_template_without_tags_is_not_cut(folder):
     policy = parrot(folder, ["<action>x</action> on"])
     [reply] = ask(policy, [replace(PROMPTS[0], tags=())])

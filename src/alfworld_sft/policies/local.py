@@ -45,7 +45,7 @@ from alfworld_sft.policies.kv_cache import (
     positions_in,
     side_by_side,
 )
-from alfworld_sft.policies.sampling import Sampling, end_reply, stop_of
+from alfworld_sft.policies.sampling import Sampling, end_reply, find_reply_end, stop_of
 from alfworld_sft.train.inputs import is_path
 from alfworld_sft.train.merge import load_whole
 from alfworld_sft.train.model import load_tokenizer
@@ -283,7 +283,7 @@ class LocalModel:
             return True
         if stop is None or not self._closes(turn.said[-1], stop[-1]):
             return False
-        return stop in self._text(turn.said[-_TAIL:])
+        return stop in self._text(turn.said[-_TAIL:]) and find_reply_end(self._text(turn.said)) is not None
 
     def _closes(self, token: int, character: str) -> bool:
         """Tell whether a token holds the stop string's last character: only then the whole is looked for."""
