@@ -95,7 +95,7 @@ class LocalModel:
         self._device, self._dtype = model.device, model.dtype
         self._encoder = ChatEncoder(tokenizer)
         self._context: int = model.config.max_position_embeddings
-        self._ends = _end_ids(model, tokenizer)
+        self._ends = _end_ids(model, tokenizer) | ({self._encoder.end_id} - {None})
         self._sampling = sampling or Sampling()
         self._max_batch = max_batch
         self._keep_token_ids = keep_token_ids
@@ -283,7 +283,9 @@ class LocalModel:
             return True
         if stop is None or not self._closes(turn.said[-1], stop[-1]):
             return False
-        return stop in self._text(turn.said[-_TAIL:]) and find_reply_end(self._text(turn.said)) is not None
+        if stop not in self._text(turn.said[-_TAIL:]):
+            return False
+        return find_reply_end(self._encoder.opening + self._text(turn.said)) is not None
 
     def _closes(self, token: int, character: str) -> bool:
         """Tell whether a token holds the stop string's last character: only then the whole is looked for."""
@@ -293,9 +295,16 @@ class LocalModel:
         return known
 
     def _reply(self, turn: _Turn) -> Reply:
-        """Return what was said. Its ids are all that were sampled: the end of turn, or a tag's last token, included."""
+        """Return what was said. Its ids are all that were sampled: the end of turn, or a tag's last token, included.
+
+        Its text begins with the thought that the prompt opened, and lacks what the chat template puts before replies.
+        """
         ended = turn.said[-1] in self._ends
-        text = self._text(turn.said[:-1] if ended else turn.said)
+        said = turn.said[:-1] if ended else turn.said
+        inserted = self._encoder.inserted_ids
+        if inserted and said[: len(inserted)] == inserted:
+            said = said[len(inserted) :]
+        text = self._encoder.opening + self._text(said)
         kept = self._keep_token_ids
         return Reply(
             end_reply(text, turn.prompt.tags, stopped=False),
@@ -307,7 +316,9 @@ class LocalModel:
         )
 
     def _text(self, ids: Sequence[int]) -> str:
-        return str(self._tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+        """Return what tokens spell, control tokens left out; a reply's tags are text, whatever tokens they have."""
+        spelt = [number for number in ids if number not in self._encoder.control_ids]
+        return str(self._tokenizer.decode(spelt, skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
 
 class LocalPlayer:

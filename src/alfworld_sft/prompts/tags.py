@@ -112,6 +112,11 @@ def read_action(text: str) -> str:
     return _outside(text, sections).strip() if found is None else found
 
 
+def read_think(text: str) -> str | None:
+    """Return the thought of a reply, None where it has none."""
+    return _section(text, find_sections(text), "think")
+
+
 def without_empty_thought(text: str, tags: Collection[str]) -> str:
     """Return the reply as it stands in a conversation: without an empty thought that nobody asked for.
 
