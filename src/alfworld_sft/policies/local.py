@@ -49,6 +49,7 @@ from alfworld_sft.policies.sampling import Sampling, end_reply, find_reply_end, 
 from alfworld_sft.train.inputs import is_path
 from alfworld_sft.train.merge import load_whole
 from alfworld_sft.train.model import load_tokenizer
+from alfworld_sft.train.stopping import end_ids_of
 from alfworld_sft.types import Prompt, Reply
 from alfworld_sft.world import Game
 
@@ -95,7 +96,8 @@ class LocalModel:
         self._device, self._dtype = model.device, model.dtype
         self._encoder = ChatEncoder(tokenizer)
         self._context: int = model.config.max_position_embeddings
-        self._ends = _end_ids(model, tokenizer) | ({self._encoder.end_id} - {None})
+        ends = (model.generation_config.eos_token_id, model.config.eos_token_id, tokenizer.eos_token_id)
+        self._ends = frozenset(end_ids_of(self._encoder.end_id, *ends))  # a model's several configs need not agree
         self._sampling = sampling or Sampling()
         self._max_batch = max_batch
         self._keep_token_ids = keep_token_ids
@@ -361,14 +363,6 @@ def _tell(loop: asyncio.AbstractEventLoop, answer: asyncio.Future[Reply], result
 
     with suppress(RuntimeError):  # the loop is closed: nobody waits any more
         loop.call_soon_threadsafe(settle)
-
-
-def _end_ids(model: Any, tokenizer: Any) -> frozenset[int]:
-    """Return the tokens that end a turn: a model's several configs need not agree."""
-    found: set[int] = set()
-    for ends in (model.generation_config.eos_token_id, model.config.eos_token_id, tokenizer.eos_token_id):
-        found.update(ends if isinstance(ends, (list, tuple)) else [] if ends is None else [ends])
-    return frozenset(found)
 
 
 def playing_dtype(name: DType, device: torch.device) -> torch.dtype:

@@ -130,8 +130,8 @@ class LoadReport:
             lines.append(f"{self.branches} rows do not continue their episode's conversation; each is trained alone")
         if self.unstable:
             lines.append(
-                "the chat template rewrites earlier turns (it strips <think>, say): each reply is trained in a sequence of"
-                f" its own, as the model will be asked for it (conversations: {self.unstable})"
+                "the chat template rewrites earlier turns (it strips <think>, say): each reply is trained in a sequence"
+                f" of its own, as the model will be asked for it (conversations: {self.unstable})"
             )
             if options.observation_weight:
                 lines.append("worldmodel.observation_loss has no effect on those")
