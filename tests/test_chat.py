@@ -13,8 +13,10 @@ pytest.importorskip("transformers", reason="training is not installed (pip insta
 
 from alfworld_sft.chat import ChatEncoder, Encoded, TokenKind
 from alfworld_sft.errors import DatasetError, UserError
+from alfworld_sft.prompts.tags import parse_reply
 from alfworld_sft.types import Message
 from tests.train.helpers_data import conversation, messages, rows, tiny_tokenizer, wandering, with_template
+from tests.train.templates import CHANNELS, DATED, DEEPSEEK_R1, EMPTY_FIRST, ENDLESS, PARTS, QWEN3, STRIPPING
 
 CONVERSATION = messages(rows([wandering()])[-1])
 
@@ -340,4 +342,163 @@ def test_what_a_template_refuses_is_said_in_one_line() -> None:
     )
     encoder = ChatEncoder(with_template(template))
     with pytest.raises(DatasetError, match="refuses the conversation: roles must alternate"):
-        encoder.encode_conversation((Message("assistant", "hello"),))
+        encoder.encode_conversation((Message("assistant", "hello"), *conversation("a", "look")))
+
+
+THOUGHTFUL = conversation(
+    "a", "<think>one</think>\n<action>look</action>", "b", "<think>two</think>\n<action>go</action>"
+)
+BARE = conversation("a", "look", "b", "go")
+
+
+@pytest.mark.parametrize(
+    ("template", "asked", "first", "second"),
+    [
+        (STRIPPING, THOUGHTFUL, *(m.content for m in THOUGHTFUL[1::2])),
+        (
+            QWEN3,
+            THOUGHTFUL,
+            "<think>\none\n</think>\n\n<action>look</action>",
+            "<think>\ntwo\n</think>\n\n<action>go</action>",
+        ),
+        (QWEN3, BARE, "<think>\n\n</think>\n\nlook", "<think>\n\n</think>\n\ngo"),
+        (DEEPSEEK_R1, THOUGHTFUL, "one</think>\n<action>look</action>", "two</think>\n<action>go</action>"),
+        (DEEPSEEK_R1, BARE, "\n</think>\n\nlook", "\n</think>\n\ngo"),
+        (DEEPSEEK_R1.replace("<think>\\n'", "'"), THOUGHTFUL, *(m.content for m in THOUGHTFUL[1::2])),
+    ],
+    ids=["stripping", "qwen3", "qwen3, bare", "r1", "r1, bare", "r1, not opened"],
+)
+def test_each_reply_is_trained_after_its_own_prompt_as_it_will_be_sampled(
+    template: str, asked: Any, first: str, second: str
+) -> None:
+    tokenizer = with_template(template)
+    encoder = ChatEncoder(tokenizer)
+    assert not encoder.prefix_stable
+    for end, reply in ((2, first), (4, second)):
+        encoded = encoder.encode_reply(asked[:end])
+        prompt = encoder.encode_prompt(asked[: end - 1])
+        assert said(encoded, tokenizer) == [reply + "<|im_end|>"]
+        assert (encoded.ids[: len(prompt)], any(encoded.mask[: len(prompt)])) == (prompt, False)
+    assert encoder.encode_conversation(asked) == encoder.encode_reply(asked)
+
+
+@pytest.mark.parametrize(
+    "template", [QWEN3, DEEPSEEK_R1, EMPTY_FIRST, CHANNELS], ids=["qwen3", "r1", "empty", "channels"]
+)
+def test_what_a_template_puts_before_a_bare_action_is_neither_its_action_nor_its_thought(template: str) -> None:
+    tokenizer = with_channels(template)
+    encoder = ChatEncoder(tokenizer)
+    encoded = encoder.encode_reply(BARE)
+    assert said(encoded, tokenizer, TokenKind.ACTION) == ["go"]
+    assert said(encoded, tokenizer, TokenKind.THINK) == []
+    [trained] = said(encoded, tokenizer)
+    text = encoder.opening + trained.removesuffix("<|im_end|>").removeprefix("<|channel|>final<|message|>")
+    assert parse_reply(text, (), ["go"]).action == "go"
+
+
+def test_an_empty_thought_before_the_own_one_is_no_thought() -> None:
+    tokenizer = with_template(EMPTY_FIRST)
+    encoded = ChatEncoder(tokenizer).encode_conversation(THOUGHTFUL)
+    assert encoded.stable
+    assert said(encoded, tokenizer, TokenKind.THINK) == ["one", "two"]
+    assert said(encoded, tokenizer, TokenKind.ACTION) == ["look", "go"]
+    assert said(encoded, tokenizer) == [f"<think>\n\n</think>\n\n{m.content}<|im_end|>" for m in THOUGHTFUL[1::2]]
+
+
+def test_the_kinds_of_a_reply_are_what_a_game_reads_in_it() -> None:
+    tokenizer = tiny_tokenizer()
+    reply = "<think>not <action>go</action></think>\n<action>look</action>"
+    encoded = ChatEncoder(tokenizer).encode_pair("a", reply)
+    assert said(encoded, tokenizer, TokenKind.ACTION) == ["look"]
+    assert said(encoded, tokenizer, TokenKind.THINK) == ["not <action>go</action>"]
+
+
+def with_channels(template: str) -> Any:
+    tokenizer = with_template(template)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|channel|>", "<|message|>"]})
+    return tokenizer
+
+
+def test_control_tokens_before_a_reply_belong_to_it_and_do_not_end_it() -> None:
+    tokenizer = with_channels(CHANNELS)
+    encoder = ChatEncoder(tokenizer)
+    encoded = encoder.encode_conversation(BARE)
+    inserted = "<|channel|>final<|message|>"
+    assert said(encoded, tokenizer) == [f"{inserted}look<|im_end|>", f"{inserted}go<|im_end|>"]
+    assert tokenizer.decode(encoder.inserted_ids) == inserted
+
+
+def test_a_reply_that_no_token_ends_is_ended_by_the_end_of_text() -> None:
+    tokenizer = with_template(ENDLESS)
+    encoder = ChatEncoder(tokenizer)
+    assert encoder.end_id == tokenizer.eos_token_id
+    assert said(encoder.encode_reply(BARE[:2]), tokenizer) == ["look" + tokenizer.eos_token]
+
+
+def test_a_template_that_takes_lists_of_parts_gets_them() -> None:
+    tokenizer = with_template(PARTS)
+    encoded = ChatEncoder(tokenizer).encode_conversation(BARE)
+    assert said(encoded, tokenizer) == ["look<|im_end|>", "go<|im_end|>"]
+
+
+def test_a_template_that_prints_no_replies_is_refused() -> None:
+    template = "{%- for m in messages if m.role == 'user' %}{{- m.content }}{%- endfor %}"
+    with pytest.raises(UserError, match="does not print the text of an assistant's message"):
+        ChatEncoder(with_template(template))
+
+
+def test_a_conversation_may_begin_with_the_assistant_whose_message_is_context() -> None:
+    tokenizer = tiny_tokenizer()
+    encoder = ChatEncoder(tokenizer)
+    begun = (Message("assistant", "Welcome."), *BARE)
+    encoded = encoder.encode_conversation(begun, {1})
+    assert said(encoded, tokenizer) == ["go<|im_end|>"]
+    assert (encoded.stable, len(encoded.ends), encoded.turn[0], encoded.turn[-1]) == (True, 3, 0, 2)
+    assert tokenizer.decode(encoded.ids).startswith("<|im_start|>assistant\nWelcome.<|im_end|>\n<|im_start|>user\na")
+    assert encoded.ids[: encoded.ends[1]] == encoder.encode_conversation(begun[:3]).ids
+
+
+def test_a_conversation_of_nothing_but_a_reply_is_refused() -> None:
+    with pytest.raises(DatasetError, match="must have a message before the assistant's"):
+        ChatEncoder(tiny_tokenizer()).encode_conversation((Message("assistant", "hello"),))
+
+
+def test_a_system_message_before_a_greeting_never_becomes_a_part_of_the_reply() -> None:
+    tokenizer = stock("gemma", bos_token="<bos>", t1="<start_of_turn>", t2="<end_of_turn>")
+    encoded = ChatEncoder(tokenizer).encode_conversation((Message("system", "Be brief."), Message("assistant", "Yes.")))
+    assert said(encoded, tokenizer) == ["Yes.<end_of_turn>"]
+
+
+def test_tags_that_are_special_tokens_are_those_tokens_and_end_nothing() -> None:
+    tokenizer = with_template(tiny_tokenizer().chat_template)
+    tags = ["<think>", "</think>", "<action>", "</action>"]
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", *tags]})
+    encoder = ChatEncoder(tokenizer)
+    encoded = encoder.encode_conversation(THOUGHTFUL)
+    assert said(encoded, tokenizer) == [m.content + "<|im_end|>" for m in THOUGHTFUL[1::2]]
+    assert said(encoded, tokenizer, TokenKind.ACTION) == ["look", "go"]
+    numbers = tokenizer.convert_tokens_to_ids(tags)
+    assert [number for number in encoded.ids if number in numbers] == numbers * 2
+    assert not encoder.control_ids & set(numbers)
+
+
+def test_the_date_in_a_template_is_the_same_every_day_and_is_kept_with_the_tokenizer() -> None:
+    tokenizer = with_template(DATED)
+    for _ in range(2):
+        ids = ChatEncoder(tokenizer).encode_prompt(BARE[:1])
+        assert tokenizer.decode(ids) == (
+            "<|im_start|>system\nToday: 26 Jul 2024<|im_end|>\n<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\n"
+        )
+    asked = [{"role": "user", "content": "a"}]
+    text = tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True)
+    assert text == tokenizer.decode(ids)
+
+
+def test_the_rest_of_a_template_that_prints_the_date_stays_as_it_is() -> None:
+    plain = tiny_tokenizer()
+    for start in ("\n", "\n\n", "x"):
+        never = start + "{% if false %}{{ strftime_now('%Y') }}{% endif %}"
+        dated, other = (with_template(never + plain.chat_template) for _ in range(2))
+        ChatEncoder(dated)
+        asked = [{"role": "user", "content": "a"}]
+        assert dated.apply_chat_template(asked, tokenize=False) == other.apply_chat_template(asked, tokenize=False)

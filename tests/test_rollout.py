@@ -93,6 +93,7 @@ def test_the_first_observation_has_neither_banner_nor_task():
         ("I go to the desk.", "no action tag", ""),
         ("<action>go to mars 1</action>", "not admissible", "go to mars 1"),
         ("", "empty", ""),
+        ("<think>Maybe <action>go to desk 1</action>", "no action tag", ""),
     ],
 )
 def test_a_reply_that_cannot_be_played_costs_a_step(reply, problem, command):
@@ -142,3 +143,10 @@ def test_the_views_of_a_record_are_those_that_the_policy_saw():
 def test_half_a_surrogate_pair_is_replaced():
     episode, _ = play("<action>\ud800</action>", max_steps=1)
     assert episode.steps[0].reply.text == "<action>?</action>"
+
+
+def test_a_conversation_holds_a_reply_without_the_empty_thought_before_it():
+    replies = tagged(*WINNING)
+    _, policy = play(*(f"<think>\n\n</think>\n\n{reply}" for reply in replies), form="multi")
+    said = [m.content for m in policy.asked[-1].messages if m.role == "assistant"]
+    assert said == list(replies[:3])

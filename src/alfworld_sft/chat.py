@@ -3,21 +3,30 @@
 A conversation is rendered whole by the model's own chat template and cut only where tokenisation is cut anyway: at
 the template's control tokens, and where the model begins to speak (at inference the prompt ends there, too). So ids
 equal those of the whole text, and a mask cannot be off by one. The text of a message is data: where it spells a
-control token (`<|im_end|>`), it is tokenised as ordinary text.
+control token (`<|im_end|>`), it is tokenised as ordinary text. The tags of a reply are no control tokens, even where a
+tokenizer has tokens of their own for them.
+
+A reply is trained as it will be sampled: it follows its own prompt, holds what the template puts before it (Qwen3's
+empty thought), and ends with the token that ends a turn. Where the prompt opens the thought (DeepSeek-R1 writes
+`<think>` there), the reply goes on inside of it.
 """
 
 from __future__ import annotations
 
+import logging
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from itertools import chain, pairwise
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 from alfworld_sft.errors import DatasetError, UserError
+from alfworld_sft.prompts.tags import Tag, find_sections, read_think
 from alfworld_sft.types import Message
+
+logger = logging.getLogger(__name__)
 
 
 class TokenKind(IntEnum):
@@ -41,7 +50,9 @@ class Encoded:
 
     `stable` tells whether every shorter conversation that ends with a reply has the same ids, up to there. Where it
     is False, only the last reply is masked and counted, because earlier ones are not rendered as the model would have
-    to say them.
+    to say them; `ChatEncoder.encode_reply` renders each one so.
+
+    A message of the assistant that nothing comes before is context: it has no mask.
     """
 
     ids: list[int]
@@ -76,7 +87,19 @@ class _Reply(NamedTuple):
     after: int
 
 
-_SECTIONS = re.compile(r"<(think|prediction|action)>(.*?)</\1>", re.DOTALL)
+class _Layout(NamedTuple):
+    """A conversation as text, and where the replies stand in it; unless it is stable, the last one alone is given."""
+
+    text: str
+    replies: list[_Reply]
+    stable: bool
+
+
+_TAG_TOKENS = frozenset(f"<{slash}{tag}>" for tag in get_args(Tag) for slash in ("", "/"))
+_OPENED_THOUGHT = re.compile(r"<think>\s*\Z")
+_CLOSED_THOUGHT = re.compile(r"<think>\s*</think>\s*\Z")
+_TAIL_LENGTH = 40
+"""Characters by which the end of a reply is found."""
 _KIND_OF_TAG = {"think": TokenKind.THINK, "prediction": TokenKind.PREDICTION, "action": TokenKind.ACTION}
 _PROBE = (
     Message("user", "You see a mug 1.\nYour task: heat it."),
@@ -89,6 +112,20 @@ _PROBE = (
 _FIRST_PRIVATE_CHARACTER = 0xE000
 _LONE = "\uf8ff"
 """A message that no template rewrites and no template's own text contains."""
+
+
+_DATE = {
+    "%F": "2024-07-26", "%D": "07/26/24", "%x": "07/26/24", "%c": "Fri Jul 26 12:00:00 2024", "%T": "12:00:00",
+    "%X": "12:00:00", "%R": "12:00", "%Y": "2024", "%y": "24", "%m": "07", "%-m": "7", "%B": "July", "%b": "Jul",
+    "%h": "Jul", "%d": "26", "%-d": "26", "%e": "26", "%j": "208", "%A": "Friday", "%a": "Fri", "%u": "5", "%w": "5",
+    "%H": "12", "%-H": "12", "%I": "12", "%-I": "12", "%M": "00", "%S": "00", "%p": "PM", "%Z": "UTC", "%z": "+0000",
+}  # fmt: skip
+"""The one day on which all prompts are written: the one that Llama's own templates name where there is no clock."""
+_DATE_MACRO = (
+    "{%- macro strftime_now(format) -%}{{ format"
+    + "".join(f" | replace('{directive}', '{value}')" for directive, value in _DATE.items())
+    + " }}{%- endmacro %}"
+)
 
 
 class _Frame(NamedTuple):
@@ -111,7 +148,13 @@ class ChatEncoder:
     """Turns messages into tokens with one tokenizer and its chat template.
 
     `prefix_stable` tells whether the template writes a turn the same way whatever follows it. `system_role` is False
-    where the template has no system message; such a message then opens the first user message.
+    where the template has no system message; such a message then opens the first user message. `end_id` is the token
+    that ends a reply, None where there is none; `control_ids` are the tokens that are no text. `opening` is what the
+    prompt has said of a reply already (`<think>` and a line feed, say), `inserted_ids` are tokens that are said before
+    every reply and no text of it (gpt-oss names a channel there).
+
+    A template that prints today's date is changed, in the tokenizer, to print the same one every day: what is trained,
+    played and saved with this tokenizer then sees the same prompts.
     Raises UserError where the tokenizer has no chat template, or none that can be used.
     """
 
@@ -119,14 +162,37 @@ class ChatEncoder:
         self.tokenizer = tokenizer
         if not getattr(tokenizer, "chat_template", None):
             raise UserError(f"{_name(tokenizer)} has no chat template; take an instruct model")
-        added = tokenizer.added_tokens_decoder
-        self._control_ids = {str(token): number for number, token in added.items() if token.special}
-        longest_first = sorted(filter(None, self._control_ids), key=len, reverse=True)
-        self._control = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
+        _fix_date(tokenizer)
+        added = {str(token): (number, token.special) for number, token in tokenizer.added_tokens_decoder.items()}
+        self._in_parts = False
+        self._in_parts = not self._shows_text()
+        if self._in_parts and not self._shows_text():
+            raise UserError(
+                f"the chat template of {_name(tokenizer)} does not print the text of an assistant's message"
+            )
+        frame_text = self._render((*_PROBE[:1], Message("assistant", _LONE)))
+        written = {name for name, (_, special) in added.items() if special or (_is_mark(name) and name in frame_text)}
+        self._token_ids = {name: added[name][0] for name in written if name}
+        self._token = _any_of(self._token_ids)
+        self._control = _any_of(self._token_ids.keys() - _TAG_TOKENS)
+        self.control_ids = frozenset(self._token_ids[name] for name in self._token_ids.keys() - _TAG_TOKENS)
         self.system_role = self._has_system_role()
+        asked = self._render(_PROBE[:1], ask=True)
+        opened = _OPENED_THOUGHT.search(asked)
+        self.opening = opened[0] if opened else ""
+        before, _, after = frame_text.rpartition(_LONE)
+        own_end = self._control.search(after)
+        self._writes_end = own_end is not None
+        self._end = own_end[0] if own_end else str(tokenizer.eos_token or "")
+        self.end_id: int | None = self._token_ids.get(self._end)
+        self.inserted_ids: list[int] = []
+        if before.startswith(asked) and self._control.search(before, len(asked)):
+            inserted = before[len(asked) :]
+            self.inserted_ids = self._tokenize(inserted, _LONE, self._pieces(inserted, len(inserted), ()))[0]
         self._refuse_unless_pieces_join()
+        self._warn_of_tokens()
         self._user_header = self._read_user_header()
-        self._frame = self._read_frame()
+        self._frame = self._read_frame() if self._writes_end else None
         self.prefix_stable = self.encode_conversation(_PROBE).stable
 
     def encode_conversation(self, messages: Sequence[Message], untrained_turns: Collection[int] = ()) -> Encoded:
@@ -134,19 +200,39 @@ class ChatEncoder:
 
         Raises DatasetError for messages that the template refuses.
         """
+        return self._encode(messages, untrained_turns, last_only=False)
+
+    def encode_reply(self, messages: Sequence[Message]) -> Encoded:
+        """Return a conversation with its last reply alone masked and counted, as the model will have to say it.
+
+        Raises DatasetError for messages that the template refuses.
+        """
+        return self._encode(messages, (), last_only=True)
+
+    def encode_pair(self, prompt: str, response: str) -> Encoded:
+        """Return one question and its answer, as single-turn training and evaluation see them."""
+        return self.encode_conversation((Message("user", prompt), Message("assistant", response)))
+
+    def encode_prompt(self, messages: Sequence[Message]) -> list[int]:
+        """Return the ids that ask the model to speak; training sees the very same ones before a reply."""
+        plain, mark = _escape(self._fit(messages), self._control)
+        text = self._render(plain, ask=True)
+        return self._tokenize(text, mark, self._pieces(text, len(text), ()))[0]
+
+    def _encode(self, messages: Sequence[Message], untrained_turns: Collection[int], *, last_only: bool) -> Encoded:
         if not messages or messages[-1].role != "assistant":
             raise DatasetError("a conversation must end with an assistant message")
         plain, mark = _escape(self._fit(messages), self._control)
-        text = self._render(plain)
-        controls = [match.span() for match in self._control.finditer(text)]
-        replies, stable = self._find_replies(plain, text, controls)
+        text, replies, stable = self._lay_out(plain, last_only=last_only)
         spans: list[_Span] = []
         for reply in replies:
-            spans += _reply_spans(text, reply.start, reply.said)
-            spans.append(_Span(reply.said, reply.over, TokenKind.OTHER_REPLY))
+            marks = [match.end() for match in self._control.finditer(text, reply.start, reply.said)]
+            begin = marks[-1] if marks else reply.start
+            spans += _reply_spans(text, begin, reply.said)
+            spans += [_Span(first, last, TokenKind.OTHER_REPLY) for first, last in ((reply.start, begin), reply[2:4])]
         if stable:
             spans += _observation_spans(plain, text, replies, self._user_header)
-        pieces = _cut(replies[-1].over, controls, [reply.start for reply in replies])
+        pieces = self._pieces(text, replies[-1].over, [reply.start for reply in replies])
         ids, where = self._tokenize(text, mark, pieces)
         starts = [start for start, _ in where]
         return Encoded(
@@ -158,32 +244,38 @@ class ChatEncoder:
             stable=stable,
         )
 
-    def encode_pair(self, prompt: str, response: str) -> Encoded:
-        """Return one question and its answer, as single-turn training and evaluation see them."""
-        return self.encode_conversation((Message("user", prompt), Message("assistant", response)))
-
-    def encode_prompt(self, messages: Sequence[Message]) -> list[int]:
-        """Return the ids that ask the model to speak; training sees the very same ones before a reply."""
-        plain, mark = _escape(self._fit(messages), self._control)
-        text = self._render(plain, ask=True)
-        controls = [match.span() for match in self._control.finditer(text)]
-        return self._tokenize(text, mark, _cut(len(text), controls, ()))[0]
+    def _pieces(self, text: str, length: int, starts: Iterable[int]) -> list[tuple[int, int, bool]]:
+        return _cut(length, [match.span() for match in self._token.finditer(text)], starts)
 
     def _render(self, messages: Sequence[Message], *, ask: bool = False) -> str:
         from jinja2 import TemplateError  # noqa: PLC0415  (comes with transformers)
 
-        plain = [{"role": message.role, "content": message.content} for message in messages]
+        plain = [
+            {"role": m.role, "content": [{"type": "text", "text": m.content}] if self._in_parts else m.content}
+            for m in messages
+        ]
         try:
             return str(self.tokenizer.apply_chat_template(plain, tokenize=False, add_generation_prompt=ask))
-        except TemplateError as error:
+        except (TemplateError, TypeError) as error:  # the latter where a template adds what it did not expect
             raise DatasetError(f"the model's chat template refuses the conversation: {error}") from None
 
     def _fit(self, messages: Sequence[Message]) -> Sequence[Message]:
         """Return the messages as the template can take them: without a system role, its text opens the first turn."""
         if self.system_role or messages[0].role != "system" or len(messages) == 1:
             return messages
+        if messages[1].role != "user":
+            return (Message("user", messages[0].content), *messages[1:])
         opened = Message(messages[1].role, f"{messages[0].content}\n\n{messages[1].content}")
         return (opened, *messages[2:])
+
+    def _shows_text(self) -> bool:
+        """Tell whether the template prints messages as they are given to it: as text, or as lists of parts."""
+        try:
+            return _LONE in self._render((*_PROBE[:1], Message("assistant", _LONE)))
+        except DatasetError:
+            if self._in_parts:
+                raise
+            return False
 
     def _has_system_role(self) -> bool:
         word = "Housekeeper"
@@ -209,30 +301,68 @@ class ChatEncoder:
         frame = _Frame(around[0], around[1], around[2], around[4])
         return frame if texts == [frame.write(contents[:end]) for end in range(1, 5)] else None
 
-    def _find_replies(
-        self, messages: Sequence[Message], text: str, controls: Sequence[tuple[int, int]]
-    ) -> tuple[list[_Reply], bool]:
-        """Return where the replies stand in the text, and whether each one stands where its own prefix puts it."""
+    def _lay_out(self, messages: Sequence[Message], *, last_only: bool) -> _Layout:
+        """Return the text and where the replies stand; it is stable if each stands where its own prefix puts it."""
+        text = self._render(messages)
         if self._frame and (framed := _framed_replies(self._frame, messages, text)):
-            return [_reply(turn, start, after, controls) for turn, (start, after) in enumerate(framed)], True
-        found: list[_Reply] = []
-        stable = True
-        turn = 0
-        for index, message in enumerate(messages):
-            if message.role != "assistant":
-                continue
-            asked = self._render(messages[:index], ask=True)
-            answered = text if index == len(messages) - 1 else self._render(messages[: index + 1])
-            if text.startswith(answered) and answered.startswith(asked):
-                found.append(_reply(turn, len(asked), len(answered), controls))
-            else:
-                stable = False
-            turn += 1
-        if not stable:
-            found = [reply for reply in found if reply.turn == turn - 1]
-        if not found:
-            raise DatasetError("the model's chat template does not put its generation prompt before a reply")
-        return found, stable
+            controls = self._controls(text)
+            replies = [_reply(turn, *place, controls) for turn, place in enumerate(framed)]
+            return _Layout(text, replies[-1:] if last_only else replies, stable=not last_only or len(replies) == 1)
+        places = [index for index, message in enumerate(messages) if message.role == "assistant"]
+        found: list[_Reply | None] = []
+        if self._writes_end and not last_only:
+            for turn, index in enumerate(places[:-1]):
+                found.append(self._find_reply(messages[: index + 1], turn, text))
+                if found[-1] is None:
+                    break
+        ended, last = self._last_reply(messages, len(places) - 1, text)
+        known = [reply for reply in (*found, last) if reply is not None]
+        stable = ended == text and len(known) == len(places)
+        return _Layout(ended, known if stable else [last], stable)
+
+    def _controls(self, text: str) -> list[tuple[int, int]]:
+        return [match.span() for match in self._control.finditer(text)]
+
+    def _find_reply(self, messages: Sequence[Message], turn: int, text: str) -> _Reply | None:
+        """Return where the last of some messages stands in the text of more, None where it stands there otherwise."""
+        answered = self._render(messages)
+        if not text.startswith(answered):
+            return None
+        if len(messages) == 1:
+            return _Reply(turn, len(answered), len(answered), len(answered), len(answered))
+        asked = self._render(messages[:-1], ask=True)
+        content = messages[-1].content
+        if not answered.startswith(asked) or _loses_thought(content, answered[len(asked) :]):
+            return None
+        start = _end_of_content(content, text, len(asked), len(answered))
+        return _reply(turn, len(asked), len(answered), self._controls(text[: len(answered)]), start)
+
+    def _last_reply(self, messages: Sequence[Message], turn: int, text: str) -> tuple[str, _Reply]:
+        """Return the conversation's text with its last reply as the model will have to say it, and where that stands.
+
+        The text is another one where the template writes the reply otherwise than it asks for it, or without its end.
+        """
+        if len(messages) == 1:
+            raise DatasetError("a conversation must have a message before the assistant's")
+        content = messages[-1].content
+        asked = self._render(messages[:-1], ask=True)
+        start = len(asked)
+        joined = text.startswith(asked)
+        if joined and not _loses_thought(content, text[start:]):
+            said = _end_of_content(content, text, start, len(text))
+            if self._writes_end:
+                return text, _reply(turn, start, len(text), self._controls(text), said)
+            text = text[:said]
+        else:
+            opened = _OPENED_THOUGHT.search(asked)
+            if not joined and not opened and not _CLOSED_THOUGHT.search(asked):
+                raise DatasetError(
+                    "the model's chat template does not put its generation prompt before a reply; give the tokenizer"
+                    " another chat_template, or take another model"
+                )
+            text = asked + _continue_thought(content, opened[0] if opened else "")
+        over = len(text) + len(self._end)
+        return text + self._end, _Reply(turn, start, len(text), over, over)
 
     def _tokenize(
         self, text: str, mark: str, pieces: Sequence[tuple[int, int, bool]]
@@ -245,7 +375,7 @@ class ChatEncoder:
         where: list[tuple[int, int]] = []
         for start, end, control in pieces:
             if control:
-                ids.append(self._control_ids[text[start:end]])
+                ids.append(self._token_ids[text[start:end]])
                 where.append((start, end))
                 continue
             piece_ids, offsets = next(batch)
@@ -264,6 +394,18 @@ class ChatEncoder:
             texts, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True, verbose=False
         )
         return batch["input_ids"], batch["offset_mapping"]
+
+    def _warn_of_tokens(self) -> None:
+        tags = sorted(self._token_ids.keys() & _TAG_TOKENS)
+        if tags:
+            logger.warning(
+                "%s has special tokens %s: a server must be asked with skip_special_tokens=false, or it drops them"
+                " from replies", _name(self.tokenizer), ", ".join(tags),
+            )  # fmt: skip
+        if self.end_id is None:
+            logger.warning(
+                "%s: no token ends a reply in its chat template, so a model cannot learn to stop", _name(self.tokenizer)
+            )
 
     def _refuse_unless_pieces_join(self) -> None:
         """Raise UserError for a tokenizer that writes a piece of text otherwise than the whole."""
@@ -295,11 +437,73 @@ def _framed_replies(frame: _Frame, messages: Sequence[Message], text: str) -> li
     return places
 
 
-def _reply(turn: int, start: int, after: int, controls: Sequence[tuple[int, int]]) -> _Reply:
-    """Return a reply between two places of the text; the first control token in there ends it."""
-    first = bisect_left(controls, (start, start))
+def _reply(turn: int, start: int, after: int, controls: Sequence[tuple[int, int]], content_end: int = -1) -> _Reply:
+    """Return a reply between two places of the text; the first control token behind its content ends it."""
+    behind = max(start, content_end)
+    first = bisect_left(controls, (behind, behind))
     said, over = controls[first] if first < len(controls) and controls[first][0] < after else (after, after)
     return _Reply(turn, start, said, over, after)
+
+
+def _end_of_content(content: str, text: str, start: int, end: int) -> int:
+    """Return where a message's content ends in what the template made of it; `start` where it cannot be told."""
+    tail = content.rstrip()[-_TAIL_LENGTH:].lstrip()
+    at = text.rfind(tail, start, end) if tail else -1
+    return at + len(tail) if at >= 0 else start
+
+
+def _loses_thought(content: str, rendered: str) -> bool:
+    """Tell whether the template has dropped the thought of a reply."""
+    thought = read_think(content) if "</think>" in content else None
+    return bool(thought) and "".join(str(thought).split()) not in "".join(rendered.split())
+
+
+def _continue_thought(content: str, opening: str) -> str:
+    """Return what the model has to say of a reply whose beginning the prompt has said already."""
+    if not opening:
+        return content
+    begun = re.match(r"\s*<think>", content)
+    if begun:
+        rest = content[begun.end() :]
+        return rest.removeprefix("\n") if opening.endswith("\n") else rest
+    if "</think>" in content:
+        return content
+    return f"\n</think>\n\n{content}"
+
+
+def _any_of(words: Iterable[str]) -> re.Pattern[str]:
+    """Return a pattern that finds the longest of some words, and nothing where there are none."""
+    longest_first = sorted(words, key=len, reverse=True)
+    return re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
+
+
+def _is_mark(token: str) -> bool:
+    """Tell whether an added token looks like a mark of a template, not like a word."""
+    return len(token) > 2 and token[0] + token[-1] in ("<>", "[]") and token not in _TAG_TOKENS
+
+
+def _fix_date(tokenizer: Any) -> None:
+    """Let a template that asks for the date print the same one every day."""
+
+    def fixed(template: str) -> str:
+        if "strftime_now" not in template or template.startswith(_DATE_MACRO):
+            return template
+        logger.warning("the chat template prints today's date; all prompts are written as on %s", _DATE["%F"])
+        return _DATE_MACRO + ("\n" if template.startswith("\n") else "") + template  # trim_blocks drops one
+
+    known = tokenizer.chat_template
+    if isinstance(known, dict):
+        tokenizer.chat_template = {name: fixed(template) for name, template in known.items()}
+    else:
+        tokenizer.chat_template = fixed(known)
+
+
+def read_end_id(tokenizer: Any) -> int | None:
+    """Return the token that ends a reply of a tokenizer's chat template; None without a usable template."""
+    try:
+        return ChatEncoder(tokenizer).end_id
+    except UserError:
+        return None
 
 
 def _escape(messages: Sequence[Message], control: re.Pattern[str]) -> tuple[list[Message], str]:
@@ -333,17 +537,21 @@ def _cut(length: int, controls: Sequence[tuple[int, int]], starts: Iterable[int]
 
 
 def _reply_spans(text: str, start: int, end: int) -> list[_Span]:
-    """Return the sections of a reply; one without tags is an action from end to end."""
-    sections = [
-        _Span(start + match.start(2), start + match.end(2), _KIND_OF_TAG[match[1]])
-        for match in _SECTIONS.finditer(text[start:end])
+    """Return the sections of a reply as a game reads it: without other tags, what follows the thoughts is an action."""
+    sections = find_sections(text[start:end])
+    inner = [
+        _Span(start + section.start, start + section.end, _KIND_OF_TAG[section.tag])
+        for section in sections
+        if section.tag in _KIND_OF_TAG and text[start + section.start : start + section.end].strip()
     ]
-    if not sections:
-        return [_Span(start, end, TokenKind.ACTION)]
-    inner = [(section.start, section.end) for section in sections]
-    edges = [start, *(edge for span in inner for edge in span), end]
+    if all(section.tag == "think" for section in sections):
+        begin = start + sections[-1].after if sections else start
+        rest = text[begin:end]
+        begin += len(rest) - len(rest.lstrip()) if sections else 0
+        inner.append(_Span(begin, end, TokenKind.ACTION))
+    edges = [start, *(edge for span in inner for edge in (span.start, span.end)), end]
     between = [_Span(edges[i], edges[i + 1], TokenKind.OTHER_REPLY) for i in range(0, len(edges), 2)]
-    return [span for span in (*sections, *between) if span.start < span.end]
+    return [span for span in (*inner, *between) if span.start < span.end]
 
 
 def _observation_spans(messages: Sequence[Message], text: str, replies: Sequence[_Reply], header: str) -> list[_Span]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from alfworld_sft.errors import PolicyError
 from alfworld_sft.policies.base import Policy
-from alfworld_sft.prompts.tags import parse_reply
+from alfworld_sft.prompts.tags import parse_reply, without_empty_thought
 from alfworld_sft.prompts.template import Template
 from alfworld_sft.seeds import derive_seed
 from alfworld_sft.types import Episode, Exchange, Form, Message, Prompt, Reply, Step, View
@@ -126,7 +126,7 @@ class Transcript:
         """Take note of an answered prompt."""
         self.history.append(Exchange(seen, command))
         if self.protocol.form == "multi":
-            self.messages.append(Message("assistant", reply.text))
+            self.messages.append(Message("assistant", without_empty_thought(reply.text, self.template.tags)))
 
 
 def views_of(episode: Episode, template: Template, history_length: int | None = None) -> list[View]:

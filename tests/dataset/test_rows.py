@@ -3,6 +3,7 @@ from dataclasses import replace
 
 from alfworld_sft.dataset.rows import Rendering, rows_of, training_text
 from alfworld_sft.prompts.template import load_template
+from alfworld_sft.types import Reply
 from tests.episodes import episode, step
 
 WORLD_MODEL = Rendering(load_template("add_wm1"))
@@ -37,6 +38,11 @@ def test_grounded_predictions_say_what_really_came_next():
 
 def test_a_template_without_predictions_leaves_the_reply_alone():
     assert training_text(step(), Rendering(load_template("default"))) == step().reply.text
+
+
+def test_an_empty_thought_before_the_own_one_is_not_written():
+    said = replace(step(), reply=Reply("<think>\n\n</think>\n\n" + step().reply.text))
+    assert training_text(said, Rendering(load_template("default"))) == step().reply.text
 
 
 def test_untrained_and_unplayable_turns_get_no_row_and_are_named():

@@ -83,6 +83,9 @@ def test_a_complaint_without_names_drops_nothing_twice():
         ("<action>look</action>", "<action>look</action>"),
         ("<action>look</action> and more", "<action>look</action>"),
         ("I do not know", "I do not know"),
+        ("<think><action>go</action></think><action>look", "<think><action>go</action></think><action>look</action>"),
+        ("<think>not <action>go</action> but", "<think>not <action>go</action> but"),
+        ("<think><action>go</action></think> no", "<think><action>go</action></think> no"),
     ],
 )
 def test_a_reply_ends_with_its_closing_tag(text, said):

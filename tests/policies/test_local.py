@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import shutil
 from dataclasses import replace
 from random import Random
 from types import SimpleNamespace
@@ -11,7 +12,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="local models are an extra: pip install 'alfworld-sft[train]'")
 pytest.importorskip("peft", reason="local models are an extra: pip install 'alfworld-sft[train]'")
 
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from alfworld_sft.config import PolicySection
 from alfworld_sft.errors import PolicyError, UserError
@@ -19,6 +20,7 @@ from alfworld_sft.games import find_games
 from alfworld_sft.policies import make_policy
 from alfworld_sft.policies.local import LocalModel, pick_tokens
 from alfworld_sft.policies.sampling import Sampling
+from alfworld_sft.prompts.tags import parse_reply
 from alfworld_sft.prompts.template import load_template
 from alfworld_sft.rollout import Protocol
 from alfworld_sft.runner import run_episodes
@@ -27,6 +29,7 @@ from alfworld_sft.types import Message
 from tests.collecting import write_games
 from tests.policies.test_completions import prompt
 from tests.train.helpers_loop import options, run, write_dataset, write_model
+from tests.train.templates import CHANNELS, DEEPSEEK_R1
 
 PROMPTS = [
     replace(prompt(seed=n), messages=(Message("user", "You arrive at desk 1. " * (n + 1) + "Your task?"),))
@@ -283,6 +286,47 @@ def test_a_reply_ends_with_its_closing_tag_or_with_its_turn(folder):
     replies = ask(policy, PROMPTS[:3])
     assert [reply.text for reply in replies] == ["<action>go to desk 1</action>", *texts[1:]]
     assert replies[1].reply_tokens == len(policy._tokenizer(texts[1])["input_ids"]) + 1, "the end of turn counts"
+
+
+def test_an_action_in_a_thought_ends_no_reply(folder):
+    text = "<think>not <action>go</action></think>\n<action>look</action>"
+    [reply] = ask(parrot(folder, [text]), PROMPTS[:1])
+    assert reply.text == text
+
+
+def with_template(folder, target, template, special=()):
+    """Return a copy of a model with another chat template and more special tokens."""
+    shutil.copytree(folder, target)
+    tokenizer = AutoTokenizer.from_pretrained(target)
+    tokenizer.chat_template = template or tokenizer.chat_template
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", *special]})
+    tokenizer.save_pretrained(target)
+    model = AutoModelForCausalLM.from_pretrained(target)
+    model.resize_token_embeddings(len(tokenizer))
+    model.save_pretrained(target)
+    return target
+
+
+def test_a_reply_begins_with_the_thought_that_the_prompt_opened(folder, tmp_path):
+    opened = with_template(folder, tmp_path / "r1", DEEPSEEK_R1)
+    said = ["not <action>go</action></think>\n<action>look</action>", "so <action>go to desk 1</action>"]
+    replies = ask(parrot(opened, said), PROMPTS[:2])
+    assert [reply.text for reply in replies] == ["<think>\n" + text for text in said]
+    actions = [parse_reply(reply.text, ("think", "action"), ["look", "go to desk 1"]).action for reply in replies]
+    assert actions == ["look", None]
+
+
+def test_tags_that_are_special_tokens_are_kept_in_a_reply(folder, tmp_path):
+    tagged = with_template(folder, tmp_path / "tagged", None, ["<think>", "</think>", "<action>", "</action>"])
+    text = "<think>next</think>\n<action>go to desk 1</action>"
+    [reply] = ask(parrot(tagged, [text + " and so on"]), PROMPTS[:1])
+    assert reply.text == text
+
+
+def test_control_tokens_that_a_template_puts_before_replies_are_no_text(folder, tmp_path):
+    channels = with_template(folder, tmp_path / "channels", CHANNELS, ["<|channel|>", "<|message|>"])
+    [reply] = ask(parrot(channels, ["<|channel|>final<|message|>go to desk 1"]), [replace(PROMPTS[0], tags=())])
+    assert reply.text == "go to desk 1"
 
 
 def test_a_template_without_tags_is_not_cut(folder):

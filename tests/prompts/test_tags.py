@@ -1,6 +1,13 @@
 import pytest
 
-from alfworld_sft.prompts.tags import compose_reply, parse_reply, read_sections, replace_section
+from alfworld_sft.prompts.tags import (
+    compose_reply,
+    find_sections,
+    parse_reply,
+    read_sections,
+    replace_section,
+    without_empty_thought,
+)
 
 ADMISSIBLE = ("go to desk 1", "look", "take mug 1 from desk 1")
 
@@ -73,3 +80,75 @@ def test_many_tags_are_read_as_fast_as_few():
     """A server may send anything; a search that starts anew at each tag would take hours here."""
     assert read_sections("<think></think>" * 200_000, ("think", "prediction", "action")) is None
     assert read_sections("<think>" + "</think><prediction>" * 200_000, ("think", "prediction", "action")) is None
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "<think>Maybe <action>look</action>",
+        "<think>Maybe <action>look</action> or not.",
+        "<think>Maybe <action>look</action></think>",
+        "Maybe <action>look</action></think>",
+        "<think>It is.</think><prediction>You see. <action>look</action>",
+        "<think>It is.</think><prediction><action>look</action></prediction>",
+        "<think></think><think>Maybe <action>look</action>",
+    ],
+)
+def test_an_action_inside_another_tag_is_no_action(reply):
+    parsed = parse_reply(reply, ("think", "prediction", "action"), ADMISSIBLE)
+    assert (parsed.action, parsed.problem) == (None, "no action tag")
+
+
+@pytest.mark.parametrize(
+    ("reply", "think"),
+    [
+        ("<think>Not <action>go</action>.</think><action>look</action>", "Not <action>go</action>."),
+        ("<think>a <think>b</think> c</think><action>look</action>", "a <think>b</think> c"),
+        ("Not <action>go to desk 1</action>.\n</think>\n<action>look</action>", "Not <action>go to desk 1</action>."),
+        ("<think>\n\n</think>\n\n<think>why</think><action>look</action>", "why"),
+        ("<think>\n\n</think>\n\n<action>look</action>", ""),
+    ],
+)
+def test_the_action_is_the_one_after_the_thought(reply, think):
+    parsed = parse_reply(reply, ("think", "action"), ADMISSIBLE)
+    assert (parsed.action, parsed.problem, parsed.think) == ("look", None, think)
+
+
+def test_what_a_thought_says_of_other_tags_is_not_read_as_them():
+    reply = "<think>First <prediction>x</prediction>.</think><prediction>y</prediction><action>look</action>"
+    assert parse_reply(reply, ("think", "prediction", "action"), ADMISSIBLE).prediction == "y"
+    assert replace_section(reply, "prediction", "z") == reply.replace("y</p", "z</p")
+
+
+@pytest.mark.parametrize(
+    ("reply", "action", "problem"),
+    [
+        ("<think>\n\n</think>\n\nlook", "look", None),
+        ("<think>why</think>\nlook", "look", None),
+        ("\n</think>\n\nlook", "look", None),
+        ("<think>look", None, "no action tag"),
+        ("<think>\n\n</think>\n\n", None, "empty action"),
+    ],
+)
+def test_without_tags_the_action_is_what_follows_the_thought(reply, action, problem):
+    parsed = parse_reply(reply, (), ADMISSIBLE)
+    assert (parsed.action, parsed.problem) == (action, problem)
+
+
+@pytest.mark.parametrize(
+    ("reply", "tags", "kept"),
+    [
+        ("<think>\n\n</think>\n\nlook", (), "look"),
+        ("<think></think><action>look</action>", ("action",), "<action>look</action>"),
+        ("<think></think><action>look</action>", ("think", "action"), "<think></think><action>look</action>"),
+        ("<think></think>\n<think>why</think>", ("think", "action"), "<think>why</think>"),
+        ("<think>why</think>look", (), "<think>why</think>look"),
+    ],
+)
+def test_an_empty_thought_that_nobody_asked_for_is_left_out_of_a_conversation(reply, tags, kept):
+    assert without_empty_thought(reply, tags) == kept
+
+
+def test_sections_are_found_as_fast_in_hostile_replies():
+    for hostile in ("<think>", "</think>", "<think></think>", "<action><think>"):
+        find_sections(hostile * 200_000)

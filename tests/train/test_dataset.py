@@ -11,6 +11,8 @@ import pytest
 pytest.importorskip("torch", reason="training is not installed (pip install -e '.[train]')")
 pytest.importorskip("transformers", reason="training is not installed (pip install -e '.[train]')")
 
+from dataclasses import replace
+
 import numpy as np
 
 from alfworld_sft.chat import ChatEncoder, TokenKind
@@ -18,16 +20,12 @@ from alfworld_sft.dataset.write import SCHEMA
 from alfworld_sft.errors import DatasetError
 from alfworld_sft.train.dataset import Loaded, Sample, SampleOptions, load_samples
 from alfworld_sft.train.table import Columns
-from tests.train.helpers_data import messages, rows, tiny_tokenizer, wandering, with_template, write
+from tests.train.helpers_data import WM, messages, rows, tiny_tokenizer, wandering, with_template, write
+from tests.train.templates import DEEPSEEK_R1, QWEN3, STRIPPING
 
 TOKENIZER = tiny_tokenizer()
 ENCODER = ChatEncoder(TOKENIZER)
 SINGLE, MULTI = Columns(), Columns(multiturn=True)
-STRIPPING = """{%- for m in messages %}{%- set c = m.content %}
-{%- if m.role == 'assistant' and not loop.last %}{%- set c = c.split('</think>')[-1] %}{%- endif %}
-{{- '<|im_start|>' + m.role + '\\n' + c + '<|im_end|>\\n' }}{%- endfor %}
-{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- endif %}"""
-"""A template that forgets earlier thoughts, as Qwen3's does."""
 
 
 @pytest.fixture
@@ -250,6 +248,81 @@ def test_a_template_that_rewrites_earlier_turns_is_trained_row_by_row_and_report
         ]
     assert "the chat template rewrites earlier turns" in loaded.report.warnings(SampleOptions())[0]
     assert "thought 1" not in TOKENIZER.decode(loaded.samples[1].ids.tolist())
+
+
+def replies_of(record: dict[str, Any]) -> list[str]:
+    return [m["content"] for m in record["messages"] if m["role"] == "assistant"]
+
+
+@pytest.mark.parametrize("template", [STRIPPING, QWEN3, DEEPSEEK_R1], ids=["stripping", "qwen3", "r1"])
+@pytest.mark.parametrize("fold", [True, False])
+def test_every_reply_of_one_row_a_conversation_is_trained_where_a_template_rewrites_turns(
+    load: Any, template: str, fold: bool
+) -> None:
+    encoder = ChatEncoder(with_template(template))
+    [record] = rows([wandering(turns=3)], replace(WM, rows_per="episode"))
+    loaded = load([record], MULTI, encoder, fold=fold)
+    talk = messages(record)
+    for turn, sample in enumerate(loaded.samples):
+        prompt = encoder.encode_prompt(talk[: 2 * turn + 1])
+        assert sample.ids[: len(prompt)].tolist() == prompt
+        assert np.flatnonzero(sample.weight).tolist() == list(range(len(prompt), len(sample)))
+        assert ["take plate 1", "take drawer 2", "take lamp 3"][turn] in said(sample)
+        assert f"thought {turn + 1}" in said(sample)
+    assert [sample.rows for sample in loaded.samples] == [1, 1, 1]
+    assert [sample.key for sample in loaded.samples] == [
+        "train.parquet row 0, reply 1", "train.parquet row 0, reply 2", "train.parquet row 0"
+    ]  # fmt: skip
+    assert loaded.report.unstable == 1
+
+
+def test_replies_trained_one_by_one_weigh_what_their_rows_give_them(load: Any) -> None:
+    encoder = ChatEncoder(with_template(QWEN3))
+    records = rows([wandering(turns=3, noisy=(2,))])
+    loaded = load(records, MULTI, encoder, weighting="cumulative")
+    assert [sorted(set(sample.weight.tolist())) for sample in loaded.samples] == [[0, 2], [0, 1]]
+    [whole] = rows([wandering(turns=3, noisy=(2,))], replace(WM, rows_per="episode"))
+    loaded = load([whole], MULTI, encoder)
+    assert [replies_of(whole).index(r) for r in replies_of(whole) if any(
+        r.split("<action>")[1] in said(sample) for sample in loaded.samples
+    )] == [0, 2]  # fmt: skip
+
+
+def test_a_row_without_a_trained_reply_is_dropped_where_a_template_rewrites_turns(load: Any) -> None:
+    encoder = ChatEncoder(with_template(QWEN3))
+    record = rows([wandering(turns=2)])[-1]
+    record = {**record, "extra_info": '{"untrained_turns": [1, 2]}'}
+    loaded = load([record], MULTI, encoder)
+    assert (loaded.samples, loaded.report.dropped_rows) == ([], 1)
+
+
+def test_a_prompt_with_earlier_replies_trains_its_response_alone(load: Any, tmp_path: Path) -> None:
+    record = rows([wandering(turns=2)])[-1]
+    line = json.dumps({"prompt": record["messages"][:-1], "response": "look"})
+    (tmp_path / "verl.jsonl").write_text(line + "\n")
+    columns = Columns(prompt_key="prompt", response_key="response", prompt_dict_keys=None, response_dict_keys=None)
+    (sample,) = load_samples([tmp_path / "verl.jsonl"], ENCODER, columns, SampleOptions()).samples
+    assert said(sample) == "look<|im_end|>"
+
+
+def test_a_conversation_that_begins_with_the_assistant_trains_its_other_replies_and_is_reported(load: Any) -> None:
+    record = rows([wandering(turns=2)])[-1]
+    record = {**record, "messages": [{"role": "assistant", "content": "Welcome."}, *record["messages"]]}
+    for encoder in (ENCODER, ChatEncoder(with_template(QWEN3))):
+        loaded = load([{**record, "extra_info": "{}"}], MULTI, encoder)
+        text = "".join(map(said, loaded.samples))
+        assert text.count("<action>") == 2
+        assert "Welcome." not in text
+        assert "it is context and not trained (conversations: 1)" in " ".join(loaded.report.warnings(SampleOptions()))
+
+
+@pytest.mark.parametrize("columns", [SINGLE, MULTI])
+def test_what_a_template_refuses_names_file_and_row(load: Any, columns: Columns) -> None:
+    refusing = "{{ raise_exception('no plates') if 'take plate' in messages[-1].content }}" + TOKENIZER.chat_template
+    encoder = ChatEncoder(with_template(refusing))
+    records = rows([wandering(1, turns=1), wandering(0, turns=1)])
+    with pytest.raises(DatasetError, match=r"train.parquet row 1: the model's chat template refuses .*: no plates"):
+        load(records, columns, encoder)
 
 
 @pytest.mark.parametrize("multiturn", [False, True])

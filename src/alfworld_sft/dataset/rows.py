@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from alfworld_sft.prompts.tags import replace_section
+from alfworld_sft.prompts.tags import replace_section, without_empty_thought
 from alfworld_sft.prompts.template import Template
 from alfworld_sft.rollout import views_of
 from alfworld_sft.strict_json import to_json
@@ -78,9 +78,10 @@ def conversation_of(episode: Episode, rendering: Rendering) -> tuple[Message, ..
 
 def training_text(step: Step, rendering: Rendering) -> str:
     """Return the reply as training sees it: a grounded prediction says what really came next."""
+    text = without_empty_thought(step.reply.text, rendering.template.tags)
     if rendering.predictions == "model" or "prediction" not in rendering.template.tags:
-        return step.reply.text
-    return replace_section(step.reply.text, "prediction", step.next_observation)
+        return text
+    return replace_section(text, "prediction", step.next_observation)
 
 
 def is_target(step: Step) -> bool:

@@ -45,10 +45,11 @@ from alfworld_sft.policies.kv_cache import (
     positions_in,
     side_by_side,
 )
-from alfworld_sft.policies.sampling import Sampling, end_reply, stop_of
+from alfworld_sft.policies.sampling import Sampling, end_reply, find_reply_end, stop_of
 from alfworld_sft.train.inputs import is_path
 from alfworld_sft.train.merge import load_whole
 from alfworld_sft.train.model import cast_weights, load_tokenizer
+from alfworld_sft.train.stopping import end_ids_of
 from alfworld_sft.types import Prompt, Reply
 from alfworld_sft.world import Game
 
@@ -95,7 +96,8 @@ class LocalModel:
         self._device, self._dtype = model.device, model.dtype
         self._encoder = ChatEncoder(tokenizer)
         self._context: int = model.config.max_position_embeddings
-        self._ends = _end_ids(model, tokenizer)
+        ends = (model.generation_config.eos_token_id, model.config.eos_token_id, tokenizer.eos_token_id)
+        self._ends = frozenset(end_ids_of(self._encoder.end_id, *ends))  # a model's several configs need not agree
         self._sampling = sampling or Sampling()
         self._max_batch = max_batch
         self._keep_token_ids = keep_token_ids
@@ -283,7 +285,9 @@ class LocalModel:
             return True
         if stop is None or not self._closes(turn.said[-1], stop[-1]):
             return False
-        return stop in self._text(turn.said[-_TAIL:])
+        if stop not in self._text(turn.said[-_TAIL:]):
+            return False
+        return find_reply_end(self._encoder.opening + self._text(turn.said)) is not None
 
     def _closes(self, token: int, character: str) -> bool:
         """Tell whether a token holds the stop string's last character: only then the whole is looked for."""
@@ -293,9 +297,16 @@ class LocalModel:
         return known
 
     def _reply(self, turn: _Turn) -> Reply:
-        """Return what was said. Its ids are all that were sampled: the end of turn, or a tag's last token, included."""
+        """Return what was said. Its ids are all that were sampled: the end of turn, or a tag's last token, included.
+
+        Its text begins with the thought that the prompt opened, and lacks what the chat template puts before replies.
+        """
         ended = turn.said[-1] in self._ends
-        text = self._text(turn.said[:-1] if ended else turn.said)
+        said = turn.said[:-1] if ended else turn.said
+        inserted = self._encoder.inserted_ids
+        if inserted and said[: len(inserted)] == inserted:
+            said = said[len(inserted) :]
+        text = self._encoder.opening + self._text(said)
         kept = self._keep_token_ids
         return Reply(
             end_reply(text, turn.prompt.tags, stopped=False),
@@ -307,7 +318,9 @@ class LocalModel:
         )
 
     def _text(self, ids: Sequence[int]) -> str:
-        return str(self._tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+        """Return what tokens spell, control tokens left out; a reply's tags are text, whatever tokens they have."""
+        spelt = [number for number in ids if number not in self._encoder.control_ids]
+        return str(self._tokenizer.decode(spelt, skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
 
 class LocalPlayer:
@@ -350,14 +363,6 @@ def _tell(loop: asyncio.AbstractEventLoop, answer: asyncio.Future[Reply], result
 
     with suppress(RuntimeError):  # the loop is closed: nobody waits any more
         loop.call_soon_threadsafe(settle)
-
-
-def _end_ids(model: Any, tokenizer: Any) -> frozenset[int]:
-    """Return the tokens that end a turn: a model's several configs need not agree."""
-    found: set[int] = set()
-    for ends in (model.generation_config.eos_token_id, model.config.eos_token_id, tokenizer.eos_token_id):
-        found.update(ends if isinstance(ends, (list, tuple)) else [] if ends is None else [ends])
-    return frozenset(found)
 
 
 def playing_dtype(name: DType, device: torch.device) -> torch.dtype:

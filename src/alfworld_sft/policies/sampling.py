@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from alfworld_sft.prompts.tags import find_sections
+
 ACTION_OPEN, ACTION_CLOSE = "<action>", "</action>"
 
 
@@ -37,12 +39,23 @@ def stop_of(tags: Collection[str]) -> str | None:
 def end_reply(text: str, tags: Collection[str], *, stopped: bool = True) -> str:
     """Return a reply up to its closing tag, and with it.
 
-    What was said after the tag is cut off. Where the reply `stopped` inside of an action, the stop string has been
-    dropped from it, as most servers do; then it is put back.
+    What was said after the tag is cut off; a tag inside of a thought closes nothing. Where the reply `stopped` inside
+    of an action, the stop string has been dropped from it, as most servers do; then it is put back.
     """
     if "action" not in tags:
         return text
-    head, closed, _ = text.partition(ACTION_CLOSE)
-    if closed:
-        return head + closed
-    return head + ACTION_CLOSE if stopped and ACTION_OPEN in head else text
+    end = find_reply_end(text)
+    if end is not None:
+        return text[:end]
+    return text + ACTION_CLOSE if stopped and text.rfind(ACTION_OPEN) > text.rfind(ACTION_CLOSE) else text
+
+
+def find_reply_end(text: str) -> int | None:
+    """Return where the first closing tag outside of thoughts ends, or None."""
+    start = 0
+    for thought in find_sections(text, ("think",)):
+        if (at := text.find(ACTION_CLOSE, start, thought.outer)) >= 0:
+            return at + len(ACTION_CLOSE)
+        start = thought.after
+    at = text.find(ACTION_CLOSE, start)
+    return None if at < 0 else at + len(ACTION_CLOSE)

@@ -271,6 +271,7 @@ def _write_model(folder: Path, model: Any, weights: dict[str, Tensor], tokenizer
         model.save_pretrained(folder, state_dict=_with_tied(model, weights))
         return
     save_file({_peft_name(name): tensor for name, tensor in weights.items()}, folder / "adapter_model.safetensors")
+    base_of(model).generation_config.save_pretrained(folder)
     config = model.peft_config["default"]
     base = Path(config.base_model_name_or_path or "")
     record = config.to_dict() | {"inference_mode": True, "base_model_name_or_path": str(base)}

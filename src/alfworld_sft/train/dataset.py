@@ -8,10 +8,10 @@ mean of training row by row.
 from __future__ import annotations
 
 import logging
-import re
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from alfworld_sft.chat import ChatEncoder, Encoded, TokenKind
 from alfworld_sft.counts import counted, noun_for
 from alfworld_sft.errors import DatasetError
+from alfworld_sft.prompts.tags import read_action
 from alfworld_sft.seeds import derive_seed
 from alfworld_sft.train.config import TrainConfig
 from alfworld_sft.train.fold import Chain, Part, TurnWeights, Weighting, add_to_chains, fold, weights_by_row
@@ -99,6 +100,8 @@ class LoadReport:
     dropped_rows: int = 0
     branches: int = 0
     unstable: int = 0
+    begun_by_assistant: int = 0
+    extra_rows: int = 0  # that were made of rows which train several replies apart
     tokens: int = 0
     trained_tokens: int = 0
     lengths: list[int] = field(default_factory=list)
@@ -126,7 +129,8 @@ class LoadReport:
                 f" and {noun_for(self.cut, 'was', 'were')} cut {how}"
             )
         if self.dropped_rows:
-            dropped = f"{self.dropped_rows} of {counted(self.rows, 'row')} {noun_for(self.dropped_rows, 'was', 'were')}"
+            rows = counted(self.rows + self.extra_rows, "row")
+            dropped = f"{self.dropped_rows} of {rows} {noun_for(self.dropped_rows, 'was', 'were')}"
             lines.append(f"{dropped} dropped: no trained token is left (too long, as context, or nothing new to learn)")
         if self.branches:
             alone = noun_for(self.branches, "is", "are")
@@ -134,11 +138,16 @@ class LoadReport:
             lines.append(f"{continued} the conversation of the episode and {alone} trained alone")
         if self.unstable:
             lines.append(
-                f"the chat template rewrites earlier turns (it strips <think>, say): {self.unstable} trajectories are"
-                " trained row by row, each row for its last reply"
+                "the chat template rewrites earlier turns (it strips <think>, say): each reply is trained in a sequence"
+                f" of its own, as the model will be asked for it (conversations: {self.unstable})"
             )
             if options.observation_weight:
                 lines.append("worldmodel.observation_loss has no effect on those")
+        if self.begun_by_assistant:
+            lines.append(
+                "a message of the assistant that begins a conversation answers nothing: it is context and not trained"
+                f" (conversations: {self.begun_by_assistant})"
+            )
         return lines
 
 
@@ -195,11 +204,12 @@ def _conversations(
             chains = trajectories.setdefault(_trajectory(row), [])
             add_to_chains(chains, row.messages, Part(row.place, len(row.messages), row.turns, row.untrained))
         if options.next_state_rows and row.prompt:
-            question = NEXT_STATE_QUESTION.format(prompt=row.prompt[-1].content, action=_action(row.response))
+            question = NEXT_STATE_QUESTION.format(prompt=row.prompt[-1].content, action=read_action(row.response))
             actions.append((row.place, _trajectory(row), len(row.messages), question))
         if single:
             messages = (*row.prompt, Message("assistant", row.response))
-            encoded = encoder.encode_conversation(messages)
+            with _named(row.place):
+                encoded = encoder.encode_reply(messages)
             yield from _made([_sample(encoded, _response_alone(row), options, 1, row.place)], 1, encoded, report)
     if not single:
         for chains in trajectories.values():
@@ -232,19 +242,62 @@ def _trajectory_samples(
     """Yield the samples of a chain of rows: one, where all rows can be folded."""
     parts = chain.parts
     weights = weights_by_row(parts, options.weighting)
-    whole = encoder.encode_conversation(chain.messages)
-    report.unstable += not whole.stable and len(parts) > 1
+    report.begun_by_assistant += chain.messages[0].role == "assistant"
+    with _named(parts[-1].place):
+        whole = encoder.encode_conversation(chain.messages)
+    if not whole.stable:
+        yield from _samples_by_reply(chain, parts, fold(weights), encoder, options, report)
+        return
     for group in _groups(parts, whole, options):
         longest = parts[group[-1]]
-        encoded = whole if longest.messages == len(chain.messages) else _prefix(whole, chain, longest, encoder)
+        encoded = whole if longest.messages == len(chain.messages) else _prefix(whole, longest)
         weight = fold(weights[index] for index in group)
         yield from _made([_sample(encoded, weight, options, len(group), longest.place)], len(group), encoded, report)
+
+
+def _samples_by_reply(
+    chain: Chain,
+    parts: Sequence[Part],
+    weight: TurnWeights,
+    encoder: ChatEncoder,
+    options: SampleOptions,
+    report: LoadReport,
+) -> Iterator[Sample]:
+    """Yield a sample for each reply that is trained, rendered as its own prefix: it weighs what the rows give it."""
+    places = [index for index, message in enumerate(chain.messages) if message.role == "assistant"]
+    trained = [turn for turn, times in enumerate(weight.trained) if times and places[turn]]
+    report.unstable += len(places) > 1
+    if not trained:
+        report.dropped_rows += len(parts)
+        return
+    report.extra_rows += len(trained) - len(parts)
+    for turn in trained:
+        part = next(part for part in parts if part.turns > turn and turn not in part.untrained)
+        place = part.place if part.turns == turn + 1 else f"{part.place}, reply {turn + 1}"
+        with _named(place):
+            encoded = encoder.encode_reply(chain.messages[: places[turn] + 1])
+        yield from _made([_sample(encoded, _only(turn, weight.trained[turn]), options, 1, place)], 1, encoded, report)
+
+
+def _only(turn: int, weight: float) -> TurnWeights:
+    """Return the weights of a conversation of which one reply alone is trained."""
+    weights = (*[0.0] * turn, weight)
+    return TurnWeights(weights, weights)
+
+
+@contextmanager
+def _named(place: str) -> Iterator[None]:
+    """Let what a chat template refuses name the row."""
+    try:
+        yield
+    except DatasetError as error:
+        raise DatasetError(f"{place}: {error}") from None
 
 
 def _groups(parts: Sequence[Part], whole: Encoded, options: SampleOptions) -> list[list[int]]:
     """Return which rows go into one sample. Cut at the left, a longer row is no prefix any more: it stays alone."""
     every = range(len(parts))
-    if not options.fold or not whole.stable:
+    if not options.fold:
         return [[index] for index in every]
     if options.truncation != "left":
         return [list(every)]
@@ -252,10 +305,8 @@ def _groups(parts: Sequence[Part], whole: Encoded, options: SampleOptions) -> li
     return [group for group in (fits, *([index] for index in every if index not in fits)) if group]
 
 
-def _prefix(whole: Encoded, chain: Chain, part: Part, encoder: ChatEncoder) -> Encoded:
+def _prefix(whole: Encoded, part: Part) -> Encoded:
     """Return one of the chain's shorter rows in tokens."""
-    if not whole.stable:
-        return encoder.encode_conversation(chain.messages[: part.messages])
     end = whole.ends[part.turns - 1]
     return Encoded(
         whole.ids[:end], whole.mask[:end], whole.turn[:end], whole.kind[:end], whole.ends[: part.turns], stable=True
@@ -328,14 +379,9 @@ def _next_state_samples(
             found.append((derive_seed(options.seed, name), place, question, longest[messages].content))
     found.sort()
     for _, place, question, answer in found[: round(options.next_state_rows * len(actions))]:
-        encoded = encoder.encode_pair(question, answer)
+        with _named(place):
+            encoded = encoder.encode_pair(question, answer)
         told = [TokenKind.PREDICTION if t else kind for t, kind in zip(encoded.mask, encoded.kind, strict=True)]
         encoded = replace(encoded, kind=told)
         report.next_state += 1
         yield from _made([_sample(encoded, _ONCE, options, 1, f"{place}, next state")], 1, encoded, report)
-
-
-def _action(response: str) -> str:
-    """Return the action of a reply; one without tags is an action as a whole."""
-    match = re.search(r"<action>(.*?)</action>", response, re.DOTALL)
-    return (match[1] if match else response).strip()

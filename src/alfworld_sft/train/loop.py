@@ -51,6 +51,7 @@ from alfworld_sft.train.own_loss import may_be_packed, own_loss, rows_of
 from alfworld_sft.train.pack import Packed
 from alfworld_sft.train.plan import Batch, Plan, fingerprint, micro_batches, tokens_of, total_weight
 from alfworld_sft.train.play import GamePlay
+from alfworld_sft.train.stopping import stop_at
 from alfworld_sft.train.validate import validate
 
 logger = logging.getLogger(__name__)
@@ -109,8 +110,10 @@ def train(config: TrainConfig, hooks: Sequence[Hook] = ()) -> Trained:
             hooks = [GamePlay(find_eval_games(config), ranks), *hooks]
         start = _find_checkpoint(config, ranks)
         tokenizer = load_tokenizer(config.model.partial_pretrain)
-        samples, held_out = _load_data(config, ChatEncoder(tokenizer), ranks)
+        encoder = ChatEncoder(tokenizer)
+        samples, held_out = _load_data(config, encoder, ranks)
         run = _Run(config, ranks, tokenizer, samples, held_out, start)
+        stop_at(base_of(run.model), encoder.end_id)
         try:
             return run.go(hooks)
         finally:

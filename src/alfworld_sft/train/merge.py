@@ -15,10 +15,12 @@ from typing import Any, Literal
 import torch
 from safetensors import SafetensorError, safe_open
 
+from alfworld_sft.chat import read_end_id
 from alfworld_sft.errors import UserError
 from alfworld_sft.train import checkpoint as checkpoints
 from alfworld_sft.train.adapter import base_of_adapter, read_adapter_config
 from alfworld_sft.train.model import base_of, cast_weights, load_config, load_model, load_tokenizer
+from alfworld_sft.train.stopping import stop_at
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +47,7 @@ def merge(checkpoint: Path, output: Path, *, base: str | None = None, dtype: DTy
     model, stored = load_whole(str(checkpoint), base)
     kept = stored if dtype == "auto" else getattr(torch, dtype)
     tokenizer = load_tokenizer(str(checkpoint))
+    stop_at(model, read_end_id(tokenizer))
     _write(cast_weights(model, kept), tokenizer, output)
     return output
 

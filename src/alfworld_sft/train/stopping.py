@@ -1,0 +1,30 @@
+"""Where a trained model stops: at the token that ends a reply in its chat template, beside those of its base.
+
+A base model may end texts with another token than its chat template ends turns with (Qwen2.5: `<|endoftext|>` and
+`<|im_end|>`). Trained on replies it says the latter, and whoever asks it must know that this is the end.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+logger = logging.getLogger(__name__)
+
+
+def end_ids_of(*values: Any) -> list[int]:
+    """Return the tokens that some `eos_token_id`s name: each a number, a list of them, or None."""
+    found: list[int] = []
+    for value in values:
+        found += value if isinstance(value, (list, tuple)) else [] if value is None else [value]
+    return list(dict.fromkeys(found))
+
+
+def stop_at(model: Any, end_id: int | None) -> None:
+    """Let a transformers model's generation config, which is saved with it, stop at this token, too."""
+    generation = model.generation_config
+    known = end_ids_of(generation.eos_token_id, model.config.eos_token_id)
+    if end_id is None or end_id in end_ids_of(generation.eos_token_id):
+        return
+    generation.eos_token_id = [end_id, *(number for number in known if number != end_id)]
+    logger.info("the generation config stops at token %d, which ends a reply in the chat template", end_id)
