@@ -13,6 +13,7 @@ from typing import Any, get_args
 from alfworld_sft.prompts.tags import Tag
 
 _FIELDS = ("reasoning_content", "reasoning", "thinking")
+_PART_KEYS = ("thinking", "reasoning", "text")
 _TAG = re.compile(rf"</?(?:{'|'.join(get_args(Tag))})>")
 
 
@@ -24,7 +25,9 @@ def read_message(message: Mapping[str, Any]) -> tuple[object, str]:
     reasoning = next(filter(None, (_text_of(message.get(name)) for name in _FIELDS)), "")
     content = message.get("content")
     if isinstance(content, list):
-        thought = "".join(_text_of(part.get("thinking") or part.get("reasoning")) for part in _dicts(content))
+        thought = "".join(
+            _text_of([part[key] for key in _PART_KEYS if part.get(key)][:1]) for part in _thoughts(content)
+        )
         return "".join(_text_of(part) for part in content if not _is_thinking(part)), reasoning or thought
     if content is None and isinstance(message.get("refusal"), str):
         return message["refusal"], reasoning
@@ -50,7 +53,7 @@ def _is_thinking(part: object) -> bool:
     return isinstance(part, dict) and str(part.get("type", "text")) not in ("text", "output_text", "refusal")
 
 
-def _dicts(parts: list[object]) -> list[dict[str, Any]]:
+def _thoughts(parts: list[object]) -> list[dict[str, Any]]:
     return [part for part in parts if isinstance(part, dict) and _is_thinking(part)]
 
 
