@@ -23,6 +23,7 @@ from alfworld_sft.errors import GamesNotFoundError, PolicyUnavailableError, RunF
 from alfworld_sft.games import GENERATE, GameRef, Games, GameStream, find_games
 from alfworld_sft.policies import make_policy
 from alfworld_sft.policies.base import Policy, in_service
+from alfworld_sft.policies.network import allow_connections
 from alfworld_sft.prompts.template import Template, load_template
 from alfworld_sft.rollout import Protocol
 from alfworld_sft.runner import run_episodes
@@ -127,6 +128,8 @@ def resume_job(kind: Kind, model: type[Config], choose: Callable[[Config], Chose
 def play(job: Job[Config], on_episode: Callable[[Episode | None], None]) -> None:
     """Play what the run still owes, in this process; raises PolicyUnavailableError where nobody can play (any more)."""
     config = job.config
+    if config.policy.name == "server":
+        allow_connections(min(config.runner.concurrency, job.total))
 
     def note_sampling_and_tell(episode: Episode | None) -> None:
         keep_sampling(job.run, job.policy.sampling)

@@ -1,5 +1,8 @@
 import asyncio
+import contextlib
 import logging
+import os
+import resource
 import sys
 import time
 from dataclasses import replace
@@ -569,3 +572,86 @@ def test_an_account_without_money_ends_the_run():
         [error] = ask(server(fake.url))
     assert type(error) is PolicyUnavailableError
     assert "quota is used up (402: Insufficient Balance)" in str(error)
+
+
+def test_a_proxy_is_not_asked_for_a_server_on_this_machine(monkeypatch):
+    for value in ("socks5://127.0.0.1:9", "socks://127.0.0.1:9", f"http://127.0.0.1:{free_port()}"):
+        for variable in ("ALL_PROXY", "HTTP_PROXY"):
+            monkeypatch.setenv(variable, value)
+        with serving([says()]) as fake:
+            [reply] = ask(server(fake.url))
+            [named] = ask(server(fake.url.replace("127.0.0.1", "localhost")))
+        assert (reply.text, named.text) == (TURN, TURN)
+
+
+def test_a_proxy_is_asked_for_a_server_elsewhere(monkeypatch):
+    with serving([says()]) as proxy:
+        monkeypatch.setenv("http_proxy", proxy.url.removesuffix("/v1"))
+        [reply] = ask(server("http://model.example/v1"))
+    assert reply.text == TURN
+    assert len(proxy.requests) == 1
+
+
+def test_a_proxy_that_is_not_there_is_named_by_its_variable(monkeypatch):
+    monkeypatch.delenv("http_proxy", raising=False)
+    monkeypatch.setenv("HTTP_PROXY", f"http://user:{KEY}@127.0.0.1:{free_port()}")
+    [error] = ask(server("http://model.example/v1"))
+    assert type(error) is PolicyUnavailableError
+    assert str(error).startswith(
+        "cannot reach the server at http://model.example/v1 (through the proxy of HTTP_PROXY: "
+    )
+    assert "; correct or unset HTTP_PROXY, add model.example to NO_PROXY, or start it" in str(error)
+    assert KEY not in str(error)
+
+
+@pytest.mark.parametrize("end", [" ", "\r", "\r\n", "/ ", "\t"])
+def test_blanks_around_the_address_are_no_part_of_it(end, monkeypatch):
+    monkeypatch.setenv("OPENAI_BASE_URL", f"http://host/v1{end}")
+    assert server(None).base_url == "http://host/v1"
+
+
+@pytest.mark.parametrize("url", ["http://ho st/v1", "http://host/v1\x00", "http://host/\rv1"])
+def test_an_address_with_blanks_in_it_is_refused(url):
+    with pytest.raises(ConfigError, match="holds a blank or a character that no address has"):
+        server(url)
+
+
+@pytest.mark.parametrize("variable", ["OPENAI_ORG_ID", "OPENAI_PROJECT_ID"])
+def test_a_carriage_return_at_the_end_of_a_variable_is_not_sent(variable, monkeypatch):
+    monkeypatch.setenv(variable, "org-1\r")
+    with serving([says()]) as fake:
+        [reply] = ask(server(fake.url))
+    assert reply.text == TURN
+    monkeypatch.setenv(variable, "org 1")
+    with pytest.raises(ConfigError, match=f"{variable} holds a blank"):
+        server("http://host/v1")
+
+
+def test_certificates_that_are_not_there_are_named_by_their_variable(monkeypatch, tmp_path):
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "gone.pem"))
+    with pytest.raises(ConfigError, match=r"^SSL_CERT_FILE=.*gone\.pem: No such file or directory; name a file of PEM"):
+        server("https://host/v1")
+
+
+def test_too_few_open_files_are_named():
+    """The limit is reached while the server is asked for the first time."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    async def ask_without_a_file_left(policy):
+        opened = []
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+        try:
+            with contextlib.suppress(OSError):
+                while True:
+                    opened.append(os.open(os.devnull, os.O_RDONLY))
+            await policy.act(prompt())
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            for file in opened:
+                os.close(file)
+
+    with serving([says()]) as fake:
+        policy = server(fake.url)
+        ask(server(fake.url))  # so that all that is imported late is
+        with pytest.raises(PolicyUnavailableError, match=r"no more files may be open.*runner\.concurrency.*ulimit -n"):
+            asyncio.run(ask_without_a_file_left(policy))

@@ -38,6 +38,7 @@ from alfworld_sft.policies.completions import (
     request_body,
     suspects,
 )
+from alfworld_sft.policies.network import is_out_of_files, proxy_for, tls_context
 from alfworld_sft.policies.refusals import (
     Complaint,
     about,
@@ -145,7 +146,14 @@ class OpenAIServer:
         self._managed = managed
         self.model = managed.model if managed else model
         self.base_url = "" if managed else _checked_url(base_url or os.environ.get("OPENAI_BASE_URL", ""))
-        self._key = "" if managed else _checked_key(os.environ.get("OPENAI_API_KEY", ""))
+        self._key, self._organization, self._project = (
+            "" if managed else _checked_header(name)
+            for name in ("OPENAI_API_KEY", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID")
+        )
+        limits = type(self._openai.DEFAULT_CONNECTION_LIMITS)
+        library = limits.__module__.partition(".")[0]  # httpx, or httpx2
+        self._proxy = None if managed else proxy_for(self.base_url, library)
+        self._tls = None if managed else tls_context()
         self._sampling = sampling or Sampling()
         self._patience = patience or Patience()
         self._truncated = truncated
@@ -327,12 +335,21 @@ class OpenAIServer:
         """Return what a connection that failed means."""
         if self._managed and (end := self._managed.ended()):
             return PolicyUnavailableError(end)
-        reason = self._short(str(error.__cause__ or error))
-        nobody_listens = type(error.__cause__).__name__ == "ConnectError"  # httpx's, or httpx2's
-        if nobody_listens and not self._answered and self._managed is None:  # a managed one is ending
-            return _RefusedError(
-                f"cannot reach the server at {self.base_url} ({reason}); start it, or set OPENAI_BASE_URL"
+        if is_out_of_files(error):
+            return PolicyUnavailableError(
+                f"no more files may be open, so no connection to the server at {self.base_url} can be made; set a lower"
+                " runner.concurrency, or raise the limit (ulimit -n)"
             )
+        reason = self._short(str(error.__cause__ or error))
+        if self._proxy:
+            reason = f"through the proxy of {self._proxy.variable}: {reason}"
+        nobody_listens = type(error.__cause__).__name__ in ("ConnectError", "ProxyError")  # httpx's, or httpx2's
+        if nobody_listens and not self._answered and self._managed is None:  # a managed one is ending
+            advice = "start it, or set OPENAI_BASE_URL"
+            if self._proxy:
+                host = urlsplit(self.base_url).hostname
+                advice = f"correct or unset {self._proxy.variable}, add {host} to NO_PROXY, or {advice}"
+            return _RefusedError(f"cannot reach the server at {self.base_url} ({reason}); {advice}")
         return _SetbackError(
             f"the connection to the server at {self.base_url} was lost ({reason})", nobody_listens=nobody_listens
         )
@@ -352,6 +369,10 @@ class OpenAIServer:
         status, shown, where = complaint.status, complaint.shown, f"the server at {self.base_url}"
         refused = f"{where} refused the request ({shown}: {said})"
         what = about(complaint) if 400 <= status < 600 else None
+        if status == 407 and self._proxy:
+            return _RefusedError(
+                f"the proxy of {self._proxy.variable} refuses access (407); give it a name and password"
+            )
         if status in (401, 407) or (status == 403 and what != "filtered"):  # its words may quote the key
             advice = "check OPENAI_API_KEY" if self._key else "set OPENAI_API_KEY"
             return _RefusedError(f"{where} refuses access ({status}); {advice}")
@@ -433,13 +454,17 @@ class OpenAIServer:
             self._loop = loop
             self._client = openai.AsyncOpenAI(
                 api_key=self._key or _NO_KEY,
+                organization=self._organization or None,
+                project=self._project or None,
                 base_url=self.base_url,
                 max_retries=0,
                 timeout=timeout,
                 http_client=openai.DefaultAsyncHttpxClient(
                     limits=limits,
                     timeout=timeout,
-                    trust_env=self._managed is None,  # a proxy knows no way back here
+                    trust_env=False,  # `network` reads the environment
+                    proxy=self._proxy.url if self._proxy else None,
+                    verify=self._tls or True,
                 ),
             )
         return self._client
@@ -457,6 +482,7 @@ def _client_library() -> Any:
 
 def _checked_url(url: str) -> str:
     """Return the address; what is wrong with it is told without repeating it: it may hold a password."""
+    url = url.strip()
     if not url:
         raise ConfigError("policy.name=server needs an address: set OPENAI_BASE_URL, such as http://127.0.0.1:8000/v1")
     try:
@@ -466,16 +492,19 @@ def _checked_url(url: str) -> str:
         host, parts = None, urlsplit("")
     if parts.username or parts.password or parts.query:
         raise ConfigError("the server's address holds a password or a query; put the key into OPENAI_API_KEY alone")
+    if not url.isprintable() or " " in url:
+        raise ConfigError("the server's address (OPENAI_BASE_URL) holds a blank or a character that no address has")
     if parts.scheme not in ("http", "https") or not host:
         raise ConfigError("the server's address (OPENAI_BASE_URL) must begin with http:// or https:// and name a host")
     return url.rstrip("/")
 
 
-def _checked_key(key: str) -> str:
-    key = key.strip()
-    if not all("!" <= character <= "~" for character in key):
-        raise ConfigError("OPENAI_API_KEY holds a blank or another character that no key has")
-    return key
+def _checked_header(variable: str) -> str:
+    """Return what a variable says that is sent in every request's head."""
+    value = os.environ.get(variable, "").strip()
+    if not all("!" <= character <= "~" for character in value):
+        raise ConfigError(f"{variable} holds a blank or another character that no key has")
+    return value
 
 
 def _retry_after_s(headers: Mapping[str, str], now: Callable[[], float] = time) -> float:
