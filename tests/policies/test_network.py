@@ -34,6 +34,8 @@ def environment(monkeypatch):
         ({"HTTP_PROXY": "http://p:1", "NO_PROXY": "*.example.org"}, "http://a.example.org/v1", None),
         ({"HTTP_PROXY": "http://p:1", "NO_PROXY": "10.0.0.0/8"}, "http://10.1.2.3/v1", None),
         ({"HTTP_PROXY": "http://p:1", "NO_PROXY": "10.0.0.0/8"}, "http://11.1.2.3/v1", "http://p:1"),
+        ({"HTTP_PROXY": "http://p:1", "NO_PROXY": "host:8000"}, "http://host:8000/v1", None),
+        ({"HTTP_PROXY": "http://p:1", "NO_PROXY": "host:8000"}, "http://host:80/v1", "http://p:1"),
         ({"HTTP_PROXY": "http://p:1", "NO_PROXY": "*"}, "http://host/v1", None),
         ({"ALL_PROXY": "socks://p:1"}, "http://127.0.0.1:8000/v1", None),
         ({"ALL_PROXY": "socks5://p:1"}, "http://[::1]:8000/v1", None),

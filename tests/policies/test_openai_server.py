@@ -185,7 +185,8 @@ def test_a_refused_request_is_not_repeated():
     ("refusal", "line"),
     [
         (fails(401, f"Incorrect API key provided: {KEY}"), "refuses access (401); check OPENAI_API_KEY"),
-        (fails(403), "refuses access (403); check OPENAI_API_KEY"),
+        (fails(403, f"key {KEY[:6]}… is blocked"), "refuses access (403); check OPENAI_API_KEY"),
+        (fails(403, "not in your country"), "refuses access (403: not in your country); check OPENAI_API_KEY"),
         (fails(404, "no model m"), "does not know the model 'm', or has no chat there (404: no model m)"),
         (fails(429, "pay", "insufficient_quota"), "says that the account's quota is used up (429: pay)"),
     ],
@@ -655,3 +656,39 @@ def test_too_few_open_files_are_named():
         ask(server(fake.url))  # so that all that is imported late is
         with pytest.raises(PolicyUnavailableError, match=r"no more files may be open.*runner\.concurrency.*ulimit -n"):
             asyncio.run(ask_without_a_file_left(policy))
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (500, "create() got an unexpected keyword argument 'top_k'"),
+        (501, "top_k is not implemented"),
+        (404, "no endpoint supports top_k"),
+        (200, ""),
+    ],
+)
+def test_a_parameter_is_dropped_where_it_is_named_whatever_the_status(status, words):
+    refusal = fails(status, words) if words else Answer(200, b'{"error": "unknown parameter top_k"}')
+    with serving(lambda request, _: refusal if "top_k" in request else says()) as fake:
+        policy = server(fake.url)
+        [reply] = ask(policy)
+    assert reply.text == TURN
+    assert policy.sampling["not_sent"] == ["top_k"]
+    assert len(fake.requests) == 2
+
+
+def test_each_place_where_reasoning_goes_is_said_once(caplog):
+    apart = gives({"content": "<action>look</action>", "reasoning": "I look."})
+    both = gives({"content": TURN, "reasoning": "I look."})
+    with serving([apart, both, apart, both]) as fake:
+        replies = ask(server(fake.url), *[prompt()] * 4)
+    assert [reply.reasoning for reply in replies] == [None, "I look."] * 2
+    assert len(caplog.messages) == 2
+    assert "the text has a <think> of its own, so it is kept in raw_trajectories.json alone" in caplog.messages[1]
+
+
+def test_https_at_a_server_without_it_is_answered_with_the_address_that_was_meant():
+    with serving([says()]) as fake:
+        [error] = ask(server(fake.url.replace("http:", "https:")))
+    assert type(error) is PolicyUnavailableError
+    assert str(error).endswith(f"; did you mean {fake.url}?")

@@ -28,6 +28,10 @@ _PLAIN = frozenset({"logprobs", "seed", "stop"})  # OpenAI's own; the others are
 _SEEDS = 2**31  # a signed 32-bit integer is what every server takes
 
 
+CUT_OFF = ("length", "max_tokens")
+"""How servers say that a reply did not end within the tokens that it might have."""
+
+
 class MalformedAnswerError(Exception):
     """An answer that is not what the protocol promises."""
 
@@ -113,7 +117,7 @@ def read_answer(data: object, prompt: Prompt) -> tuple[Reply, bool]:
         raise MalformedAnswerError(
             f"the answer's message is {type(content).__name__}, not text (it ended by {finish!r})"
         )
-    truncated = finish == "length"
+    truncated = finish in CUT_OFF
     if content is None and not truncated and finish != "content_filter" and not reasoning:
         reason = f"the answer's message holds no text (it ended by {finish!r})"
         raise NoTextError(reason, _counted(Reply(""), whole))

@@ -40,7 +40,7 @@ def proxy_for(url: str, library: str = "httpx") -> Proxy | None:
     """
     parts = urlsplit(url)
     host = parts.hostname or ""
-    if is_loopback(host) or _is_bypassed(host):
+    if is_loopback(host) or _is_bypassed(host, parts.port):
         return None
     proxies = getproxies()
     kind = next((kind for kind in (parts.scheme, "all") if proxies.get(kind, "").strip()), None)
@@ -141,9 +141,9 @@ def is_out_of_files(error: BaseException | None) -> bool:
     return False
 
 
-def _is_bypassed(host: str) -> bool:
+def _is_bypassed(host: str, port: int | None) -> bool:
     """Tell whether NO_PROXY names the host, an ending of it, or a network that it is in."""
-    if proxy_bypass(host):
+    if proxy_bypass(f"{host}:{port}" if port and ":" not in host else host):
         return True
     listed = [part.strip() for part in getproxies().get("no", "").split(",")]
     try:

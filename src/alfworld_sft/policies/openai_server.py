@@ -160,7 +160,7 @@ class OpenAIServer:
         self._keep_token_ids = keep_token_ids
         self._refused: set[str] = set()  # parameters that this server does not know
         self._accepted: set[str] = set()  # parameters of requests that it answered
-        self._said_of_reasoning = False
+        self._said_of_reasoning: set[bool] = set()
         self._answered = False
         self._answered_at = 0.0  # by the monotonic clock
         self._failures = 0  # since then
@@ -288,9 +288,7 @@ class OpenAIServer:
                 break
             except _ComplaintError as error:
                 complaint = error.complaint
-                blamed = names_refused(body, complaint) if complaint.status in (400, 422) else set()
-                if is_unknown_model(complaint, self.model):
-                    blamed = set()
+                blamed = names_refused(body, complaint) if self._may_be_a_parameter(complaint) else set()
                 if blamed and blamed == suspects(body) and not names_parameter(complaint):
                     blamed -= self._accepted
                     suspected |= blamed
@@ -303,6 +301,13 @@ class OpenAIServer:
         self._go_without(refused | (suspected - self._accepted))
         self._accepted |= body.keys()
         return answer
+
+    def _may_be_a_parameter(self, complaint: Complaint) -> bool:
+        """Tell whether a refusal may be about a parameter; of an error of the server's own, where it names one."""
+        if complaint.status in (400, 422):
+            return not is_unknown_model(complaint, self.model)
+        unexpected = complaint.status == 500 and "unexpected keyword argument" in complaint.words
+        return (unexpected or complaint.status in (404, 501)) and names_parameter(complaint)
 
     async def _post(self, body: Mapping[str, Any]) -> Any:
         """Send a request and return the JSON that comes back.
@@ -349,6 +354,10 @@ class OpenAIServer:
             if self._proxy:
                 host = urlsplit(self.base_url).hostname
                 advice = f"correct or unset {self._proxy.variable}, add {host} to NO_PROXY, or {advice}"
+            elif "CERTIFICATE_VERIFY_FAILED" in reason:
+                advice = "set SSL_CERT_FILE to the certificates of the authority that signed its own"
+            elif "[SSL" in reason:
+                advice = f"did you mean {self.base_url.replace('https://', 'http://', 1)}?"
             return _RefusedError(f"cannot reach the server at {self.base_url} ({reason}); {advice}")
         return _SetbackError(
             f"the connection to the server at {self.base_url} was lost ({reason})", nobody_listens=nobody_listens
@@ -373,10 +382,11 @@ class OpenAIServer:
             return _RefusedError(
                 f"the proxy of {self._proxy.variable} refuses access (407); give it a name and password"
             )
-        if status in (401, 407) or (status == 403 and what != "filtered"):  # its words may quote the key
+        if status in (401, 407) or (status == 403 and what != "filtered"):  # a 401's words may quote the key
             advice = "check OPENAI_API_KEY" if self._key else "set OPENAI_API_KEY"
-            return _RefusedError(f"{where} refuses access ({status}); {advice}")
-        nowhere = status in (404, 405)
+            quoted = f": {said}" if status == 403 and not self._quotes_the_key(complaint.words) else ""
+            return _RefusedError(f"{where} refuses access ({status}{quoted}); {advice}")
+        nowhere = status in (404, 405) and not names_parameter(complaint)
         if nowhere or (status == 400 and is_unknown_model(complaint, self.model)):
             hint = self._hint() if nowhere and not is_unknown_model(complaint, self.model) else ""
             return _RefusedError(
@@ -415,10 +425,11 @@ class OpenAIServer:
         return f"; did you mean {plain}?" if plain != self.base_url else ""
 
     def _say_where_reasoning_goes(self, reply: Reply, prompt: Prompt) -> None:
-        if self._said_of_reasoning:
+        is_kept = reply.reasoning is not None
+        if is_kept in self._said_of_reasoning:
             return
-        self._said_of_reasoning = True
-        if reply.reasoning is None:
+        self._said_of_reasoning.add(is_kept)
+        if not is_kept:
             logger.warning("the server keeps the model's reasoning apart from its text; it is put into <think>")
             return
         why = "the text has a <think> of its own" if "think" in prompt.tags else "the template asks for no <think>"
@@ -433,6 +444,10 @@ class OpenAIServer:
             meaning = "; the same seed may give other replies" if name == "seed" else ""
             logger.warning("the server does not take '%s' and is asked without it%s", name, meaning)
         self._refused |= names
+
+    def _quotes_the_key(self, words: str) -> bool:
+        """Tell whether a text has the key, or one end of it, as servers like to show it."""
+        return bool(self._key) and (self._key[:5] in words or self._key[-4:] in words)
 
     def _short(self, text: str) -> str:
         """Return one short line of a text, without the key."""
