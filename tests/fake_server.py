@@ -33,6 +33,11 @@ def says(text: str = TURN, finish: str = "stop", after_s: float = 0.0, choice: d
     return Answer(body=json.dumps(body | whole).encode(), after_s=after_s)
 
 
+def gives(message: dict[str, Any], finish: str = "stop") -> Answer:
+    """Answer with a message that is not plain text alone."""
+    return says(finish=finish, choice={"message": {"role": "assistant", **message}})
+
+
 def fails(status: int, message: str = "no", code: str | None = None, **headers: str) -> Answer:
     """Answer with an error as OpenAI words it."""
     body = json.dumps({"error": {"message": message, "type": "error", "code": code}}).encode()

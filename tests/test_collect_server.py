@@ -1,6 +1,8 @@
 """Collection with a language model behind a server: from the first request to the dataset."""
 
 import json
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -12,7 +14,7 @@ from alfworld_sft.config import CollectConfig, build_config
 from alfworld_sft.errors import UserError
 from alfworld_sft.store import RunFolder
 from tests.collecting import contents, write_games
-from tests.fake_server import BREAKS_OFF, GARBAGE, fails, free_port, says, serving
+from tests.fake_server import BREAKS_OFF, GARBAGE, fails, free_port, gives, says, serving
 from tests.test_cli import command, script
 
 KEY = "sk-1234567890abcdef"
@@ -186,3 +188,108 @@ def test_the_script_plays_model_at_the_server(data, tmp_path):
     assert result.returncode == 0, result.stderr
     assert {request["model"] for request in fake.requests} == {"tiny"}
     assert len(fake.requests) == 24
+
+
+def test_the_stamp_says_what_was_really_sent(data, tmp_path):
+    def strict(request, number):
+        return fails(400, "unknown field top_k") if "top_k" in request else chosen(request, number)
+
+    with serving(strict) as fake:
+        play(start(data, tmp_path, fake))
+    sampling = json.loads((tmp_path / "run/run.json").read_bytes())["sampling"]
+    assert sampling["not_sent"] == ["top_k"]
+    assert "top_k" not in sampling
+    assert sampling["min_p"] == 0.0
+
+
+def test_the_stamp_of_a_run_that_stops_early_says_it_too_and_a_resumed_one_keeps_it(data, tmp_path):
+    lost = True
+
+    def strict(request, number):
+        if lost and number > 10:
+            return fails(503, "shutting down")
+        return fails(400, "unknown field top_k") if lost and "top_k" in request else chosen(request, number)
+
+    with serving(strict) as fake:
+        with pytest.raises(UserError):
+            play(start(data, tmp_path, fake, "policy.attempts=1", "runner.concurrency=1"))
+        stopped = json.loads((tmp_path / "run/run.json").read_bytes())["sampling"]
+        lost = False
+        play(resume_run(tmp_path / "run"))
+    finished = json.loads((tmp_path / "run/run.json").read_bytes())["sampling"]
+    assert stopped["not_sent"] == finished["not_sent"] == ["top_k"]
+    assert "top_k" not in finished
+
+
+def test_one_long_prompt_fails_its_episode_alone_and_leaves_the_stamp_as_it_was(data, tmp_path):
+    def narrow(request, number):
+        late = number == 4
+        return fails(400, "max_tokens must be at least 1, got -186") if late else chosen(request, number)
+
+    with serving(narrow) as fake:
+        job = start(data, tmp_path, fake, "runner.concurrency=1")
+        before = job.run.stamp["sampling"]
+        summary = play(job)
+    stamp = json.loads((tmp_path / "run/run.json").read_bytes())
+    assert summary.episodes == 11
+    assert [reason.partition(":")[0] for reason in stamp["failed"].values()] == ["the prompt is too long"]
+    assert stamp["sampling"] == before
+    assert all("top_k" in request and "max_tokens" in request for request in fake.requests)
+
+
+def test_reasoning_in_a_field_of_its_own_is_trained_where_the_template_asks_for_it(data, tmp_path):
+    with serving([gives({"content": "<action>look</action>", "reasoning_content": "I look around."})]) as fake:
+        play(start(data, tmp_path, fake))
+    raw = json.loads((tmp_path / "run/raw_trajectories.json").read_bytes())
+    replies = [step["reply"] for episode in raw for step in episode["steps"]]
+    assert {reply["text"] for reply in replies} == {"<think>I look around.</think>\n<action>look</action>"}
+    assert all("reasoning" not in reply for reply in replies)
+
+
+def test_reasoning_beside_a_think_of_the_reply_s_own_is_kept_in_the_raw_trajectories(data, tmp_path):
+    with serving([gives({"content": "<think>So.</think>\n<action>look</action>", "reasoning": "Hmm."})]) as fake:
+        play(start(data, tmp_path, fake))
+    raw = json.loads((tmp_path / "run/raw_trajectories.json").read_bytes())
+    replies = [step["reply"] for episode in raw for step in episode["steps"]]
+    assert {(reply["text"], reply["reasoning"]) for reply in replies} == {
+        ("<think>So.</think>\n<action>look</action>", "Hmm.")
+    }
+    assert b"Hmm." not in (tmp_path / "run/train.csv").read_bytes()
+
+
+def test_every_reason_that_is_asked_for_has_a_seed_of_its_own(data, tmp_path):
+    """The writer's replies are cut off, hold no text or are no reasons; none of them is asked for twice."""
+    answers = [gives({"content": None}, "length"), gives({"content": None}, "tool_calls"), says("no tags")]
+    with serving(lambda _, number: answers[number % 3]) as fake:
+        play(start(data, tmp_path, fake, "policy.rationalize=true", "policy.attempts=6", "num_episodes=2"))
+    seeds = [request["seed"] for request in fake.requests]
+    assert len(set(seeds)) == len(seeds) > 12
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "line"),
+    [
+        ("SSL_CERT_FILE", "/no/such.pem", "SSL_CERT_FILE=/no/such.pem: No such file or directory"),
+        ("ALL_PROXY", "socks://127.0.0.1:9", "ALL_PROXY begins with socks://"),
+        ("OPENAI_BASE_URL", "http://ho st/v1", "the server's address (OPENAI_BASE_URL) holds a blank"),
+    ],
+)
+def test_surroundings_that_cannot_be_meant_are_one_line_and_leave_no_folder(data, tmp_path, variable, value, line):
+    words = ["--output-dir", str(tmp_path / "out"), f"games.source={data}", "policy.name=server", "policy.model=tiny"]
+    result = command("collect", *words, **{"OPENAI_BASE_URL": "https://model.example/v1", variable: value})
+    assert result.returncode == 2
+    assert result.stderr.splitlines()[-1].startswith(f"error: {line}")
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_that_may_not_open_enough_files_is_one_line_and_leaves_no_folder(data, tmp_path):
+    words = [
+        "collect", "--output-dir", str(tmp_path / "out"), f"games.source={data}", "policy.name=server",
+        "policy.model=tiny", "policy.base_url=http://127.0.0.1:9/v1", "num_episodes=500", "runner.concurrency=300",
+    ]  # fmt: skip
+    limited = ["bash", "-c", 'ulimit -n 200 && exec "$0" "$@"', sys.executable, "-m", "alfworld_sft", *words]
+    result = subprocess.run(limited, capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert "error: runner.concurrency=300 takes about 428 open files" in result.stderr
+    assert not list((tmp_path / "out").iterdir())

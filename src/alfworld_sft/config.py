@@ -102,8 +102,15 @@ class PolicySection(Section):
         " need be), or a command line with {port} and {model}.",
     )
     serve_timeout_s: float = Field(900.0, gt=0, description="Seconds that such a server may take until it answers.")
-    temperature: float = Field(0.4, ge=0, le=2, description="Sampling temperature of a model; 0 is greedy.")
-    top_p: float = Field(1.0, gt=0, le=1, description="Share of the probability that a model samples from.")
+    temperature: float | None = Field(
+        0.4, ge=0, le=2, description="Sampling temperature of a model; 0 is greedy; null leaves it to the server."
+    )
+    top_p: float | None = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="Share of the probability that a model samples from; null leaves it to the server.",
+    )
     max_tokens: int = Field(512, ge=1, description="Tokens that a reply of a model may have.")
     truncated: Literal["retry", "keep"] = Field(
         "retry", description="A server's reply that max_tokens cut off: draw again, then fail the episode; or keep it."

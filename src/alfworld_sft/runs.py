@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -26,6 +26,7 @@ from alfworld_sft.errors import GamesNotFoundError, PolicyUnavailableError, RunF
 from alfworld_sft.games import GENERATE, GameRef, Games, GameStream, find_games
 from alfworld_sft.policies import make_policy
 from alfworld_sft.policies.base import Policy, in_service
+from alfworld_sft.policies.network import allow_connections
 from alfworld_sft.prompts.template import Template, load_template
 from alfworld_sft.rollout import Protocol
 from alfworld_sft.runner import run_episodes
@@ -154,6 +155,13 @@ def _reason(error: Exception) -> str:
 def play(job: Job[Config], on_episode: Callable[[Episode | None], None]) -> None:
     """Play what the run still owes, in this process; raises PolicyUnavailableError where nobody can play (any more)."""
     config = job.config
+    if config.policy.name == "server":
+        allow_connections(min(config.runner.concurrency, job.total))
+
+    def note_sampling_and_tell(episode: Episode | None) -> None:
+        keep_sampling(job.run, job.policy.sampling)
+        on_episode(episode)
+
     with in_service(job.policy):
         asyncio.run(
             run_episodes(
@@ -165,9 +173,34 @@ def play(job: Job[Config], on_episode: Callable[[Episode | None], None]) -> None
                 protocol_of(config),
                 seed=config.seed,
                 concurrency=config.runner.concurrency,
-                on_episode=on_episode,
+                on_episode=note_sampling_and_tell,
             )
         )
+
+
+def keep_sampling(run: RunFolder, sampling: Mapping[str, object] | None) -> None:
+    """Write into the stamp how the model is really sampled: a server may turn out not to take all parameters.
+
+    What was not sent for a part of the run counts as not sent. Raises RunFolderError where it cannot be written.
+    """
+    if sampling is None:
+        return
+    stamped = run.stamp.get("sampling") or {}
+    before, now = _listed(stamped.get("not_sent")), _listed(sampling.get("not_sent"))
+    omitted = sorted({*before, *now})
+    if omitted == before:
+        return
+    really = {name: value for name, value in stamped.items() if name not in omitted} | {"not_sent": omitted}
+    try:
+        run.write_stamp({**run.stamp, "sampling": really})
+    except OSError as error:
+        raise RunFolderError(
+            f"{run.path}: {error.strerror}; mend that, then: alfworld-sft {run.kind} --resume {run.path}"
+        ) from None
+
+
+def _listed(value: object) -> list[str]:
+    return [str(name) for name in value] if isinstance(value, (list, tuple)) else []
 
 
 @contextmanager

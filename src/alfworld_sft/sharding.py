@@ -41,7 +41,7 @@ from alfworld_sft.policies import make_policy
 from alfworld_sft.prompts.template import Template
 from alfworld_sft.rollout import Protocol
 from alfworld_sft.runner import EpisodePlayer, NotBegun, Owed, owed_games, record
-from alfworld_sft.runs import Job, Play, protocol_of
+from alfworld_sft.runs import Job, Play, keep_sampling, protocol_of
 from alfworld_sft.types import Episode
 
 logger = logging.getLogger(__name__)
@@ -78,10 +78,11 @@ class Orders:
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """What became of a shard, and what was warned of on the way."""
+    """What became of a shard, what was warned of on the way, and how the worker's model is really sampled."""
 
     outcomes: list[Episode | NotBegun]
     warnings: list[str]
+    sampling: dict[str, object] | None = None
 
 
 class Worker:
@@ -115,7 +116,8 @@ class Worker:
         assert self._player is not None, "a worker is prepared before it plays"
         with _on_this_machine():
             outcomes = [await self._player.play(index, source) for index, source in shard]
-        return Played(outcomes, self._warnings.taken())
+        sampling = self._player.policy.sampling
+        return Played(outcomes, self._warnings.taken(), None if sampling is None else dict(sampling))
 
 
 @contextmanager
@@ -342,6 +344,7 @@ class _Crew:
                 self._give_back(replace(shard, losses=shard.losses + 1))
                 raise
             for outcome in played.outcomes:
+                keep_sampling(self._run, played.sampling)
                 record(self._run, outcome, self._on_episode)
             for warning in played.warnings:
                 if warning not in self._warned:

@@ -81,6 +81,8 @@ class Reply:
     Token ids and log-probabilities are kept where the policy gives them (one float per reply token), and so are the
     numbers of tokens read, of these the cached ones, and said, over all requests that the reply took.
 
+    `reasoning` is what a server gave beside the text, where it is not part of it.
+
     Where a model was to write the expert's reason, `think_by` says whose the reason is, and `rejected` why each of the
     model's replies before was not taken.
     """
@@ -95,6 +97,7 @@ class Reply:
     cached_tokens: int | None = None
     think_by: Literal["model", "expert"] | None = None
     rejected: tuple[str, ...] | None = None
+    reasoning: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

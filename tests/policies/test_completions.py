@@ -128,3 +128,22 @@ def test_ids_that_say_more_than_the_text_are_dropped():
 def test_anything_else_is_malformed(data):
     with pytest.raises(MalformedAnswerError, match="the answer"):
         read_answer(data, prompt())
+
+
+@pytest.mark.parametrize("finish", ["length", "max_tokens"])
+@pytest.mark.parametrize("content", [None, ""])
+def test_a_reply_that_was_cut_off_before_its_text_is_an_empty_one(content, finish):
+    reply, truncated = read_answer(answer(content, finish), prompt())
+    assert (reply.text, truncated) == ("", True)
+
+
+def test_ids_that_hold_reasoning_are_dropped_with_their_log_probabilities():
+    data = answer("<action>look</action>", token_ids=[5, 6], logprobs={"content": [{"logprob": -1}, {"logprob": -1}]})
+    data["choices"][0]["message"]["reasoning_content"] = "I look."
+    reply, _ = read_answer(data, prompt())
+    assert (reply.token_ids, reply.logprobs) == (None, None)
+
+
+def test_a_top_p_of_1_may_be_left_out_and_another_one_not():
+    assert names_refused(body() | {"top_p": 1.0}, "'top_p' is not supported") == {"top_p"}
+    assert names_refused(body(), "'top_p' is not supported") == set()

@@ -15,7 +15,7 @@ pytest.importorskip("peft", reason="local models are an extra: pip install 'alfw
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from alfworld_sft.config import PolicySection
-from alfworld_sft.errors import PolicyError, UserError
+from alfworld_sft.errors import ConfigError, PolicyError, UserError
 from alfworld_sft.games import find_games
 from alfworld_sft.policies import make_policy
 from alfworld_sft.policies.local import LocalModel, pick_tokens
@@ -420,3 +420,9 @@ def test_the_options_make_the_policy(folder):
 def test_a_model_that_is_not_there_is_told(tmp_path):
     with pytest.raises(UserError, match="there is no such folder"):
         local(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("name", ["temperature", "top_p"])
+def test_a_model_in_this_process_cannot_leave_its_sampling_to_a_server(name, folder):
+    with pytest.raises(ConfigError, match=rf"^policy\.{name}=null: a model in this process has no server to decide"):
+        make_policy(PolicySection(name="local", model=str(folder), **{name: None}))

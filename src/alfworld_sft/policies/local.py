@@ -32,7 +32,7 @@ import torch
 from torch import Tensor
 
 from alfworld_sft.chat import ChatEncoder
-from alfworld_sft.errors import PolicyError, UserError
+from alfworld_sft.errors import ConfigError, PolicyError, UserError
 from alfworld_sft.policies.base import Player, short_name
 from alfworld_sft.policies.kv_cache import (
     NO_PAST,
@@ -99,6 +99,7 @@ class LocalModel:
         ends = (model.generation_config.eos_token_id, model.config.eos_token_id, tokenizer.eos_token_id)
         self._ends = frozenset(end_ids_of(self._encoder.end_id, *ends))  # a model's several configs need not agree
         self._sampling = sampling or Sampling()
+        self._temperature, self._top_p = _numbers_of(self._sampling)
         self._max_batch = max_batch
         self._keep_token_ids = keep_token_ids
         self._name = f"local:{name}"
@@ -124,6 +125,7 @@ class LocalModel:
 
         Raises UserError where it cannot be had.
         """
+        _numbers_of(sampling or Sampling())
         if is_path(model) and not Path(model).is_dir():
             raise UserError(f"policy.model={model}: there is no such folder")
         place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -265,12 +267,11 @@ class LocalModel:
 
     def _pick(self, logits: Tensor, turns: Sequence[_Turn]) -> Tensor:
         """Choose each turn's next token from its logits, (batch, vocabulary), and note it; return them, (batch,)."""
-        temperature, top_p = self._sampling.temperature, self._sampling.top_p
-        if temperature == 0:
+        if self._temperature == 0:
             tokens = logits.argmax(-1)
         else:
             draws = torch.tensor([turn.draws.random() for turn in turns], dtype=torch.float64, device=logits.device)
-            tokens = pick_tokens(logits, draws, temperature, top_p)
+            tokens = pick_tokens(logits, draws, self._temperature, self._top_p)
         for turn, token in zip(turns, tokens.tolist(), strict=True):
             turn.said.append(token)
         if self._keep_token_ids:
@@ -348,6 +349,14 @@ def pick_tokens(logits: Tensor, draws: Tensor, temperature: float, top_p: float)
     return torch.searchsorted(reached, draws[:, None] * reached[:, -1:], right=True)[:, 0].clamp(
         max=chances.shape[-1] - 1
     )
+
+
+def _numbers_of(sampling: Sampling) -> tuple[float, float]:
+    """Return temperature and top_p; raises ConfigError where they are left to a server that is not there."""
+    if sampling.temperature is None or sampling.top_p is None:
+        names = " and ".join(f"policy.{name}=null" for name in sorted(sampling.left_out))
+        raise ConfigError(f"{names}: a model in this process has no server to decide; give a number")
+    return sampling.temperature, sampling.top_p
 
 
 def _tell(loop: asyncio.AbstractEventLoop, answer: asyncio.Future[Reply], result: Reply | BaseException) -> None:

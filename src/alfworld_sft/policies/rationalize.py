@@ -83,6 +83,9 @@ class RationalizerPlayer:
             think = found.think
             if found.rejection is not None:
                 rejected.append(found.rejection)
-        reply = own if think is None else replace(own, text=replace_section(own.text, "think", think))
+        reply = own
+        if think is not None:
+            text = replace_section(own.text, "think", think)
+            reply = replace(own, text=text, reasoning=spent[-1].reasoning)
         reply = replace(reply, think_by="expert" if think is None else "model", rejected=tuple(rejected))
         return with_tokens_of(reply, spent)

@@ -12,11 +12,19 @@ ACTION_OPEN, ACTION_CLOSE = "<action>", "</action>"
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """What decides a reply beside the model, the prompt and its seed. A temperature of 0 is greedy."""
+    """What decides a reply beside the model, the prompt and its seed. A temperature of 0 is greedy.
 
-    temperature: float = 0.4
-    top_p: float = 1.0
+    A temperature or top_p of None is left to the server.
+    """
+
+    temperature: float | None = 0.4
+    top_p: float | None = 1.0
     max_tokens: int = 512
+
+    @property
+    def left_out(self) -> frozenset[str]:
+        """The parameters that are left to the server."""
+        return frozenset(name for name in ("temperature", "top_p") if getattr(self, name) is None)
 
     def as_dict(self) -> dict[str, object]:
         """Return it for a run's stamp, with what is fixed here and what other tools leave to a model's own config."""

@@ -1,0 +1,165 @@
+"""What this machine adds to the way to a server: proxies, certificates and the limit of open files.
+
+The environment is read here and nowhere else, so that what is wrong with it is one line that names the variable.
+"""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import os
+import re
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+from alfworld_sft.errors import ConfigError, PolicyUnavailableError
+
+PROXY_SCHEMES = ("http", "https", "socks5", "socks5h")
+OTHER_FILES = 128
+"""Open files of this process beside its connections: journal, libraries, pipes of workers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """A proxy that the environment names, and the variable that does."""
+
+    url: str
+    variable: str
+
+
+def proxy_for(url: str, library: str = "httpx") -> Proxy | None:
+    """Return the proxy on the way to an address, None where there is none: this machine itself needs none.
+
+    `library` speaks HTTP, httpx or httpx2. Raises ConfigError where the proxy cannot be used; it is not repeated in
+    the message, since it may hold a password.
+    """
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if is_loopback(host) or _is_bypassed(host, parts.port):
+        return None
+    proxies = getproxies()
+    kind = next((kind for kind in (parts.scheme, "all") if proxies.get(kind, "").strip()), None)
+    if kind is None:
+        return None
+    variable, value = _variable(f"{kind}_proxy"), proxies[kind].strip()
+    address = value if "://" in value else f"http://{value}"
+    way_out = f"correct or unset {variable}, or add {host} to NO_PROXY"
+    try:
+        proxy = urlsplit(address)
+        named = bool(proxy.hostname) and (proxy.port or 1) > 0
+    except ValueError:
+        raise ConfigError(f"{variable} is not the address of a proxy; {way_out}") from None
+    if proxy.scheme not in PROXY_SCHEMES:
+        meant = "; did you mean socks5://?" if proxy.scheme.startswith("socks") else ""
+        raise ConfigError(
+            f"{variable} begins with {proxy.scheme}://, but a proxy is one of {', '.join(PROXY_SCHEMES)}{meant};"
+            f" {way_out}"
+        )
+    if not named or re.search(r"\s", address):
+        raise ConfigError(f"{variable} is not the address of a proxy; {way_out}")
+    if proxy.scheme.startswith("socks") and find_spec("socksio") is None:
+        raise ConfigError(
+            f"{variable} names a SOCKS proxy, which needs the package socksio: pip install '{library}[socks]';"
+            f" or {way_out}"
+        )
+    return Proxy(address, variable)
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a host is this machine."""
+    if host.lower().rstrip(".") == "localhost" or host.lower().endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback or ipaddress.ip_address(host).is_unspecified
+    except ValueError:
+        return False
+
+
+def tls_context() -> ssl.SSLContext | None:
+    """Return what SSL_CERT_FILE or SSL_CERT_DIR make of TLS, None where neither is set.
+
+    Raises ConfigError where what is set holds no certificates.
+    """
+    file, folder = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
+    if file:
+        try:
+            return ssl.create_default_context(cafile=file)
+        except OSError as error:
+            reason = "holds no certificates" if isinstance(error, ssl.SSLError) else error.strerror
+            raise ConfigError(
+                f"SSL_CERT_FILE={file}: {reason}; name a file of PEM certificates, or unset SSL_CERT_FILE"
+            ) from None
+    if folder:
+        if not any(Path(part).is_dir() for part in folder.split(os.pathsep)):
+            raise ConfigError(
+                f"SSL_CERT_DIR={folder}: no such folder; name one with certificates, or unset SSL_CERT_DIR"
+            )
+        return ssl.create_default_context(capath=folder)
+    return None
+
+
+def allow_connections(count: int) -> None:
+    """Raise this process's soft limit of open files so that it suffices for so many connections at once.
+
+    Raises PolicyUnavailableError where the hard limit does not.
+    """
+    try:
+        import resource  # noqa: PLC0415 - not on Windows, which has no such limit
+    except ImportError:
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count + OTHER_FILES
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    if hard != resource.RLIM_INFINITY and hard < wanted:
+        raise PolicyUnavailableError(
+            f"runner.concurrency={count} takes about {wanted} open files, and this process may have {hard} at most;"
+            f" set runner.concurrency={max(1, hard - OTHER_FILES)}, or raise the limit (ulimit -Hn)"
+        )
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    except (OSError, ValueError) as error:  # macOS has a limit of its own below the hard one
+        raise PolicyUnavailableError(
+            f"runner.concurrency={count} takes about {wanted} open files, and the limit of {soft} cannot be raised"
+            f" ({error}); set runner.concurrency={max(1, soft - OTHER_FILES)}"
+        ) from None
+
+
+def is_out_of_files(error: BaseException | None) -> bool:
+    """Tell whether an error, or one that led to it, is that no more files may be open."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+            return True
+        if "[Errno 24]" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _is_bypassed(host: str, port: int | None) -> bool:
+    """Tell whether NO_PROXY names the host, an ending of it, or a network that it is in."""
+    if proxy_bypass(f"{host}:{port}" if port and ":" not in host else host):
+        return True
+    listed = [part.strip() for part in getproxies().get("no", "").split(",")]
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return any(part.startswith("*.") and host.lower().endswith(part[1:].lower()) for part in listed)
+    return any(address in network for network in map(_network, listed) if network is not None)
+
+
+def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
+    try:
+        return ipaddress.ip_network(text.strip("[]"), strict=False)
+    except ValueError:
+        return None
+
+
+def _variable(name: str, environment: Mapping[str, str] = os.environ) -> str:
+    """Return the name under which a variable is set: as it is, or in capitals."""
+    return name if environment.get(name) else name.upper()

@@ -1,0 +1,66 @@
+"""A model's reasoning that a server keeps apart from its text: where it is found, and where it goes. Pure.
+
+vLLM, SGLang, DeepSeek and llama.cpp say `reasoning_content`, newer vLLM, Ollama and OpenRouter `reasoning`; Mistral and
+Anthropic give the content as a list of parts, some of which are thinking.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from typing import Any, get_args
+
+from alfworld_sft.prompts.tags import Tag
+
+_FIELDS = ("reasoning_content", "reasoning", "thinking")
+_PART_KEYS = ("thinking", "reasoning", "text")
+_TAG = re.compile(rf"</?(?:{'|'.join(get_args(Tag))})>")
+
+
+def read_message(message: Mapping[str, Any]) -> tuple[object, str]:
+    """Return a message's content, its text parts joined, and its reasoning ("" where it has none).
+
+    The content of a refusal is the refusal's text.
+    """
+    reasoning = next(filter(None, (_text_of(message.get(name)) for name in _FIELDS)), "")
+    content = message.get("content")
+    if isinstance(content, list):
+        thought = "".join(
+            _text_of([part[key] for key in _PART_KEYS if part.get(key)][:1]) for part in _thoughts(content)
+        )
+        return "".join(_text_of(part) for part in content if not _is_thinking(part)), reasoning or thought
+    if content is None and isinstance(message.get("refusal"), str):
+        return message["refusal"], reasoning
+    return content, reasoning
+
+
+def with_reasoning(text: str, reasoning: str, tags: Collection[str], *, ended: bool = True) -> tuple[str, str | None]:
+    """Return the reply with its reasoning in <think>, and the reasoning that is to be kept beside it instead, or None.
+
+    Tags within the reasoning would be read as the reply's own: they are left out there, and what was said is kept, too.
+    A thought that has not `ended` is not closed.
+    """
+    if not reasoning:
+        return text, None
+    if "think" not in tags or "<think>" in text or "</think>" in text:
+        return text, reasoning
+    plain = _TAG.sub("", reasoning).strip()
+    close = "</think>\n" if ended else ""
+    return f"<think>{plain}{close}{text.lstrip()}", None if plain == reasoning.strip() else reasoning
+
+
+def _is_thinking(part: object) -> bool:
+    return isinstance(part, dict) and str(part.get("type", "text")) not in ("text", "output_text", "refusal")
+
+
+def _thoughts(parts: list[object]) -> list[dict[str, Any]]:
+    return [part for part in parts if isinstance(part, dict) and _is_thinking(part)]
+
+
+def _text_of(value: object) -> str:
+    """Return the text of a field or part: plain, or a list of parts."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        return "".join(map(_text_of, value))
+    return _text_of(value.get("text") or value.get("refusal")) if isinstance(value, dict) else ""
