@@ -33,12 +33,12 @@ from typing import Any, TypeVar
 
 from alfworld_sft.games import find_games
 from alfworld_sft.games.sources import EMBEDDED
-from alfworld_sft.policies.expert import Expert, ExpertPlayer
+from alfworld_sft.policies.expert.expert import Expert, ExpertPlayer
 from alfworld_sft.prompts.template import load_template
-from alfworld_sft.rollout import Protocol, run_episode
-from alfworld_sft.runner import game_order, run_episodes
+from alfworld_sft.runs.rollout import Protocol, run_episode
+from alfworld_sft.runs.runner import game_order, run_episodes
+from alfworld_sft.runs.store import create_run
 from alfworld_sft.seeds import derive_seed
-from alfworld_sft.store import create_run
 from alfworld_sft.types import Prompt, Reply
 from alfworld_sft.world import Game
 from benchmarks._result import write_result

@@ -23,7 +23,7 @@ from statistics import mean
 from typing import Any
 
 from alfworld_sft.games import find_games
-from alfworld_sft.runner import game_order
+from alfworld_sft.runs.runner import game_order
 from benchmarks._result import versions_of, write_result
 
 REPOSITORY = Path(__file__).parents[1]

@@ -13,12 +13,12 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from alfworld_sft.policies.expert import Expert
+from alfworld_sft.games.generator.generate import generate_games
+from alfworld_sft.games.generator.rooms import EASY, HARD, NORMAL, Difficulty, difficulty_of
+from alfworld_sft.policies.expert.expert import Expert
 from alfworld_sft.prompts.template import load_template
-from alfworld_sft.rollout import Protocol, run_episode
+from alfworld_sft.runs.rollout import Protocol, run_episode
 from alfworld_sft.seeds import derive_seed
-from alfworld_sft.world.generate import generate_games
-from alfworld_sft.world.houses import EASY, HARD, NORMAL, Difficulty, difficulty_of
 from benchmarks._result import write_result
 
 REPOSITORY = Path(__file__).parents[1]

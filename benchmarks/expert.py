@@ -25,10 +25,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from alfworld_sft.policies.base import Policy
-from alfworld_sft.policies.expert import Expert
+from alfworld_sft.policies.expert.expert import Expert
 from alfworld_sft.policies.random_player import RandomPlayer
 from alfworld_sft.prompts.template import load_template
-from alfworld_sft.rollout import Protocol, run_episode
+from alfworld_sft.runs.rollout import Protocol, run_episode
 from alfworld_sft.seeds import derive_seed
 from alfworld_sft.types import TASK_TYPES, Exchange, Prompt
 from alfworld_sft.world import Env, Game, load_game

@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from alfworld_sft.games import GameStream, find_games
-from alfworld_sft.games.write import divide, write_games
-from alfworld_sft.policies.expert import Expert
+from alfworld_sft.games.generator.generate import SPLITS
+from alfworld_sft.games.generator.write import divide, write_games
+from alfworld_sft.policies.expert.expert import Expert
 from alfworld_sft.prompts.template import load_template
-from alfworld_sft.rollout import Protocol
-from alfworld_sft.runner import run_episodes
-from alfworld_sft.store import create_run
-from alfworld_sft.world.generate import SPLITS
+from alfworld_sft.runs.rollout import Protocol
+from alfworld_sft.runs.runner import run_episodes
+from alfworld_sft.runs.store import create_run
 from benchmarks._result import write_result
 
 

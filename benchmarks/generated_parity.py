@@ -20,9 +20,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from alfworld_sft.games.generator.generate import GeneratedGame, GeneratedSplit, generate_game
+from alfworld_sft.games.generator.rooms import DIFFICULTIES
 from alfworld_sft.types import TASK_TYPES
-from alfworld_sft.world.generate import GeneratedGame, GeneratedSplit, generate_game
-from alfworld_sft.world.houses import DIFFICULTIES
 from benchmarks._result import write_result
 from tests.reference.client import Reference, World, why_no_reference
 from tests.reference.differential import Difference, OurWorld, compare_game, differences

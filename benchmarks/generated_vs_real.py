@@ -18,13 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
-from alfworld_sft.policies.expert import Expert
+from alfworld_sft.games.generator.generate import generate_games
+from alfworld_sft.policies.expert.expert import Expert
 from alfworld_sft.prompts.template import load_template
-from alfworld_sft.rollout import Protocol, run_episode
+from alfworld_sft.runs.rollout import Protocol, run_episode
 from alfworld_sft.seeds import derive_seed
 from alfworld_sft.types import TASK_TYPES, Episode
 from alfworld_sft.world import Game, load_game
-from alfworld_sft.world.generate import generate_games
 from alfworld_sft.world.plan import shortest_plan
 from benchmarks._result import write_result
 

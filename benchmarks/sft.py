@@ -337,12 +337,14 @@ def evaluate(job: dict[str, Any]) -> dict[str, Any]:
     import torch
     from peft import PeftModel
 
-    from alfworld_sft.chat import ChatEncoder
-    from alfworld_sft.train.dataset import SampleOptions, load_samples
+    from alfworld_sft.dataset.read import Columns
+    from alfworld_sft.models.chat import ChatEncoder
+    from alfworld_sft.models.load import load_model, load_tokenizer
+    from alfworld_sft.train.data.batches import micro_batches
+    from alfworld_sft.train.data.samples import SampleOptions, load_samples
     from alfworld_sft.train.distributed import Ranks
-    from alfworld_sft.train.model import PACKED, LossModule, load_model, load_tokenizer
-    from alfworld_sft.train.plan import micro_batches
-    from alfworld_sft.train.table import Columns
+    from alfworld_sft.train.model.attention import PACKED
+    from alfworld_sft.train.model.prepare import LossModule
     from alfworld_sft.train.validate import validate
 
     device = torch.device("cpu")

@@ -23,10 +23,10 @@ import tiktoken
 from alfworld_sft.dataset.rows import Rendering, conversation_of, rows_of
 from alfworld_sft.dataset.show import count_tokens
 from alfworld_sft.games import find_games
-from alfworld_sft.policies.expert import Expert
+from alfworld_sft.policies.expert.expert import Expert
+from alfworld_sft.prompts.listing import list_commands
 from alfworld_sft.prompts.template import Template, load_template, template_names
-from alfworld_sft.prompts.wording import list_commands
-from alfworld_sft.rollout import Protocol, run_episode, views_of
+from alfworld_sft.runs.rollout import Protocol, run_episode, views_of
 from alfworld_sft.seeds import derive_seed
 from alfworld_sft.types import Episode, Message
 from benchmarks._result import write_result

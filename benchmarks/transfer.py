@@ -16,14 +16,14 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from alfworld_sft.policies.expert import ExpertPlayer
-from alfworld_sft.policies.prior import NO_PRIOR, Prior, SceneCounts, learned_prior
+from alfworld_sft.games.generator.generate import generate_games
+from alfworld_sft.policies.expert.expert import ExpertPlayer
+from alfworld_sft.policies.expert.prior import NO_PRIOR, Prior, SceneCounts, learned_prior
 from alfworld_sft.prompts.template import load_template
-from alfworld_sft.rollout import Protocol, run_episode
+from alfworld_sft.runs.rollout import Protocol, run_episode
 from alfworld_sft.seeds import derive_seed
 from alfworld_sft.types import TASK_TYPES, Episode
 from alfworld_sft.world import Game, load_game
-from alfworld_sft.world.generate import generate_games
 from benchmarks._result import write_result
 from scripts.learn_prior import count_game
 

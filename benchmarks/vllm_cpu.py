@@ -31,14 +31,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from alfworld_sft.chat import ChatEncoder
-from alfworld_sft.policies.managed_server import ManagedServer
-from alfworld_sft.policies.sampling import ACTION_CLOSE, end_reply
-from alfworld_sft.policies.serve_command import serve_command
+from alfworld_sft.models.chat import ChatEncoder
+from alfworld_sft.models.load import load_tokenizer
+from alfworld_sft.policies.llm.managed_server import ManagedServer
+from alfworld_sft.policies.llm.sampling import ACTION_CLOSE, end_reply
+from alfworld_sft.policies.llm.serve_command import serve_command
 from alfworld_sft.prompts.template import load_template
-from alfworld_sft.records import from_line
-from alfworld_sft.rollout import Protocol, Transcript
-from alfworld_sft.train.model import load_tokenizer
+from alfworld_sft.runs.records import from_line
+from alfworld_sft.runs.rollout import Protocol, Transcript
 from alfworld_sft.types import Episode, Prompt, Reply
 from benchmarks._result import versions_of, write_result
 

@@ -2,7 +2,7 @@
 
     python scripts/learn_prior.py ../shared/alfworld_data/json_2.1.1/valid_train
 
-The same games give the same bytes. `alfworld_sft.policies.prior` says what the numbers mean.
+The same games give the same bytes. `alfworld_sft.policies.expert.prior` says what the numbers mean.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import json
 from collections import Counter
 from pathlib import Path
 
-from alfworld_sft.policies.belief import class_of
-from alfworld_sft.policies.prior import FILE, SceneCounts
+from alfworld_sft.policies.expert.belief import class_of
+from alfworld_sft.policies.expert.prior import FILE, SceneCounts
 from alfworld_sft.world import Game, load_game
 
 

@@ -2,7 +2,7 @@
 
     python scripts/learn_scenes.py ../shared/alfworld_data/json_2.1.1/valid_train
 
-The same games give the same bytes. `alfworld_sft.world.statistics` says what the numbers mean.
+The same games give the same bytes. `alfworld_sft.games.generator.facts` says what the numbers mean.
 """
 
 from __future__ import annotations
@@ -16,9 +16,18 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+from alfworld_sft.games.generator.facts import (
+    ABILITIES,
+    BANDS,
+    FILE,
+    NOWHERE,
+    ROOMS,
+    Room,
+    barred_at_start,
+    room_of_scene,
+)
 from alfworld_sft.types import TASK_TYPES
 from alfworld_sft.world import Game, load_game
-from alfworld_sft.world.statistics import ABILITIES, BANDS, FILE, NOWHERE, ROOMS, Room, barred_at_start, room_of_scene
 
 FIXTURE_SHARE = 0.5
 """A type of which fewer than this share can be picked up belongs to the room, not to the game."""

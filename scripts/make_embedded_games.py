@@ -12,7 +12,7 @@ import gzip
 from pathlib import Path
 
 from alfworld_sft.games.embedded import FILE, SIZES, embedded_content
-from alfworld_sft.world.generate import SPLITS, generate_games
+from alfworld_sft.games.generator.generate import SPLITS, generate_games
 
 SEED = 2026
 

@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from alfworld_sft.games.generator.logic import domain_text, grammar_text
 from alfworld_sft.types import TaskType
 from alfworld_sft.world import Game, parse_game
-from alfworld_sft.world.logic import domain_text, grammar_text
 
 CONTAINERS = ("bowl", "box", "cup", "mug", "pan", "plate", "pot")
 SLICEABLE = ("apple", "bread", "lettuce", "potato", "tomato")

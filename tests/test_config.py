@@ -1,7 +1,9 @@
 import pytest
 
-from alfworld_sft.config import CollectConfig, EvaluateConfig, build_config, dotted_keys, key_table
+from alfworld_sft.collect.config import CollectConfig
+from alfworld_sft.config import build_config, dotted_keys, key_table
 from alfworld_sft.errors import ConfigError
+from alfworld_sft.evaluate.config import EvaluateConfig
 from alfworld_sft.train.config import TrainConfig
 
 

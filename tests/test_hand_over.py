@@ -18,10 +18,12 @@ pytest.importorskip("trl", reason="the documented scripts use TRL: pip install t
 import pyarrow.parquet as pq
 from safetensors.torch import load_file
 
-from alfworld_sft.collect import collect, start_run
-from alfworld_sft.config import CollectConfig, PolicySection, build_config
-from alfworld_sft.policies import make_policy
-from alfworld_sft.train.merge import merge
+from alfworld_sft.collect.config import CollectConfig
+from alfworld_sft.collect.run import collect, start_run
+from alfworld_sft.config import build_config
+from alfworld_sft.models.merge import merge
+from alfworld_sft.policies.config import PolicySection
+from alfworld_sft.policies.make import make_policy
 from alfworld_sft.train.tiny import TinyOptions, make_tiny_model
 from alfworld_sft.types import Message, Prompt, View
 from tests.collecting import write_games

@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 
-from alfworld_sft.config import EvaluateConfig, build_config
+from alfworld_sft.config import build_config
 from alfworld_sft.dataset.rows import Rendering
 from alfworld_sft.dataset.write import dataset_files
 from alfworld_sft.errors import ConfigError
+from alfworld_sft.evaluate.config import EvaluateConfig
 from alfworld_sft.prompts.template import load_template
-from alfworld_sft.records import from_line, to_line
+from alfworld_sft.runs.records import from_line, to_line
 from alfworld_sft.strict_json import to_json
 from alfworld_sft.types import Episode, Reply
 from tests.episodes import episode, step

@@ -2,8 +2,10 @@ from dataclasses import replace
 
 import pytest
 
-from alfworld_sft.config import CollectConfig, EvaluateConfig, build_config
+from alfworld_sft.collect.config import CollectConfig
+from alfworld_sft.config import build_config
 from alfworld_sft.errors import ConfigError
+from alfworld_sft.evaluate.config import EvaluateConfig
 from alfworld_sft.types import Reply
 from alfworld_sft.usage import Prices, Usage, usage_in_words, usage_of, with_tokens_of
 from tests.episodes import episode, step

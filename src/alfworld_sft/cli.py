@@ -4,40 +4,21 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from alfworld_sft import __version__
-from alfworld_sft.collect import CollectJob, collect, resume_run, start_run
-from alfworld_sft.config import CollectConfig, build_config, key_table
-from alfworld_sft.counts import counted, size_in_words
-from alfworld_sft.dataset.build import Summary
-from alfworld_sft.dataset.card import model_notes
-from alfworld_sft.dataset.show import read_contents
+from alfworld_sft.collect.cli import collect_command, show
 from alfworld_sft.errors import UserError
 from alfworld_sft.evaluate.cli import evaluate_command
-from alfworld_sft.games.cli import SHORT_NAMES, games_app
-from alfworld_sft.games.sources import skipped_in_words
-from alfworld_sft.progress import (
-    PrintableFormatter,
-    TrustStored,
-    printable,
-    refuse_options_of_resumed,
-    warn_of_unknown_cost,
-    watched,
-)
-from alfworld_sft.runs import play
-from alfworld_sft.sharding import RayAddress, over_ray
+from alfworld_sft.games.cli import games_app
 from alfworld_sft.signals import sigterm_interrupts
 from alfworld_sft.system import check_system
-from alfworld_sft.train.check_cli import check, tiny_model
+from alfworld_sft.terminal import PrintableFormatter, printable
+from alfworld_sft.train.check_cli import check
 from alfworld_sft.train.cli import merge_command, train_command
-from alfworld_sft.types import TASK_TYPES
+from alfworld_sft.train.tiny_cli import tiny_model
 
 logger = logging.getLogger("alfworld_sft")
 
@@ -48,6 +29,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(games_app)
+app.command("collect")(collect_command)
+app.command("show")(show)
 app.command("evaluate")(evaluate_command)
 app.command("train")(train_command)
 app.command("merge")(merge_command)
@@ -80,102 +63,3 @@ def version(show: Annotated[bool, typer.Option("--version", help="Print the vers
     if show:
         typer.echo(f"alfworld-sft {__version__}")
         raise typer.Exit
-
-
-@app.command("collect")
-def collect_command(
-    overrides: Annotated[
-        list[str] | None, typer.Argument(help="Dotted keys, as seed=7 or +prompt.template=add_wm1; see --keys.")
-    ] = None,
-    output_dir: Annotated[Path, typer.Option(help="Where the run's folder sft_data_… is made.")] = Path(),
-    name: Annotated[str | None, typer.Option(help="Another name for the run's folder.")] = None,
-    resume: Annotated[Path | None, typer.Option(help="Go on with this run's folder, with its own config.")] = None,
-    trust: TrustStored = False,
-    allow_eval_split: Annotated[bool, typer.Option(help="Let training data come from an evaluation split.")] = False,
-    rationalize: Annotated[
-        bool,
-        typer.Option("--rationalize", help="Let the model of policy.model write the reasons of the expert's actions."),
-    ] = False,
-    ray: RayAddress = None,
-    keys: Annotated[bool, typer.Option("--keys", help="Print all keys with their defaults, and stop.")] = False,
-) -> None:
-    """Play games and write a dataset: train and val as Parquet and CSV, and every episode whole."""
-    if keys:
-        typer.echo(key_table(CollectConfig))
-        return
-    words = [
-        *(["policy.name=server", "policy.rationalize=true"] if rationalize else []),
-        *(overrides or []),
-        *(["games.allow_eval_split=true"] if allow_eval_split else []),
-    ]
-    allowed = refuse_options_of_resumed(resume, words, name, trust=trust)
-    how = over_ray(ray) if ray else play
-    job = (
-        resume_run(resume, allowed) if resume else start_run(build_config(CollectConfig, words), output_dir, name=name)
-    )
-    with watched(job) as on_episode:
-        summary = collect(job, on_episode, how)
-    _report(job, summary)
-
-
-@app.command()
-def show(folder: Annotated[Path, typer.Argument(help="A run's folder, as sft_data_20261122_140550.")]) -> None:
-    """Show what is in a dataset: episodes, success, rows, lengths, files, and one example turn."""
-    contents = read_contents(folder)
-    counts, console = contents.stamp["counts"], Console(soft_wrap=True, highlight=False)
-    found = {t: (f["won"], f["played"]) for t, f in counts["success_by_task_type"].items()}
-    console.print(_success_table(found, counts["won"], counts["episodes"]))
-    console.print(printable(f"\ngames: {contents.stamp['games']['description']}"), markup=False)
-    if skipped := skipped_in_words(contents.stamp["games"].get("skipped", {})):
-        console.print(printable(f"skipped games: {skipped}"), markup=False)
-    console.print(f"rows: {contents.rows['train']} for training, {contents.rows['val']} for validation")
-    for note in model_notes(contents.stamp):
-        console.print(printable(note), markup=False)
-    for name, lengths in (("single-turn rows", contents.single_turn), ("conversations", contents.multi_turn)):
-        console.print(f"tokens of {name}, about: {lengths.median} median, {lengths.longest} longest")
-    for name, size in contents.sizes.items():
-        console.print(f"{size_in_words(size):>11}  {folder / name}", markup=False)
-    console.print("\n--- a prompt (single-turn form) ---", style="bold")
-    console.print(printable(contents.example["prompt_data"]["content"]), markup=False)
-    console.print("--- and its response ---", style="bold")
-    console.print(printable(contents.example["response_data"]["content"]), markup=False)
-
-
-def _report(job: CollectJob, summary: Summary) -> None:
-    """Print what was made."""
-    table = _success_table(summary.success_by_task_type, summary.won, summary.episodes)
-    Console(soft_wrap=True).print(table)
-    dropped = summary.episodes - summary.kept
-    if dropped:
-        typer.echo(f"{counted(dropped, 'lost episode')} dropped (dataset.require_success)")
-    typer.echo(
-        f"{counted(summary.rows_train, 'row')} of {counted(summary.games_train, 'game')} for training,"
-        f" {summary.rows_val} of {summary.games_val} for validation"
-    )
-    if skipped := skipped_in_words(job.games.skipped):
-        typer.echo(f"skipped games: {skipped}")
-    for note in model_notes(job.run.stamp):
-        typer.echo(note)
-    warn_of_unknown_cost(job.config.policy, summary.usage)
-    if not summary.rows_val and job.config.dataset.val_fraction:
-        logger.warning("nothing is held out for validation: all rows come from one game")
-    failed = job.run.failed
-    if failed:
-        index, reason = next(iter(failed.items()))
-        logger.warning(
-            "%s failed (episode %d: %s); to play them: alfworld-sft collect --resume %s",
-            counted(len(failed), "episode"), index, reason, job.run.path,
-        )  # fmt: skip
-    typer.echo(job.run.path)
-
-
-def _success_table(by_task_type: Mapping[str, tuple[int, int]], won: int, played: int) -> Table:
-    table = Table(box=None, pad_edge=False)
-    table.add_column("task type")
-    table.add_column("won", justify="right")
-    table.add_column("played", justify="right")
-    for task_type in TASK_TYPES:
-        if task_type in by_task_type:
-            table.add_row(SHORT_NAMES[task_type], *map(str, by_task_type[task_type]))
-    table.add_row("all", str(won), str(played))
-    return table

@@ -146,3 +146,9 @@ class Episode:
     def id(self) -> str:
         """Unique within a run and readable: the episode's number and its game."""
         return f"{self.index:06d}:{self.game_id}"
+
+
+SHORT_NAMES: dict[TaskType | None, str] = dict(
+    zip((*TASK_TYPES, None), ("Pick", "Look", "Clean", "Heat", "Cool", "Pick two", "?"), strict=True)
+)
+"""Task types as tables name them."""

@@ -2,10 +2,11 @@ import json
 
 import pytest
 
-from alfworld_sft.collect import resume_run
-from alfworld_sft.config import EvaluateConfig, build_config
+from alfworld_sft.collect.run import resume_run
+from alfworld_sft.config import build_config
 from alfworld_sft.errors import ConfigError, RunFolderError
 from alfworld_sft.evaluate.compare import compare, read_result
+from alfworld_sft.evaluate.config import EvaluateConfig
 from alfworld_sft.evaluate.run import evaluate, resume_evaluation, start_evaluation
 from tests.collecting import write_games
 from tests.reference.real import NO_REAL_GAMES, REAL_GAMES

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 from alfworld_sft.errors import DownloadError, GamesNotFoundError
 from alfworld_sft.games import cli
 from tests.games.conftest import BOOK, EGG, TRIAL, official, write_game
-from tests.games.server import FileServer, serving
+from tests.games.official.server import FileServer, serving
 
 runner = CliRunner()
 

@@ -7,9 +7,9 @@ from alfworld_sft.errors import UserError
 from alfworld_sft.games import GameStream, find_games
 from alfworld_sft.policies.planner import Planner
 from alfworld_sft.prompts.template import load_template
-from alfworld_sft.rollout import Protocol
-from alfworld_sft.runner import run_episodes
-from alfworld_sft.store import create_run
+from alfworld_sft.runs.rollout import Protocol
+from alfworld_sft.runs.runner import run_episodes
+from alfworld_sft.runs.store import create_run
 from alfworld_sft.types import Episode
 
 

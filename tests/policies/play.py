@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import Sequence
 
 from alfworld_sft.policies.base import Policy
-from alfworld_sft.policies.expert import Expert
+from alfworld_sft.policies.expert.expert import Expert
 from alfworld_sft.prompts.tags import parse_reply
 from alfworld_sft.prompts.template import load_template
-from alfworld_sft.rollout import Protocol, run_episode
+from alfworld_sft.runs.rollout import Protocol, run_episode
 from alfworld_sft.types import Episode, Exchange, Form, Prompt, View
 from alfworld_sft.world import Game
 from tests.handmade import Furniture, make_game

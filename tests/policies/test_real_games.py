@@ -4,12 +4,12 @@ from collections import Counter
 
 import pytest
 
-from alfworld_sft.policies.expert import Expert
-from alfworld_sft.policies.goal import read_goal
-from alfworld_sft.policies.prior import FILE
+from alfworld_sft.policies.expert.expert import Expert
+from alfworld_sft.policies.expert.goal import read_goal
+from alfworld_sft.policies.expert.prior import FILE
 from alfworld_sft.types import TASK_TYPES, Episode
 from alfworld_sft.world import Game, load_game
-from tests.policies.claims import false_claims
+from tests.policies.expert.claims import false_claims
 from tests.policies.play import play
 from tests.reference.real import NO_REAL_GAMES, REAL_GAMES, game_files
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from alfworld_sft.games.generator.generate import generate_game
 from alfworld_sft.types import TASK_TYPES
-from alfworld_sft.world.generate import generate_game
 from benchmarks.generated_parity import compare
 from tests.reference.client import Reference, why_no_reference
 

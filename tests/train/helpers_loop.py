@@ -15,13 +15,14 @@ import pyarrow.parquet as pq
 import torch
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM, AutoTokenizer
 
-from alfworld_sft.chat import ChatEncoder
 from alfworld_sft.dataset.write import SCHEMA
+from alfworld_sft.models.chat import ChatEncoder
+from alfworld_sft.models.load import load_tokenizer
 from alfworld_sft.train.config import build_train_config
-from alfworld_sft.train.dataset import Sample, load_samples, sample_options
-from alfworld_sft.train.inputs import columns_of, val_files
-from alfworld_sft.train.loop import Hook, Trained, train
-from alfworld_sft.train.model import load_tokenizer
+from alfworld_sft.train.data.inputs import columns_of, val_files
+from alfworld_sft.train.data.samples import Sample, load_samples, sample_options
+from alfworld_sft.train.hooks import Hook
+from alfworld_sft.train.loop import Trained, train
 from alfworld_sft.train.tiny import TinyOptions, make_tiny_model
 
 PLACES = ("desk", "shelf", "drawer", "fridge", "cabinet")

@@ -10,10 +10,10 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from alfworld_sft.dataset.read import Columns
 from alfworld_sft.errors import UserError
 from alfworld_sft.train.check import Report, check_dataset, visible
 from alfworld_sft.train.check_cli import check
-from alfworld_sft.train.table import Columns
 from tests.train.helpers_data import rows, tiny_tokenizer, wandering, write
 
 RECORDS = rows([wandering(0, turns=3, noisy=(1,)), wandering(1, turns=2)])

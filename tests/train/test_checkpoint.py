@@ -13,8 +13,9 @@ pytest.importorskip("peft", reason="training is an extra: pip install 'alfworld-
 import numpy as np
 from safetensors.torch import load_file
 
+from alfworld_sft.models.stamp import CheckpointError, read_stamp
 from alfworld_sft.train import checkpoint as checkpoints
-from alfworld_sft.train.checkpoint import CheckpointError, newest, open_checkpoint
+from alfworld_sft.train.checkpoint import newest, open_checkpoint
 from alfworld_sft.train.distributed import Ranks
 from tests.train.helpers_loop import losses, metrics, options, run, run_as, start, write_dataset, write_model
 
@@ -188,13 +189,13 @@ def test_going_back_sets_later_checkpoints_aside_and_keeps_what_it_saves(data, m
     assert steps_in(tmp_path) == [4, 6]
     aside = tmp_path / "set_aside" / "after_step_4"
     assert steps_in(aside) == [6, 8, 10]
-    assert checkpoints.read_stamp(aside / "final")["step"] == 10
+    assert read_stamp(aside / "final")["step"] == 10
     assert f"later checkpoints of this folder were moved to {aside}" in caplog.text
     assert [line["step"] for line in metrics(aside) if "loss" in line] == list(range(1, 11))
     assert [step for step, _, _ in losses(tmp_path)] == list(range(1, 7))
     resumed = run(options(data, model, tmp_path, *common, "trainer.max_ckpt_to_keep=2"))
     assert resumed.steps == 4, "auto resumes from the step 6 that was just trained"
-    assert checkpoints.read_stamp(tmp_path / "final")["step"] == 10
+    assert read_stamp(tmp_path / "final")["step"] == 10
 
 
 def test_going_back_twice_sets_aside_twice(copied, data, model):
@@ -246,7 +247,7 @@ def test_fewer_steps_than_were_done_are_refused(copied, data, model, shorter, sa
         f"{said}, but {copied}/global_step_8 has 8 already; for a shorter run, resume from an earlier checkpoint:"
         " trainer.resume_mode=PATH/global_step_N"
     )
-    assert checkpoints.read_stamp(copied / "final")["step"] == 8
+    assert read_stamp(copied / "final")["step"] == 8
 
 
 def test_a_checkpoint_that_cannot_be_written_leaves_nothing(data, model, tmp_path, monkeypatch):

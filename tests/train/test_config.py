@@ -5,7 +5,7 @@ import pytest
 from alfworld_sft.config import dotted_keys, key_table
 from alfworld_sft.errors import ConfigError, DatasetError
 from alfworld_sft.train.config import ALIASES, HINTS, TrainConfig, build_train_config
-from alfworld_sft.train.inputs import look_at
+from alfworld_sft.train.data.inputs import look_at
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "training.md"
 

@@ -9,14 +9,14 @@ pytest.importorskip("peft", reason="training is an extra: pip install 'alfworld-
 
 from safetensors.torch import load_file, save_file
 
-from alfworld_sft.chat import ChatEncoder
 from alfworld_sft.errors import UserError
+from alfworld_sft.models.chat import ChatEncoder
+from alfworld_sft.models.load import load_tokenizer
 from alfworld_sft.train import loop
 from alfworld_sft.train.config import build_train_config
+from alfworld_sft.train.data.batches import micro_batches, total_weight
 from alfworld_sft.train.distributed import choose_device, joined, whole
-from alfworld_sft.train.model import load_tokenizer
-from alfworld_sft.train.optim import trained
-from alfworld_sft.train.plan import micro_batches, total_weight
+from alfworld_sft.train.model.optim import trained
 from tests.train.helpers_loop import losses, options, run, run_as, run_together, write_dataset, write_model
 
 
@@ -101,7 +101,7 @@ def test_muon_over_shards_is_refused(model):
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
-    from alfworld_sft.train.optim import Optimizer
+    from alfworld_sft.train.model.optim import Optimizer
 
     torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
     try:

@@ -4,9 +4,11 @@ import json
 
 import pytest
 
-from alfworld_sft.collect import collect, start_run
-from alfworld_sft.config import CollectConfig, EvaluateConfig, build_config
+from alfworld_sft.collect.config import CollectConfig
+from alfworld_sft.collect.run import collect, start_run
+from alfworld_sft.config import build_config
 from alfworld_sft.errors import DatasetError, GamesNotFoundError, TemplateError
+from alfworld_sft.evaluate.config import EvaluateConfig
 from alfworld_sft.evaluate.run import choose_games
 from alfworld_sft.train.config import build_train_config
 from alfworld_sft.train.eval_games import find_eval_games

@@ -17,11 +17,11 @@ pytest.importorskip("peft", reason="training is not installed (pip install -e '.
 import peft
 import torch
 
-from alfworld_sft.chat import ChatEncoder, Encoded
-from alfworld_sft.train.dataset import SampleOptions, load_samples
-from alfworld_sft.train.loss import weighted_cross_entropy
-from alfworld_sft.train.pack import pack
-from alfworld_sft.train.table import Columns
+from alfworld_sft.dataset.read import Columns
+from alfworld_sft.models.chat import ChatEncoder, Encoded
+from alfworld_sft.train.data.pack import pack
+from alfworld_sft.train.data.samples import SampleOptions, load_samples
+from alfworld_sft.train.model.loss import weighted_cross_entropy
 from tests.train.helpers_data import extra, messages, rows, tiny_model, tiny_tokenizer, wandering, write
 
 torch.set_num_threads(1)

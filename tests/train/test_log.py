@@ -7,7 +7,8 @@ torch = pytest.importorskip("torch", reason="training is an extra: pip install '
 
 from alfworld_sft.errors import UserError
 from alfworld_sft.train import log as logs
-from alfworld_sft.train.log import FlopCounter, RunLog, duration, keep_lines_until, peak_flops, require_loggers
+from alfworld_sft.train.log import RunLog, duration, keep_lines_until, require_loggers
+from alfworld_sft.train.model.flops import FlopCounter, peak_flops
 
 
 def open_log(folder, loggers=(), done=0, total=4):

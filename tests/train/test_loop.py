@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 from alfworld_sft.dataset.write import SCHEMA
 from alfworld_sft.errors import DatasetError, UserError
 from alfworld_sft.train import loop
-from alfworld_sft.train.loop import DivergedError, Moment
+from alfworld_sft.train.hooks import Moment
+from alfworld_sft.train.loop import DivergedError
 from tests.train.helpers_loop import losses, metrics, options, rows_of, run, write_dataset, write_model
 
 
@@ -125,7 +126,7 @@ def test_hooks_are_called_at_test_steps_and_their_figures_logged(data, model, tm
 def test_a_tiny_model_learns_a_handful_of_episodes_by_heart(model, tmp_path):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from alfworld_sft.chat import ChatEncoder
+    from alfworld_sft.models.chat import ChatEncoder
     from alfworld_sft.types import Message
 
     data = write_dataset(tmp_path / "data", train_episodes=3, val_episodes=0, turns=3)

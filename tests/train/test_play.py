@@ -11,13 +11,15 @@ pytest.importorskip("peft", reason="training is an extra: pip install 'alfworld-
 
 from safetensors.torch import load_file, save_file
 
-from alfworld_sft.collect import collect, start_run
-from alfworld_sft.config import CollectConfig, EvaluateConfig, build_config
+from alfworld_sft.collect.config import CollectConfig
+from alfworld_sft.collect.run import collect, start_run
+from alfworld_sft.config import build_config
+from alfworld_sft.evaluate.config import EvaluateConfig
 from alfworld_sft.evaluate.run import evaluate, start_evaluation
-from alfworld_sft.policies.local import LocalModel
+from alfworld_sft.models.load import ModelError, load_model
+from alfworld_sft.models.merge import load_whole
+from alfworld_sft.policies.llm.local import LocalModel
 from alfworld_sft.train import play
-from alfworld_sft.train.merge import load_whole
-from alfworld_sft.train.model import ModelError, load_model
 from alfworld_sft.train.tiny import TinyOptions, make_tiny_model, texts_of_files
 from tests.collecting import write_games
 from tests.episodes import episode

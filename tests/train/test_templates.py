@@ -13,11 +13,11 @@ pytest.importorskip("peft", reason="training is an extra: pip install 'alfworld-
 from transformers import AutoTokenizer
 
 from alfworld_sft.dataset.write import SCHEMA
-from alfworld_sft.policies.local import LocalModel
-from alfworld_sft.policies.sampling import Sampling
+from alfworld_sft.policies.llm.local import LocalModel
+from alfworld_sft.policies.llm.sampling import Sampling
 from alfworld_sft.prompts.tags import parse_reply, without_empty_thought
 from alfworld_sft.types import Message, Prompt
-from tests.policies.test_completions import prompt
+from tests.policies.llm.test_protocol import prompt
 from tests.train.helpers_loop import messages_of, options, rows_of, run, write_model
 from tests.train.templates import DEEPSEEK_R1, EMPTY_FIRST, QWEN3
 

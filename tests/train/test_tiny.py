@@ -17,9 +17,9 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from typer.testing import CliRunner
 
-from alfworld_sft.chat import ChatEncoder
 from alfworld_sft.errors import UserError
 from alfworld_sft.games.sources import find_games
+from alfworld_sft.models.chat import ChatEncoder
 from alfworld_sft.train.tiny import TinyOptions, chat_template, make_tiny_model, texts_of_files, texts_of_games
 from tests.train.helpers_data import rows, tiny_tokenizer, wandering, with_template, write
 
@@ -189,7 +189,7 @@ def test_texts_of_games_hold_the_words_of_the_world(real_games_dir: Path) -> Non
 def test_the_command_makes_a_model_from_a_corpus(model_type: str, tmp_path: Path) -> None:
     import typer
 
-    from alfworld_sft.train.check_cli import tiny_model
+    from alfworld_sft.train.tiny_cli import tiny_model
 
     app = typer.Typer()
     app.command()(tiny_model)

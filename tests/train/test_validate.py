@@ -2,8 +2,8 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training is an extra: pip install 'alfworld-sft[train]'")
 
-from alfworld_sft.chat import TokenKind
-from alfworld_sft.train.pack import Packed
+from alfworld_sft.models.chat import TokenKind
+from alfworld_sft.train.data.pack import Packed
 from alfworld_sft.train.validate import Tally, runs, tally_of
 
 T, A, P, R = TokenKind.THINK, TokenKind.ACTION, TokenKind.PREDICTION, TokenKind.OTHER_REPLY

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from alfworld_sft.types import TASK_TYPES
 from alfworld_sft.world import Game
-from alfworld_sft.world.gamefile import State
+from alfworld_sft.world.game import State
 from alfworld_sft.world.rules import admissible_actions, goal_reached, transition
 from tests.handmade import Furniture, make_game
 

@@ -9,7 +9,8 @@ import pytest
 
 from alfworld_sft.errors import GameFileError
 from alfworld_sft.world import Game, load_game, parse_game
-from alfworld_sft.world.gamefile import LightGoal, PlaceGoal, default_game_id
+from alfworld_sft.world.game import LightGoal, PlaceGoal
+from alfworld_sft.world.gamefile import default_game_id
 from tests.handmade import Furniture, id_of, kitchen_file, make_game
 
 MUGS = [Furniture("desk 1", 1, ("mug 1", "desklamp 1")), Furniture("shelf 1", 2, ("mug 2",))]

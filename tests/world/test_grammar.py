@@ -5,8 +5,8 @@ import re
 
 import pytest
 
+from alfworld_sft.games.generator.logic import domain_text, grammar_text
 from alfworld_sft.world.grammar import recognise, split_task
-from alfworld_sft.world.logic import domain_text, grammar_text
 from tests.handmade import older_domain, older_grammar
 
 TASK = "put a mug in desk."

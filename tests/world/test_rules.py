@@ -3,7 +3,7 @@
 import pytest
 
 from alfworld_sft.world import Game
-from alfworld_sft.world.gamefile import State
+from alfworld_sft.world.game import State
 from alfworld_sft.world.rules import admissible_actions, goal_reached, transition
 from tests.handmade import Furniture, make_game
 

@@ -80,8 +80,8 @@ def test_a_goal_is_compared_in_all_its_parts() -> None:
 def test_every_embedded_game_asks_for_its_goal(split: str) -> None:
     """These are made without a file, so each is written as one and read back."""
     from alfworld_sft.games.embedded import _lines
-    from alfworld_sft.world.blueprint import unpack
-    from alfworld_sft.world.generate import from_blueprint
+    from alfworld_sft.games.generator.blueprint import unpack
+    from alfworld_sft.games.generator.generate import from_blueprint
 
     lines = _lines()[split]
     assert len(lines) == len(find_games("embedded", split))

@@ -12,7 +12,7 @@ from alfworld_sft.dataset.rows import Rendering, count_rows, is_target, rows_of
 from alfworld_sft.dataset.split import GameRows, held_out_games
 from alfworld_sft.dataset.write import dataset_files
 from alfworld_sft.errors import DatasetError
-from alfworld_sft.store import RunFolder
+from alfworld_sft.runs.store import RunFolder
 from alfworld_sft.types import TASK_TYPES, Episode, Reply
 from alfworld_sft.usage import Usage
 

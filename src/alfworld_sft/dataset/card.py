@@ -7,7 +7,7 @@ from typing import Any
 
 from alfworld_sft.counts import counted
 from alfworld_sft.dataset.build import reasons_in_words
-from alfworld_sft.games.sources import skipped_in_words
+from alfworld_sft.games.refs import skipped_in_words
 from alfworld_sft.usage import usage_in_words
 
 _CARD = """---

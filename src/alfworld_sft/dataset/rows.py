@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from alfworld_sft.prompts.tags import replace_section, without_empty_thought
 from alfworld_sft.prompts.template import Template
-from alfworld_sft.rollout import views_of
+from alfworld_sft.runs.rollout import views_of
 from alfworld_sft.strict_json import to_json
 from alfworld_sft.types import Episode, Message, Step
 

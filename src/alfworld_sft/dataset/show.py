@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from alfworld_sft.dataset.rows import USER_LABEL
 from alfworld_sft.dataset.write import DATA_FILES
 from alfworld_sft.errors import DatasetError
-from alfworld_sft.store import read_stamp
+from alfworld_sft.runs.store import read_stamp
 
 _TOKEN = re.compile(r"[^\W\d_]+| (?=\d)|\d|(?:[^\w\s]|_)+\n*|\n+")
 

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from alfworld_sft.dataset.rows import Rendering, Row, compact_json, conversation_of
 from alfworld_sft.files import whole_file
-from alfworld_sft.records import to_dict
+from alfworld_sft.runs.records import to_dict
 from alfworld_sft.types import Episode
 from alfworld_sft.usage import usage_of
 

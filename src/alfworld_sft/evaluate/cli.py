@@ -9,15 +9,17 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from alfworld_sft.config import EvaluateConfig, build_config, key_table
+from alfworld_sft.config import build_config, key_table
 from alfworld_sft.errors import ConfigError
 from alfworld_sft.evaluate.compare import compare, read_result
+from alfworld_sft.evaluate.config import EvaluateConfig
 from alfworld_sft.evaluate.run import EvaluateJob, Evaluation, evaluate, resume_evaluation, start_evaluation
 from alfworld_sft.evaluate.tables import print_comparison, print_metrics, print_world_model
-from alfworld_sft.games.sources import skipped_in_words
-from alfworld_sft.progress import TrustStored, printable, refuse_options_of_resumed, warn_of_unknown_cost, watched
-from alfworld_sft.runs import play
-from alfworld_sft.sharding import RayAddress, over_ray
+from alfworld_sft.games.refs import skipped_in_words
+from alfworld_sft.runs.cli import RayAddress, TrustStored, refuse_options_of_resumed, warn_of_unknown_cost, watched
+from alfworld_sft.runs.job import play
+from alfworld_sft.runs.on_ray import over_ray
+from alfworld_sft.terminal import printable
 from alfworld_sft.usage import usage_in_words
 
 logger = logging.getLogger(__name__)

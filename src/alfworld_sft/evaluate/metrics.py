@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from alfworld_sft.evaluate.statistics import Interval, effective_count, pass_at_k, wilson_interval
-from alfworld_sft.rollout import runs_in_circle
+from alfworld_sft.runs.rollout import runs_in_circle
 from alfworld_sft.types import TASK_TYPES, Episode
 from alfworld_sft.usage import Usage
 

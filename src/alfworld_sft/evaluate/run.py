@@ -12,17 +12,27 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from alfworld_sft.config import EvaluateConfig
 from alfworld_sft.errors import ConfigError, RunFolderError
 from alfworld_sft.evaluate.compare import METRICS
+from alfworld_sft.evaluate.config import EvaluateConfig
 from alfworld_sft.evaluate.metrics import UNKNOWN_TYPE, Metrics, Unplayed, measure
 from alfworld_sft.evaluate.worldmodel import WorldModelScore, score_predictions
 from alfworld_sft.files import whole_file
 from alfworld_sft.games import GENERATE, GameRef, Games, GameStream
-from alfworld_sft.runner import game_order
-from alfworld_sft.runs import Chosen, Job, Play, finished_stamp, games_of, kept_for_later, play, resume_job, start_job
+from alfworld_sft.runs.job import (
+    Chosen,
+    Job,
+    Play,
+    finished_stamp,
+    games_of,
+    kept_for_later,
+    play,
+    resume_job,
+    start_job,
+)
+from alfworld_sft.runs.runner import game_order
+from alfworld_sft.runs.trust import Allowed
 from alfworld_sft.strict_json import to_json
-from alfworld_sft.trust import Allowed
 from alfworld_sft.types import Episode
 from alfworld_sft.world import Game
 

@@ -11,8 +11,8 @@ from alfworld_sft.evaluate.compare import Comparison
 from alfworld_sft.evaluate.metrics import FAILURES, Metrics, Success
 from alfworld_sft.evaluate.statistics import Interval
 from alfworld_sft.evaluate.worldmodel import PREDICTORS, WorldModelScore
-from alfworld_sft.games.cli import SHORT_NAMES
-from alfworld_sft.progress import printable
+from alfworld_sft.terminal import printable
+from alfworld_sft.types import SHORT_NAMES
 
 
 def print_metrics(console: Console, metrics: Metrics) -> None:

@@ -6,7 +6,8 @@ new games in their layout.
 """
 
 from alfworld_sft.games.layout import SPLITS, Split, check_split, check_split_is_trainable, default_data_dir
-from alfworld_sft.games.sources import EMBEDDED, GENERATE, GameRef, Games, find_all_games, find_games
+from alfworld_sft.games.refs import GameRef, Games
+from alfworld_sft.games.sources import EMBEDDED, GENERATE, find_all_games, find_games
 from alfworld_sft.games.stream import GameStream
 
 __all__ = [

@@ -24,28 +24,17 @@ from rich.table import Table
 
 from alfworld_sft.counts import counted
 from alfworld_sft.errors import UserError
-from alfworld_sft.games.fetch import URLS_VARIABLE, Fetched, archives_from, fetch
+from alfworld_sft.games.generator.facts import ROOMS
+from alfworld_sft.games.generator.write import SHARES, check_options, divide, write_games
 from alfworld_sft.games.layout import default_data_dir
-from alfworld_sft.games.sources import (
-    Games,
-    NoUsableGamesError,
-    SkippedFile,
-    find_all_games,
-    find_games,
-    skipped_in_words,
-)
-from alfworld_sft.games.write import SHARES, check_options, divide, write_games
-from alfworld_sft.types import TASK_TYPES, TaskType
-from alfworld_sft.world.statistics import ROOMS
+from alfworld_sft.games.official.fetch import URLS_VARIABLE, Fetched, archives_from, fetch
+from alfworld_sft.games.refs import Games, SkippedFile, skipped_in_words
+from alfworld_sft.games.sources import NoUsableGamesError, find_all_games, find_games
+from alfworld_sft.types import SHORT_NAMES, TASK_TYPES
 
 games_app = typer.Typer(
     name="games", help="Where games come from: list them, fetch them, generate them.", no_args_is_help=True
 )
-
-SHORT_NAMES: dict[TaskType | None, str] = dict(
-    zip((*TASK_TYPES, None), ("Pick", "Look", "Clean", "Heat", "Cool", "Pick two", "?"), strict=True)
-)
-"""Task types as tables name them."""
 
 
 @games_app.command("list")

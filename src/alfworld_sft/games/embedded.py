@@ -14,10 +14,10 @@ from functools import lru_cache, partial
 from pathlib import Path
 
 from alfworld_sft.errors import GameFileError, GamesNotFoundError
-from alfworld_sft.games.sources import GameRef, Games
-from alfworld_sft.world.blueprint import Blueprint, pack, unpack
-from alfworld_sft.world.gamefile import Game
-from alfworld_sft.world.generate import from_blueprint, game_id
+from alfworld_sft.games.generator.blueprint import Blueprint, pack, unpack
+from alfworld_sft.games.generator.generate import from_blueprint, game_id
+from alfworld_sft.games.refs import GameRef, Games
+from alfworld_sft.world.game import Game
 
 FILE = Path(__file__).with_name("embedded.jsonl.gz")
 SIZES: Mapping[str, int] = {"train": 512, "valid_seen": 64, "valid_unseen": 64}

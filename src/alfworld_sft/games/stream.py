@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 from alfworld_sft import __version__
 from alfworld_sft.errors import UserError
-from alfworld_sft.games.sources import GameRef
+from alfworld_sft.games.generator.generate import SPLITS, GeneratedSplit, generate_game
+from alfworld_sft.games.generator.rooms import difficulty_of
+from alfworld_sft.games.generator.tasks import check_tasks
+from alfworld_sft.games.refs import GameRef
 from alfworld_sft.seeds import derive_seed
 from alfworld_sft.types import TaskType
-from alfworld_sft.world.generate import SPLITS, GeneratedSplit, generate_game
-from alfworld_sft.world.houses import difficulty_of
-from alfworld_sft.world.tasks import check_tasks
 
 
 @dataclass(frozen=True, slots=True)

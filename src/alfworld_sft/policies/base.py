@@ -31,10 +31,14 @@ class Policy(Protocol):
     """
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """The policy's name in every result."""
+        ...
 
     @property
-    def sampling(self) -> Mapping[str, object] | None: ...
+    def sampling(self) -> Mapping[str, object] | None:
+        """How a language model is sampled (temperature and so on); None for other policies."""
+        ...
 
     def begin(self, game: Game, seed: int) -> Player:
         """Return the player of one episode; `seed` is the episode's own."""

@@ -9,9 +9,9 @@ from alfworld_sft.policies.base import Player
 from alfworld_sft.prompts.tags import compose_reply
 from alfworld_sft.types import Prompt, Reply, View
 from alfworld_sft.world import Game
+from alfworld_sft.world.observations import feedback
 from alfworld_sft.world.plan import UnsolvableError, command_of, shortest_actions
 from alfworld_sft.world.rules import Action, admissible_actions, transition
-from alfworld_sft.world.text import feedback
 
 _THOUGHTS = (
     "I know this game and follow the shortest plan: {steps} left. Next: {command}.",
@@ -31,10 +31,12 @@ class Planner:
 
     @property
     def name(self) -> str:
+        """The policy's name in every result."""
         return "planner"
 
     @property
     def sampling(self) -> None:
+        """None: no language model is sampled."""
         return None
 
     def begin(self, game: Game, seed: int) -> Player:

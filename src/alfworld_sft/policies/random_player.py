@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from random import Random
 
 from alfworld_sft.policies.base import Player
-from alfworld_sft.policies.belief import Belief
-from alfworld_sft.policies.decide import Mind
-from alfworld_sft.policies.goal import read_goal
-from alfworld_sft.policies.mistakes import imaginable
-from alfworld_sft.policies.predict import predict
-from alfworld_sft.policies.prior import NO_PRIOR
-from alfworld_sft.policies.words import summarise
+from alfworld_sft.policies.expert.belief import Belief
+from alfworld_sft.policies.expert.decide import Mind
+from alfworld_sft.policies.expert.goal import read_goal
+from alfworld_sft.policies.expert.mistakes import imaginable
+from alfworld_sft.policies.expert.predict import predict
+from alfworld_sft.policies.expert.prior import NO_PRIOR
+from alfworld_sft.policies.expert.thoughts import summarise
 from alfworld_sft.prompts.tags import compose_reply
 from alfworld_sft.types import Prompt, Reply
 from alfworld_sft.world import Game
@@ -25,10 +25,12 @@ class RandomPlayer:
 
     @property
     def name(self) -> str:
+        """The policy's name in every result."""
         return "random"
 
     @property
     def sampling(self) -> None:
+        """None: no language model is sampled."""
         return None
 
     def begin(self, game: Game, seed: int) -> Player:

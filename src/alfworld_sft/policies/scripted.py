@@ -20,10 +20,12 @@ class Scripted:
 
     @property
     def name(self) -> str:
+        """The policy's name in every result."""
         return "scripted"
 
     @property
     def sampling(self) -> None:
+        """None: no language model is sampled."""
         return None
 
     def begin(self, game: Game, seed: int) -> Player:

@@ -18,8 +18,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from alfworld_sft.errors import TemplateError
-from alfworld_sft.prompts.tags import Tag
-from alfworld_sft.prompts.wording import (
+from alfworld_sft.prompts.listing import (
     list_commands,
     list_grouped_commands,
     list_history,
@@ -27,6 +26,7 @@ from alfworld_sft.prompts.wording import (
     list_special_commands,
     shorten,
 )
+from alfworld_sft.prompts.tags import Tag
 from alfworld_sft.types import Exchange, Message, View
 
 VALUES = {

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alfworld_sft.counts import counted, noun_for
+from alfworld_sft.dataset.read import Columns, Row, place_of, read_records, to_row, unread_columns, wanted_columns
 from alfworld_sft.errors import DatasetError
-from alfworld_sft.train.table import Columns, Row, place_of, read_records, to_row, unread_columns, wanted_columns
 
 if TYPE_CHECKING:
-    from alfworld_sft.train.dataset import Loaded, SampleOptions
+    from alfworld_sft.train.data.samples import Loaded, SampleOptions
 
 MOST_PROBLEMS = 5
 """How many wrong rows of a file are told one by one."""

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
 from alfworld_sft.counts import counted
+from alfworld_sft.dataset.read import dataset_file
 from alfworld_sft.errors import UserError
 from alfworld_sft.train.check import Report, check_dataset, report_lengths, runs_of, visible
 from alfworld_sft.train.config import TrainConfig, build_train_config
-from alfworld_sft.train.inputs import columns_of
-from alfworld_sft.train.table import dataset_file
+from alfworld_sft.train.data.inputs import columns_of
 
 if TYPE_CHECKING:
-    from alfworld_sft.train.dataset import Loaded, Sample
+    from alfworld_sft.train.data.samples import Loaded, Sample
 
 KIND_NAMES = ("prompt", "observation", "think", "prediction", "action", "tags and end")
 KIND_STYLES = ("dim", "blue", "magenta", "yellow", "green", "cyan")
@@ -54,57 +54,6 @@ def check(
         raise typer.Exit(2)
 
 
-def tiny_model(
-    folder: Annotated[Path, typer.Argument(help="Where the model is written, in the Hugging Face layout.")],
-    model_type: Annotated[
-        Literal["qwen2", "qwen3"], typer.Option(help="Architecture; from nothing, qwen3 learns much faster.")
-    ] = "qwen2",
-    tokenizer: Annotated[
-        Literal["word", "bpe"], typer.Option(help="word: one token a word; bpe: byte-level pairs.")
-    ] = "word",
-    corpus: Annotated[
-        list[Path] | None, typer.Option(help="Datasets or text files for the tokenizer; without: the games.source.")
-    ] = None,
-    games: Annotated[str | None, typer.Option(help="Data folder or game files to take the words from.")] = None,
-    split: Annotated[str, typer.Option(help="Split of the games.")] = "train",
-    vocab_size: Annotated[int | None, typer.Option(help="Most tokens; without: all words, or 1024 for bpe.")] = None,
-    width: Annotated[int, typer.Option(min=1, help="Hidden size.")] = 128,
-    layers: Annotated[int, typer.Option(min=1, help="Number of layers.")] = 4,
-    head_dim: Annotated[int, typer.Option(min=2, help="Size of an attention head.")] = 64,
-    kv_heads: Annotated[int | None, typer.Option(min=1, help="Key-value heads; without: as many as heads.")] = None,
-    feed_forward: Annotated[int | None, typer.Option(min=1, help="Inner size; without: 3 x width.")] = None,
-    max_length: Annotated[int, typer.Option(min=64, help="Longest sequence in tokens.")] = 8192,
-    system: Annotated[str | None, typer.Option(help="Default system message of the chat template.")] = None,
-    chat: Annotated[
-        Literal["chatml", "short"],
-        typer.Option(help="chatml: turns as Qwen2.5 writes them; short: three tokens a turn."),
-    ] = "chatml",
-    seed: Annotated[int, typer.Option(min=0, help="Decides the weights.")] = 0,
-) -> None:
-    """Make a small Qwen model with random weights, for tests, demos, and training from nothing."""
-    from alfworld_sft.games.sources import find_games  # noqa: PLC0415
-    from alfworld_sft.train import tiny  # noqa: PLC0415
-
-    options = tiny.TinyOptions(
-        model_type=model_type,
-        tokenizer=tokenizer,
-        chat=chat,
-        vocab_size=vocab_size,
-        width=width,
-        layers=layers,
-        head_dim=head_dim,
-        kv_heads=kv_heads,
-        feed_forward=feed_forward,
-        system=system,
-        max_length=max_length,
-        seed=seed,
-    )
-    tiny.check_options(folder, options)
-    texts = tiny.texts_of_files(corpus) if corpus else tiny.texts_of_games(find_games(games, split))
-    parameters, tokens = tiny.make_tiny_model(folder, texts, options)
-    typer.echo(f"{folder}: {parameters:,} parameters, {tokens:,} tokens")
-
-
 def _print(console: Console, report: Report) -> None:
     for name, value in report.facts:
         console.print(Text(f"  {name}: {visible(value)}"))
@@ -118,9 +67,9 @@ def _check_tokens(
     console: Console, config: TrainConfig, model: str, train: Path, val: Path | None, *, shown: int, plain: bool
 ) -> None:
     """Tokenise everything, print lengths, and show the masks of the first samples."""
-    from alfworld_sft.chat import ChatEncoder  # noqa: PLC0415
-    from alfworld_sft.train.dataset import load_samples, sample_options  # noqa: PLC0415
-    from alfworld_sft.train.model import load_tokenizer  # noqa: PLC0415
+    from alfworld_sft.models.chat import ChatEncoder  # noqa: PLC0415
+    from alfworld_sft.models.load import load_tokenizer  # noqa: PLC0415
+    from alfworld_sft.train.data.samples import load_samples, sample_options  # noqa: PLC0415
 
     options = sample_options(config)
     if not config.data.multiturn.enable:

@@ -8,7 +8,6 @@ file; a folder without one is no checkpoint. Nothing is read with pickle.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import math
@@ -20,7 +19,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, count
-from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -32,28 +30,23 @@ from torch import Tensor, nn
 from transformers import __version__ as transformers
 
 from alfworld_sft import __version__
-from alfworld_sft.errors import UserError
+from alfworld_sft.files import _remove, _whole_folder
+from alfworld_sft.models.load import base_of, load_model
+from alfworld_sft.models.stamp import FORMAT, STAMP, CheckpointError, read_stamp
 from alfworld_sft.strict_json import to_json
 from alfworld_sft.train.distributed import Ranks, whole
-from alfworld_sft.train.model import base_of, load_model, plain_name
-from alfworld_sft.train.optim import Optimizer, State, clean_name, trained
+from alfworld_sft.train.model.optim import Optimizer, State, clean_name, trained
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 1
 TRAINER = "trainer"
 MANIFEST = "manifest.json"
-STAMP = "alfworld_sft.json"
 PREFIX = "global_step_"
 FINAL = "final"
 ASIDE = "set_aside"
 """Where the checkpoints go that a run leaves behind when it resumes from an earlier one."""
 _SEPARATOR = "::"
 _RESTART = "remove it, or name another trainer.default_local_dir"
-
-
-class CheckpointError(UserError):
-    """A checkpoint that cannot be written, or cannot be gone on from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,19 +151,6 @@ def open_checkpoint(path: Path) -> Checkpoint:
         raise CheckpointError(f"{path / STAMP} is not a checkpoint's stamp: {error!r}") from None
 
 
-def read_stamp(path: Path) -> dict[str, Any]:
-    """Return what a checkpoint, or a final model, says of its making; raises CheckpointError."""
-    try:
-        stamp = json.loads((path / STAMP).read_bytes())
-        if stamp["format"] != FORMAT:
-            raise CheckpointError(f"{path}: its format {stamp['format']} is not known to this version")
-    except FileNotFoundError:
-        raise CheckpointError(f"{path} has no {STAMP}: it was not made by alfworld-sft train") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path / STAMP} cannot be read: {error}") from None
-    return dict(stamp)
-
-
 def check_same_run(checkpoint: Checkpoint, identity: Mapping[str, Any]) -> None:
     """Raise CheckpointError where a checkpoint is of another model, other adapters or other data."""
     for key in identity.keys() | checkpoint.identity.keys():
@@ -230,19 +210,6 @@ def clear_unfinished(folder: Path) -> None:
         shutil.rmtree(leftover, ignore_errors=True)
     for leftover in folder.glob(".*.old"):
         shutil.rmtree(leftover, ignore_errors=True)
-
-
-def base_fingerprint(model: Any) -> str:
-    """Return a hash of the names, shapes and first values of a base model's weights, equal for every stored type.
-
-    Values are compared as bfloat16, so a base that was loaded in float32 matches itself in bfloat16.
-    """
-    digest = hashlib.sha256()
-    named = ((plain_name(n), p) for n, p in base_of(model).named_parameters() if "lora_" not in n)
-    for plain, parameter in sorted(named, key=itemgetter(0)):
-        values = parameter.detach().flatten()[:512].to(device="cpu", dtype=torch.bfloat16).view(torch.int16)
-        digest.update(f"{plain}{tuple(parameter.shape)}".encode() + values.numpy().tobytes())
-    return digest.hexdigest()
 
 
 @contextmanager
@@ -368,34 +335,6 @@ def _stamp(position: Position, identity: Mapping[str, Any], config: Mapping[str,
     }
 
 
-@contextmanager
-def _whole_folder(path: Path) -> Iterator[Path]:
-    """Fill a folder under a temporary name; it takes its own name, over an older one, when the block ends well."""
-    partial = path.with_name(f".{path.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        partial.mkdir(parents=True)
-        yield partial
-        for file in partial.rglob("*"):
-            _sync(file)
-        _sync(partial)
-        if path.exists():
-            _remove(path)
-        partial.rename(path)
-        _sync(path.parent)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-
-
-def _remove(path: Path) -> None:
-    """Delete a folder so that a kill in between leaves no half of it under its name."""
-    old = path.with_name(f".{path.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    path.rename(old)
-    shutil.rmtree(old, ignore_errors=True)
-
-
 def _drop_old(folder: Path, saved: int, keep: int | None) -> None:
     """Of the checkpoints up to the step just saved, keep the newest complete ones; later ones are not touched."""
     if keep is None:
@@ -446,14 +385,6 @@ def _what_is_missing(path: Path) -> str | None:
 
 def _sizes(folder: Path) -> dict[str, int]:
     return {str(f.relative_to(folder)): f.stat().st_size for f in sorted(folder.rglob("*")) if f.is_file()}
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _link_or_copy(source: Path, target: Path) -> None:

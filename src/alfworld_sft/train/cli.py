@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
-import sys
 import time
-import traceback
-from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from alfworld_sft.config import key_table
-from alfworld_sft.errors import UserError
 from alfworld_sft.signals import INTERRUPTED, TERMINATED, sigterm_came
 from alfworld_sft.train.config import TrainConfig, build_train_config
+from alfworld_sft.train.packages import require_training_packages
 
-logger = logging.getLogger(__name__)
-
-NEEDED = ("torch", "transformers", "peft", "safetensors", "numpy")
-INSTALL = "pip install 'alfworld-sft[train]'"
 LISTEN_S = 20.0
 """How long another process than the first waits with its error: mostly the first has the same to say, or has left it
 alone after saying what is wrong; torchrun then ends the others."""
@@ -46,8 +37,8 @@ def train_command(
     if keys:
         typer.echo(key_table(TrainConfig))
         return
+    from alfworld_sft.train.data.inputs import look_at  # noqa: PLC0415
     from alfworld_sft.train.eval_games import find_eval_games  # noqa: PLC0415
-    from alfworld_sft.train.inputs import look_at  # noqa: PLC0415
 
     config = build_train_config(overrides or [])
     look_at(config)
@@ -111,36 +102,6 @@ def merge_command(
 ) -> None:
     """Merge an adapter into its base: a model that transformers and vLLM load by its path."""
     require_training_packages()
-    from alfworld_sft.train.merge import merge  # noqa: PLC0415
+    from alfworld_sft.models.merge import merge  # noqa: PLC0415
 
     typer.echo(merge(checkpoint, output, base=base, dtype=dtype))
-
-
-def require_training_packages() -> None:
-    """Raise UserError where the packages that training needs are not installed."""
-    missing = [name for name in NEEDED if find_spec(name) is None]
-    if missing:
-        raise UserError(f"training needs {', '.join(missing)}: {INSTALL}")
-
-
-def standalone(arguments: Sequence[str]) -> None:
-    """Be the command `train` of a process that torchrun started, and end at once when it is done.
-
-    One of several processes is not taken down piece by piece: after an error that can wait for the others for ever.
-    """
-    from alfworld_sft.cli import main  # noqa: PLC0415 - it imports this module
-
-    sys.argv[1:] = ["train", *arguments]
-    code = 1
-    try:
-        main()
-        code = 0
-    except SystemExit as end:
-        code = end.code if isinstance(end.code, int) else int(end.code is not None)
-    except BaseException:
-        traceback.print_exc()
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        sys.exit(code)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)

@@ -10,23 +10,19 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from alfworld_sft.config import (
-    EnvSection,
-    EvaluateConfig,
-    EvaluatedGamesSection,
-    EvaluatedPolicySection,
-    PromptSection,
-)
+from alfworld_sft.dataset.read import read_rows
 from alfworld_sft.errors import DatasetError, RunFolderError
+from alfworld_sft.evaluate.config import EvaluateConfig, EvaluatedGamesSection
 from alfworld_sft.evaluate.run import choose_games
 from alfworld_sft.games import GameRef
+from alfworld_sft.policies.config import EvaluatedPolicySection
 from alfworld_sft.prompts.template import Template, load_template
-from alfworld_sft.runner import game_order
-from alfworld_sft.store import read_stamp
+from alfworld_sft.runs.config import EnvSection, PromptSection
+from alfworld_sft.runs.runner import game_order
+from alfworld_sft.runs.store import read_stamp
+from alfworld_sft.runs.trust import is_known
 from alfworld_sft.train.config import TrainConfig
-from alfworld_sft.train.inputs import columns_of, train_files
-from alfworld_sft.train.table import read_rows
-from alfworld_sft.trust import is_known
+from alfworld_sft.train.data.inputs import columns_of, train_files
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import gc
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,36 +22,31 @@ import torch
 from torch import nn
 from transformers import logging as transformers_logging
 
-from alfworld_sft.chat import ChatEncoder
 from alfworld_sft.errors import AlfworldSftError, DatasetError, UserError
+from alfworld_sft.models.chat import ChatEncoder
+from alfworld_sft.models.load import base_of, layers_of, load_model, load_tokenizer
+from alfworld_sft.models.stamp import CheckpointError, base_fingerprint
+from alfworld_sft.models.stopping import stop_at
 from alfworld_sft.signals import StopRequest, sigterm_noted
 from alfworld_sft.train import checkpoint as checkpoints
 from alfworld_sft.train.checkpoint import Checkpoint, Position
 from alfworld_sft.train.config import TrainConfig
-from alfworld_sft.train.dataset import Sample, load_samples, sample_options
+from alfworld_sft.train.data.batches import Batch, Plan, fingerprint, micro_batches, tokens_of, total_weight
+from alfworld_sft.train.data.inputs import columns_of, train_files, val_files
+from alfworld_sft.train.data.pack import Packed
+from alfworld_sft.train.data.samples import Sample, load_samples, sample_options
 from alfworld_sft.train.distributed import Ranks, distribute, joined, no_exchange
 from alfworld_sft.train.eval_games import find_eval_games
 from alfworld_sft.train.folder import output_folder
-from alfworld_sft.train.inputs import columns_of, train_files, val_files
-from alfworld_sft.train.log import METRICS, FlopCounter, RunLog, peak_flops, require_loggers
-from alfworld_sft.train.model import (
-    LossModule,
-    Segments,
-    add_lora,
-    base_of,
-    choose_attention,
-    compile_each_layer,
-    layers_of,
-    load_model,
-    load_tokenizer,
-    prepare,
-)
-from alfworld_sft.train.optim import Optimizer, lr_factor
-from alfworld_sft.train.own_loss import may_be_packed, own_loss, rows_of
-from alfworld_sft.train.pack import Packed
-from alfworld_sft.train.plan import Batch, Plan, fingerprint, micro_batches, tokens_of, total_weight
+from alfworld_sft.train.hooks import Hook, Moment
+from alfworld_sft.train.log import METRICS, RunLog, require_loggers
+from alfworld_sft.train.model.attention import Segments, choose_attention
+from alfworld_sft.train.model.flops import FlopCounter, peak_flops
+from alfworld_sft.train.model.lora import add_lora
+from alfworld_sft.train.model.optim import Optimizer, lr_factor
+from alfworld_sft.train.model.own_loss import may_be_packed, own_loss, rows_of
+from alfworld_sft.train.model.prepare import LossModule, compile_each_layer, prepare
 from alfworld_sft.train.play import GamePlay
-from alfworld_sft.train.stopping import stop_at
 from alfworld_sft.train.validate import validate
 
 logger = logging.getLogger(__name__)
@@ -72,20 +67,6 @@ class DivergedError(UserError):
 
 class StoppedError(AlfworldSftError):
     """SIGTERM came, the step was finished, and a checkpoint was saved."""
-
-
-@dataclass(frozen=True, slots=True)
-class Moment:
-    """What a hook sees at a test step; every process calls it."""
-
-    step: int
-    model: Any
-    tokenizer: Any
-    ranks: Ranks
-
-
-Hook = Callable[[Moment], Mapping[str, float]]
-"""Measures a model at a test step, and returns figures for the log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -461,7 +442,7 @@ def _refuse_shorter(config: TrainConfig, plan: Plan, start: Checkpoint | None) -
         return
     trainer = config.trainer
     key = "total_training_steps" if trainer.total_training_steps else "total_epochs"
-    raise checkpoints.CheckpointError(
+    raise CheckpointError(
         f"trainer.{key}={getattr(trainer, key)} makes {plan.total} steps, but {start.path} has {start.position.step}"
         f" already; for a shorter run, resume from an earlier checkpoint: trainer.resume_mode=PATH/global_step_N"
     )
@@ -477,7 +458,7 @@ def _set_later_aside(folder: Path, start: Checkpoint | None, ranks: Ranks) -> No
             problem = f"{folder}: later checkpoints cannot be moved to {checkpoints.ASIDE}/: {error.strerror}"
     problem = ranks.share(problem)
     if problem:
-        raise checkpoints.CheckpointError(problem)
+        raise CheckpointError(problem)
 
 
 def _move_aside(folder: Path, start: Checkpoint | None) -> None:
@@ -496,7 +477,7 @@ def _identity(config: TrainConfig, model: Any, samples: Sequence[Sample]) -> dic
     """Return what must be equal for a run to go on from another's checkpoint; keys are the options to look at."""
     modules = config.model.target_modules
     return {
-        "base model": checkpoints.base_fingerprint(model) if config.model.lora_rank else _shape_of(model),
+        "base model": base_fingerprint(model) if config.model.lora_rank else _shape_of(model),
         "training data": fingerprint(samples),
         "data.train_batch_size": config.data.train_batch_size,
         "model.lora_rank": config.model.lora_rank,

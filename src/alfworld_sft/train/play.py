@@ -18,19 +18,20 @@ import torch
 from torch import Tensor
 
 from alfworld_sft.evaluate.metrics import Metrics, Unplayed, measure
+from alfworld_sft.models.load import ModelError, base_of, plain_name
 from alfworld_sft.policies.base import Policy
-from alfworld_sft.policies.local import LocalModel, playing_dtype
-from alfworld_sft.policies.sampling import Sampling
-from alfworld_sft.runner import EpisodePlayer
-from alfworld_sft.runs import protocol_of
+from alfworld_sft.policies.llm.local import LocalModel, playing_dtype
+from alfworld_sft.policies.llm.sampling import Sampling
+from alfworld_sft.runs.job import protocol_of
+from alfworld_sft.runs.runner import EpisodePlayer
 from alfworld_sft.train.distributed import Ranks, whole
 from alfworld_sft.train.eval_games import EvalGames
-from alfworld_sft.train.model import ModelError, adapted_name, base_of, plain_name
-from alfworld_sft.train.optim import clean_name
+from alfworld_sft.train.model.lora import adapted_name
+from alfworld_sft.train.model.optim import clean_name
 from alfworld_sft.types import Episode
 
 if TYPE_CHECKING:
-    from alfworld_sft.train.loop import Moment
+    from alfworld_sft.train.hooks import Moment
 
 logger = logging.getLogger(__name__)
 

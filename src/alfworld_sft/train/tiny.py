@@ -26,15 +26,15 @@ from transformers import (
 )
 from transformers import logging as transformers_logging
 
+from alfworld_sft.dataset.cells import parse_cell
+from alfworld_sft.dataset.read import SUFFIXES, dataset_file, read_records
 from alfworld_sft.dataset.rows import Rendering, rows_of
 from alfworld_sft.errors import UserError
-from alfworld_sft.games.sources import Games
+from alfworld_sft.games.refs import Games
 from alfworld_sft.prompts.tags import compose_reply
 from alfworld_sft.prompts.template import load_template
-from alfworld_sft.rollout import Protocol, run_episode
+from alfworld_sft.runs.rollout import Protocol, run_episode
 from alfworld_sft.seeds import derive_seed
-from alfworld_sft.train.cells import parse_cell
-from alfworld_sft.train.table import SUFFIXES, dataset_file, read_records
 from alfworld_sft.types import Prompt, Reply
 from alfworld_sft.world import Game
 

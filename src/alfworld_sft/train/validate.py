@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from alfworld_sft.chat import TokenKind
+from alfworld_sft.models.chat import TokenKind
+from alfworld_sft.train.data.pack import Packed
 from alfworld_sft.train.distributed import Ranks, shard_again
-from alfworld_sft.train.model import Segments
-from alfworld_sft.train.pack import Packed
+from alfworld_sft.train.model.attention import Segments
 
 KINDS = {
     TokenKind.THINK: "think",

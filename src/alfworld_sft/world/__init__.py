@@ -4,6 +4,7 @@ Standard library only. `load_game` validates a game file, `Env` plays it; `rules
 """
 
 from alfworld_sft.world.env import Env, Observation
-from alfworld_sft.world.gamefile import Game, load_game, parse_game
+from alfworld_sft.world.game import Game
+from alfworld_sft.world.gamefile import load_game, parse_game
 
 __all__ = ["Env", "Game", "Observation", "load_game", "parse_game"]

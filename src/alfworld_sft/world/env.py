@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from alfworld_sft.world import rules, text
-from alfworld_sft.world.gamefile import Game, State
+from alfworld_sft.world import observations, rules
+from alfworld_sft.world.game import Game, State
 
 
 class Observation(NamedTuple):
@@ -48,7 +48,7 @@ class Env:
         """Put the game back to its start and return the opening."""
         self.state = self.game.initial
         self.steps = 0
-        return self._observe(text.opening(self.game))
+        return self._observe(observations.opening(self.game))
 
     def step(self, command: str) -> Observation:
         """Play one command; one that is not admissible changes nothing and costs a step.
@@ -60,9 +60,9 @@ class Env:
         self.steps += 1
         action = self._admissible.action(command.strip())
         if action is None:
-            return self._observe(text.NOTHING_HAPPENS)
+            return self._observe(observations.NOTHING_HAPPENS)
         self.state = rules.transition(self.game, self.state, action)
-        return self._observe(text.feedback(self.game, self.state, action))
+        return self._observe(observations.feedback(self.game, self.state, action))
 
     def _observe(self, words: str) -> Observation:
         self._admissible = rules.admissible_actions(self.game, self.state)

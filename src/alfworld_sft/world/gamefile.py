@@ -12,13 +12,13 @@ import re
 import stat
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, cast
 
 from alfworld_sft.errors import GameFileError
 from alfworld_sft.types import TaskType
-from alfworld_sft.world.grammar import Variant, recognise, split_task
+from alfworld_sft.world.game import NOTHING, Game, Kind, LightGoal, Location, Object, PlaceGoal, Receptacle, State
+from alfworld_sft.world.grammar import recognise, split_task
 from alfworld_sft.world.sentence import Goal, Treatment, contradiction
 from alfworld_sft.world.sexpr import SExpr, parse_sexpr
 
@@ -28,7 +28,6 @@ MAX_ENTITIES = 5_000
 MAX_REASON_CHARS = 300
 _ENTITY_ID = re.compile(r"([a-z][a-z0-9]*)_bar_[a-z0-9_]+")
 
-Kind = Literal["agent", "object", "receptacle", "location", "otype", "rtype"]
 _SIGNATURES: dict[str, tuple[Kind, ...]] = {
     "atlocation": ("agent", "location"),
     "receptacleatlocation": ("receptacle", "location"),
@@ -61,113 +60,6 @@ _SIGNATURES: dict[str, tuple[Kind, ...]] = {
 _ABILITIES = ("pickupable", "cleanable", "heatable", "coolable", "sliceable", "toggleable", "isreceptacleobject")
 _TREATMENTS: dict[str, Treatment] = {"isclean": "clean", "ishot": "heat", "iscool": "cool"}
 _FLAG_NEEDS = {"clean": "cleanable", "hot": "heatable", "cool": "coolable"}
-
-
-@dataclass(frozen=True, slots=True)
-class Object:
-    """Something that can be seen, and perhaps carried. `type` is the PDDL type, as in `mugtype`."""
-
-    name: str
-    type: str
-    pickupable: bool
-    cleanable: bool
-    heatable: bool
-    coolable: bool
-    sliceable: bool
-    toggleable: bool
-    holds_objects: bool
-    inner: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Receptacle:
-    """A piece of furniture. `location` is None where the file gives it none: it can then never be reached."""
-
-    name: str
-    type: str
-    location: int | None
-    openable: bool
-    can_contain: frozenset[str]
-
-
-@dataclass(frozen=True, slots=True)
-class Location:
-    """A place to stand, with the receptacles that are in reach there."""
-
-    name: str
-    receptacles: tuple[int, ...]
-
-
-class State(NamedTuple):
-    """Everything that a command can change; objects, receptacles and locations are indices in id order.
-
-    `contents[r]` lists the objects in receptacle r, ascending: an object can be in two. `object_at` holds pairs
-    (object, location), `taken_from` pairs (object, receptacle): the reference's recorded `not_inReceptacle` facts.
-    `opened` is a bit per receptacle; `clean`, `hot`, `cool`, `sliced` and `toggled` are a bit per object.
-    """
-
-    location: int
-    held: int
-    contents: tuple[tuple[int, ...], ...]
-    object_at: frozenset[tuple[int, int]]
-    taken_from: frozenset[tuple[int, int]]
-    opened: int
-    clean: int
-    hot: int
-    cool: int
-    sliced: int
-    toggled: int
-
-
-NOTHING = -1
-"""`State.held` of an empty hand."""
-
-
-@dataclass(frozen=True, slots=True)
-class PlaceGoal:
-    """`count` of the objects, each with all the flags (as `clean`), in one of the receptacles."""
-
-    objects: frozenset[int]
-    receptacles: tuple[int, ...]
-    flags: tuple[str, ...]
-    count: int
-
-
-@dataclass(frozen=True, slots=True)
-class LightGoal:
-    """One of the objects in hand, and one of the lamps turned on and in a receptacle where the agent stands."""
-
-    objects: frozenset[int]
-    lamps: frozenset[int]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Game:
-    """One game, ready to play and never changed by playing.
-
-    `id` is relative and stable (task folder / trial folder), `task` the goal sentence, `scene` the number of the
-    house's room where it is known (ALFRED numbers kitchens 1-30, living rooms 201-230, bedrooms 301-330 and
-    bathrooms 401-430). `walkthrough` is the stored one, in the words of the commands, or None.
-    """
-
-    id: str
-    split: str
-    task: str
-    task_type: TaskType
-    scene: int | None
-    variant: Variant
-    objects: tuple[Object, ...]
-    receptacles: tuple[Receptacle, ...]
-    locations: tuple[Location, ...]
-    initial: State
-    goal: PlaceGoal | LightGoal
-    walkthrough: tuple[str, ...] | None
-    action_cache: dict[Any, Any] = field(default_factory=dict, repr=False)
-
-    @property
-    def grammar(self) -> str:
-        """The version of the game's wording: "move" (since November 2024) or "put"."""
-        return self.variant.version
 
 
 def load_game(path: str | Path, *, game_id: str | None = None, split: str = "") -> Game:

@@ -17,7 +17,7 @@ from itertools import combinations
 from math import inf
 from typing import NamedTuple, Protocol, TypeAlias
 
-from alfworld_sft.world.gamefile import NOTHING, Game, LightGoal, PlaceGoal, State
+from alfworld_sft.world.game import NOTHING, Game, LightGoal, PlaceGoal, State
 from alfworld_sft.world.rules import COOLING_TYPE, HEATING_TYPE, Action, Verb, goal_reached
 
 NOWHERE = -1

@@ -10,7 +10,7 @@ from bisect import bisect
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
-from alfworld_sft.world.gamefile import NOTHING, Game, LightGoal, State
+from alfworld_sft.world.game import NOTHING, Game, LightGoal, State
 
 Verb = Literal[
     "go", "open", "close", "take", "put", "examine receptacle", "examine object", "use", "clean", "heat", "cool",

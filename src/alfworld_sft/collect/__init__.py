@@ -1,0 +1,1 @@
+"""A collection run: config → episodes → dataset."""

@@ -1,0 +1,66 @@
+"""The keys of `collect`."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from alfworld_sft.config import Section
+from alfworld_sft.policies.config import CollectingPolicySection
+from alfworld_sft.runs.config import GamesToPlay, RunConfig
+
+
+class GamesSection(GamesToPlay):
+    """Which games training data comes from."""
+
+    split: str = Field("train", description="train, valid_seen or valid_unseen.")
+    allow_eval_split: bool = Field(
+        False, description="Collect training data from a split that results are reported on."
+    )
+
+
+class WorldModelSection(Section):
+    """What stands in <prediction> of the training text."""
+
+    predictions: Literal["grounded", "model"] = Field(
+        "grounded", description="grounded: what really came next; model: the policy's own guess."
+    )
+
+
+class DatasetSection(Section):
+    """Which episodes become rows, and how they are split."""
+
+    require_success: bool = Field(False, description="Keep won episodes only.")
+    rows_per: Literal["turn", "episode"] = Field(
+        "turn",
+        description="turn: a row for each action, for both kinds of training; episode: one row with the whole"
+        " conversation, for multi-turn training alone, much smaller.",
+    )
+    val_fraction: float = Field(0.1, ge=0, le=0.5, description="Share of the rows held out, in whole games.")
+
+
+class CollectConfig(RunConfig):
+    """Everything that decides what a collection run makes."""
+
+    num_episodes: int | None = Field(None, ge=1, description="Episodes to play; null plays every game once.")
+    seed: int = Field(42, ge=0, description="Decides the order of games, the policy's choices and the split.")
+    games: GamesSection = GamesSection()
+    policy: CollectingPolicySection = CollectingPolicySection()
+    worldmodel: WorldModelSection = WorldModelSection()
+    dataset: DatasetSection = DatasetSection()
+
+    @model_validator(mode="after")
+    def _reasons_have_a_writer(self) -> Self:
+        policy = self.policy
+        if policy.rationalize and policy.name not in ("server", "local"):
+            raise ValueError(
+                f"policy.rationalize: the expert acts, and a model writes its reasons; policy.name={policy.name} is no"
+                " model: name server or local"
+            )
+        if policy.rationalize and policy.keep_token_ids:
+            raise ValueError(
+                "policy.keep_token_ids=true: with policy.rationalize a model reads a hint that is in no stored prompt,"
+                " so its token ids are of no use; leave it out"
+            )
+        return self

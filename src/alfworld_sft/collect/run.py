@@ -1,0 +1,112 @@
+"""A collection run, from its config to its dataset: `start_run` or `resume_run`, then `collect`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from alfworld_sft.collect.config import CollectConfig
+from alfworld_sft.dataset.build import Summary, build_dataset
+from alfworld_sft.dataset.card import dataset_card
+from alfworld_sft.dataset.rows import Rendering
+from alfworld_sft.dataset.write import DATA_FILES
+from alfworld_sft.errors import ConfigError, RunFolderError
+from alfworld_sft.files import sha256_of, whole_file
+from alfworld_sft.games import GENERATE, GameStream, check_split_is_trainable
+from alfworld_sft.prompts.template import load_template
+from alfworld_sft.runs.job import (
+    Chosen,
+    Job,
+    Play,
+    finished_stamp,
+    games_of,
+    kept_for_later,
+    play,
+    resume_job,
+    start_job,
+)
+from alfworld_sft.runs.trust import Allowed
+from alfworld_sft.types import Episode
+
+CARD = "README.md"
+
+
+CollectJob: TypeAlias = Job[CollectConfig]
+
+
+def start_run(config: CollectConfig, output_dir: Path, *, name: str | None = None) -> CollectJob:
+    """Check everything that can be checked, then make the run's folder; raises UserError before it exists."""
+    check_split_is_trainable(config.games.split, allow=config.games.allow_eval_split)
+    if config.policy.rationalize and "think" not in load_template(config.prompt.template).tags:
+        raise ConfigError(
+            f"policy.rationalize: the template {config.prompt.template} asks for no <think> that a model could write;"
+            " choose one that does, such as prompt.template=default"
+        )
+    notes = {"games": {"eval_split_allowed": config.games.allow_eval_split}}
+    return start_job("collect", config, _choose, output_dir, name=name, notes=notes)
+
+
+def resume_run(path: Path, allowed: Allowed | None = None) -> CollectJob:
+    """Open a run that was stopped, as `runs.resume_job` does."""
+    return resume_job("collect", CollectConfig, _choose, path, allowed)
+
+
+def collect(
+    job: CollectJob, on_episode: Callable[[Episode | None], None] = lambda _: None, play: Play = play
+) -> Summary:
+    """Play what the run still owes, then write its dataset, card and final stamp."""
+    run = job.run
+    with kept_for_later(job):
+        play(job, on_episode)
+    try:
+        return _write(job)
+    except OSError as error:
+        raise RunFolderError(
+            f"{run.path}: {error.strerror}; all episodes are safe; mend that, then:"
+            f" alfworld-sft collect --resume {run.path}"
+        ) from None
+
+
+def _write(job: CollectJob) -> Summary:
+    """Write the dataset, then its card, then the stamp that calls the run complete."""
+    config, run = job.config, job.run
+    rendering = Rendering(
+        job.template, config.prompt.history_length, config.worldmodel.predictions, config.dataset.rows_per
+    )
+    summary = build_dataset(
+        run,
+        rendering,
+        require_success=config.dataset.require_success,
+        val_fraction=config.dataset.val_fraction,
+        seed=config.seed,
+    )
+    stamp = {
+        **finished_stamp(run),
+        "counts": summary.as_dict(),
+        **_model_part(config, summary),
+        "sha256": {name: sha256_of(run.path / name) for name in DATA_FILES},
+    }
+    with whole_file(run.path / CARD) as file:
+        file.write(dataset_card(stamp).encode())
+    run.write_stamp(stamp)
+    return summary
+
+
+def _model_part(config: CollectConfig, summary: Summary) -> dict[str, Any]:
+    """Return what the stamp says of a language model's part: reasons, tokens and cost; nothing where it had none."""
+    part: dict[str, Any] = {}
+    if config.policy.rationalize:
+        part["reasons"] = summary.reasons.as_dict()
+    if summary.usage.replies:
+        part["usage"] = summary.usage.with_cost(config.policy.prices)
+    return part
+
+
+def _choose(config: CollectConfig) -> Chosen:
+    games, refs = games_of(config.games, config.seed)
+    if config.num_episodes is not None:
+        return Chosen(games, refs, config.num_episodes)
+    if isinstance(refs, GameStream):
+        raise ConfigError(f"games.source={GENERATE} has no end: say how many episodes to play with num_episodes=N")
+    return Chosen(games, refs, len(refs))

@@ -1,0 +1,386 @@
+"""Dataset files → rows as a trainer reads them; every wrong key or value is one line that says which option mends it.
+
+Parquet, CSV (nested columns as JSON) and JSON lines are read in flat memory. This module imports neither torch nor
+transformers.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import sys
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from alfworld_sft.dataset.cells import is_cut_by_excel, looks_like_messages, looks_nested, parse_cell, why_unreadable
+from alfworld_sft.dataset.extra_info import EXTRA_INFO, own_turn, parse_extra_info, untrained_turns
+from alfworld_sft.dataset.messages import CALLS, FLAGS, REASONING, ReadMessage, read_message, refuse_empty, shown
+from alfworld_sft.dataset.rows import USER_LABEL
+from alfworld_sft.errors import DatasetError
+from alfworld_sft.types import Message
+
+ROWS_PER_BATCH = 256
+SUFFIXES = (".parquet", ".csv", ".jsonl")
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Where the text of a row stands. `multiturn` reads the conversation, else prompt and response are read.
+
+    `next_state` needs both: the prompt, and what the conversation says next.
+    """
+
+    multiturn: bool = False
+    prompt_key: str = "prompt_data"
+    response_key: str = "response_data"
+    prompt_dict_keys: tuple[str, ...] | None = ("content",)
+    response_dict_keys: tuple[str, ...] | None = ("content",)
+    messages_key: str = "messages"
+    next_state: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row. `place` names it in messages; `untrained` holds the turns without loss (from 0).
+
+    `messages` is the conversation (empty where it is not read), `prompt` and `response` the single-turn form;
+    `response_trained` is False where the response is marked as context. `notes` say what is read in a way of its own,
+    or not at all.
+    """
+
+    place: str
+    messages: tuple[Message, ...] = ()
+    prompt: tuple[Message, ...] = ()
+    response: str = ""
+    untrained: frozenset[int] = frozenset()
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    response_trained: bool = True
+    notes: tuple[str, ...] = ()
+
+    @property
+    def turns(self) -> int:
+        """How many replies the conversation holds."""
+        return sum(message.role == "assistant" for message in self.messages)
+
+
+def dataset_file(path: str | Path, name: str, option: str) -> Path:
+    """Return the file that a path means: itself, or `name` (train.parquet, say) in a dataset's folder.
+
+    Raises DatasetError where there is none.
+    """
+    place = Path(path).expanduser()
+    if place.is_dir():
+        if (place / name).is_file():
+            return place / name
+        raise DatasetError(f"{option}={path}: the folder holds no {name}{_others(place)}")
+    if place.is_file():
+        return place
+    if not place.parent.is_dir():
+        raise DatasetError(
+            f"{option}={path}: there is no folder {place.parent}; give the folder that 'alfworld-sft collect' made"
+        )
+    raise DatasetError(f"{option}={path}: there is no such file{_others(place.parent)}")
+
+
+def read_rows(files: Sequence[Path], columns: Columns, option: str = "data.train_files") -> Iterator[Row]:
+    """Yield the rows of files, in order. Raises DatasetError, naming file, row and option."""
+    for file in files:
+        for number, record in enumerate(read_records(file, wanted_columns(columns), option)):
+            yield to_row(record, columns, place_of(file, number))
+
+
+def place_of(file: Path, number: int) -> str:
+    """Return what names a row in messages: the file's path, since two dataset folders have files of one name."""
+    return f"{file} row {number}"
+
+
+def refuse_twice(files: Sequence[Path], option: str) -> None:
+    """Raise DatasetError where a file is named twice, by itself, its folder or a link: its rows would count twice."""
+    first: dict[tuple[int, int], Path] = {}
+    for file in files:
+        status = file.stat()
+        identity = (status.st_dev, status.st_ino)
+        if identity in first:
+            same = f", also as {first[identity]}" if first[identity] != file else ""
+            raise DatasetError(f"{option} names {file} twice{same}; name each file once")
+        first[identity] = file
+
+
+def read_records(file: Path, wanted: Mapping[str, str], option: str) -> Iterator[dict[str, Any]]:
+    """Yield records of a file with the wanted columns (column → the option that names it) and extra_info.
+
+    Raises DatasetError for a file that cannot be read and for a column that it lacks.
+    """
+    if file.suffix not in SUFFIXES:
+        raise DatasetError(f"{option}={file}: not a {', '.join(SUFFIXES)} file")
+    try:
+        if file.suffix == ".parquet":
+            yield from _parquet_records(file, wanted)
+        else:
+            read = _csv_records if file.suffix == ".csv" else _json_records
+            for number, record in enumerate(read(file, wanted)):
+                if number == 0:
+                    _check_columns(file, list(record), wanted)
+                yield record
+    except pa.ArrowInvalid as error:
+        raise DatasetError(f"{option}={file}: not a Parquet file ({str(error).splitlines()[0]})") from None
+    except UnicodeDecodeError as error:
+        raise DatasetError(f"{option}={file}: not UTF-8 text ({error.reason}); save it as UTF-8") from None
+
+
+def unread_columns(file: Path, wanted: Mapping[str, str], option: str) -> list[str]:
+    """Return the columns of a file that would change what is trained, and are not read; raises DatasetError."""
+    if file.suffix == ".parquet":
+        with pq.ParquetFile(file) as table:
+            names = list(table.schema_arrow.names)
+    else:
+        names = list(next(read_records(file, {}, option), ()))
+    return [name for name in names if name in _OF_TRAINING and name not in wanted]
+
+
+_OF_TRAINING = frozenset(
+    {*FLAGS, *REASONING, *CALLS, "system", "tools", "functions", "documents", "images", "videos", "audios"}
+    | {"completion_mask", "assistant_masks", "chat_template_kwargs"}
+)
+
+
+def to_row(record: Mapping[str, Any], columns: Columns, place: str) -> Row:
+    """Return a record as a Row; raises DatasetError for what is not in the form that the options say."""
+    extra = parse_extra_info(record.get(EXTRA_INFO), place)
+    untrained = untrained_turns(extra, place)
+    conversation: tuple[ReadMessage, ...] = ()
+    prompt: tuple[ReadMessage, ...] = ()
+    response: ReadMessage | None = None
+    if columns.multiturn or columns.next_state:
+        conversation = _conversation(record.get(columns.messages_key), place, columns.messages_key)
+        untrained |= _context_turns(conversation)
+        if columns.multiturn:
+            _refuse_empty_replies(conversation, untrained, place)
+    if not columns.multiturn or columns.next_state:
+        prompt = _prompt(record.get(columns.prompt_key), columns, place)
+        response = _response(record.get(columns.response_key), columns, place)
+    trained = response is None or (response.trained and own_turn(extra) not in untrained)
+    if response and trained and not columns.multiturn:
+        refuse_empty(response.message.content, f"{place}, '{columns.response_key}'")
+    read = (*conversation, *prompt, *((response,) if response else ()))
+    return Row(
+        place=place,
+        messages=tuple(one.message for one in conversation),
+        prompt=tuple(one.message for one in prompt),
+        response=response.message.content if response else "",
+        untrained=frozenset(untrained),
+        extra=extra,
+        response_trained=trained,
+        notes=tuple(dict.fromkeys(note for one in read for note in one.notes)),
+    )
+
+
+def wanted_columns(columns: Columns) -> dict[str, str]:
+    """Return the columns that are read, each with the option that names it."""
+    wanted: dict[str, str] = {}
+    if columns.multiturn or columns.next_state:
+        wanted[columns.messages_key] = "data.multiturn.messages_key"
+    if not columns.multiturn or columns.next_state:
+        wanted[columns.prompt_key] = "data.prompt_key"
+        wanted[columns.response_key] = "data.response_key"
+    return wanted
+
+
+def _parquet_records(file: Path, wanted: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+    with pq.ParquetFile(file) as table:
+        names = table.schema_arrow.names
+        _check_columns(file, names, wanted)
+        read = [name for name in (*wanted, EXTRA_INFO) if name in names]
+        for batch in table.iter_batches(ROWS_PER_BATCH, columns=read):
+            yield from batch.to_pylist()
+
+
+def _csv_records(file: Path, wanted: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a CSV file, with or without byte-order mark, whatever separates its cells.
+
+    Raises DatasetError for a row whose cells do not match the header: a cell that was not quoted would be cut.
+    """
+    csv.field_size_limit(sys.maxsize)
+    with file.open(encoding="utf-8-sig", newline="") as lines:
+        header = lines.readline()
+        named = re.match(r"sep=(.)\r?$", header, re.IGNORECASE)  # Excel's own first line
+        if not named:
+            lines.seek(0)
+        reader = csv.DictReader(lines, delimiter=named[1] if named else _delimiter(header, wanted), strict=True)
+        place = f"{file} line {2 + bool(named)}"
+        try:
+            for record in reader:
+                if any(isinstance(cell, list) or (cell or "").strip() for cell in record.values()):  # else a blank line
+                    _check_cells(record, wanted, place)
+                    yield record
+                place = f"{file} line {reader.line_num + bool(named) + 1}"
+        except csv.Error as error:
+            raise DatasetError(f"{place}: {error}; quotes inside a cell must be doubled, and a cell closed") from None
+
+
+def _delimiter(header: str, wanted: Mapping[str, str]) -> str:
+    """Return what separates the header's names: that with which the wanted columns are there, else most names."""
+
+    def found(delimiter: str) -> tuple[bool, int]:
+        names = next(csv.reader([header], delimiter=delimiter), [])
+        return set(wanted) <= set(names), len(names)
+
+    return max(",;\t|", key=found)
+
+
+def _check_cells(record: Mapping[Any, Any], wanted: Mapping[str, str], place: str) -> None:
+    if None in record:
+        raise DatasetError(f"{place}: the row has more cells than the header; quote a cell that holds the separator")
+    if None in record.values():
+        raise DatasetError(f"{place}: the row has fewer cells than the header; is the file complete?")
+    for column in (*wanted, EXTRA_INFO):
+        cell = record.get(column, "")
+        if is_cut_by_excel(cell) and isinstance(parse_cell(cell), str):
+            raise DatasetError(f"{place}: '{column}': {why_unreadable(cell)}")
+
+
+def _json_records(file: Path, wanted: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+    """Yield the objects of a JSON lines file, with or without byte-order mark; blank lines are passed over."""
+    with file.open(encoding="utf-8-sig") as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            try:
+                record = json.loads(line)
+            except (json.JSONDecodeError, RecursionError) as error:
+                why = (
+                    f"{error.msg} at character {error.pos + 1}"
+                    if isinstance(error, json.JSONDecodeError)
+                    else "too deep"
+                )
+                raise DatasetError(f"{file} line {number}: not JSON ({why}); {_ONE_A_LINE}") from None
+            if not isinstance(record, dict):
+                raise DatasetError(f"{file} line {number}: not a JSON object; {_ONE_A_LINE}")
+            yield record
+
+
+_ONE_A_LINE = "write one object a line (pandas: to_json(orient='records', lines=True))"
+
+
+def _check_columns(file: Path, names: Sequence[str], wanted: Mapping[str, str]) -> None:
+    for column, option in wanted.items():
+        if column not in names:
+            close = get_close_matches(column, names, 1) or [name for name in _USUAL[option] if name in names]
+            way_out = f"set {option}={close[0]}" if close else f"set {option} to one of them"
+            raise DatasetError(f"{file}: no column '{column}', only {', '.join(names)}; {way_out}")
+
+
+_USUAL = {
+    "data.prompt_key": ("prompt_data", "prompt", "question"),
+    "data.response_key": ("response_data", "completion", "response", "answer"),
+    "data.multiturn.messages_key": ("messages", "conversations"),
+}
+
+
+def _conversation(value: object, place: str, key: str) -> tuple[ReadMessage, ...]:
+    """Return the messages of a row, checked: known roles, text contents, an assistant message at the end."""
+    option = "data.multiturn.messages_key"
+    parsed = parse_cell(value) if isinstance(value, str) else value
+    if isinstance(parsed, Mapping):  # verl says of this: dict object has no element 0
+        raise DatasetError(
+            f"{place}: '{key}' holds a struct ({', '.join(parsed)}), not a list of messages;"
+            f" set {option}=messages, or train single-turn with data.multiturn.enable=false"
+        )
+    if isinstance(parsed, str) and looks_nested(parsed):
+        raise DatasetError(f"{place}: '{key}' is {shown(value)}: {why_unreadable(parsed)}")
+    if not isinstance(parsed, Sequence) or isinstance(parsed, str):
+        raise DatasetError(
+            f"{place}: '{key}' is {shown(value)}, not a list of messages; set {option} to the column that holds one"
+        )
+    messages = tuple(read_message(item, f"{place}, message {number}") for number, item in enumerate(parsed))
+    if not messages or messages[-1].message.role != "assistant":
+        ending = f"with role '{messages[-1].message.role}'" if messages else "before it begins"
+        raise DatasetError(f"{place}: the conversation ends {ending}; its last message must be the assistant's")
+    return messages
+
+
+def _context_turns(conversation: Sequence[ReadMessage]) -> set[int]:
+    """Return the turns (from 0) whose reply is marked as context without loss."""
+    replies = [one for one in conversation if one.message.role == "assistant"]
+    return {turn for turn, reply in enumerate(replies) if not reply.trained}
+
+
+def _refuse_empty_replies(conversation: Sequence[ReadMessage], untrained: Collection[int], place: str) -> None:
+    replies = [(number, one) for number, one in enumerate(conversation) if one.message.role == "assistant"]
+    for turn, (number, reply) in enumerate(replies):
+        if turn not in untrained:
+            refuse_empty(reply.message.content, f"{place}, message {number}")
+
+
+def _prompt(value: object, columns: Columns, place: str) -> tuple[ReadMessage, ...]:
+    """Return the messages that ask: the row's own list, or its text as a user's message, without the label."""
+    text = _walk(value, columns.prompt_dict_keys, place, columns.prompt_key, "data.prompt_dict_keys")
+    if isinstance(text, str):
+        return (ReadMessage(Message("user", text.removeprefix(USER_LABEL)), trained=True),)
+    return tuple(read_message(item, f"{place}, '{columns.prompt_key}'") for item in text)
+
+
+def _response(value: object, columns: Columns, place: str) -> ReadMessage:
+    found = _walk(value, columns.response_dict_keys, place, columns.response_key, "data.response_dict_keys")
+    if isinstance(found, str):
+        return ReadMessage(Message("assistant", found), trained=True)
+    if len(found) != 1:
+        raise DatasetError(f"{place}: '{columns.response_key}' holds {len(found)} messages; one is needed")
+    return read_message(found[0], f"{place}, '{columns.response_key}'")
+
+
+def _walk(value: object, keys: Sequence[str] | None, place: str, column: str, option: str) -> str | list[object]:
+    """Follow the keys from a column's value to its text (or to a list of messages); text itself needs no keys."""
+    if isinstance(value, str):
+        value = _nested(value, keys, f"{place}: '{column}'", option)
+    for key in keys or ():
+        if isinstance(value, str | list):
+            break
+        if not isinstance(value, Mapping):
+            raise DatasetError(f"{place}: '{column}' is {shown(value)}, not text; is the row complete?")
+        if key not in value:  # older verl says of this: KeyError: 'question'
+            raise DatasetError(
+                f"{place}: '{column}' has no key '{key}', only {', '.join(value)};"
+                f" set {option}=[{next(iter(value), 'content')}]"
+            )
+        value = value[key]
+    if isinstance(value, Mapping):
+        raise DatasetError(
+            f"{place}: '{column}' holds a struct ({', '.join(value)}), not text; set {option}=[{next(iter(value), '')}]"
+        )
+    if not isinstance(value, str | list) or not value:
+        raise DatasetError(f"{place}: '{column}' is {shown(value)}, not text; is the row complete?")
+    return value
+
+
+def _nested(text: str, keys: Sequence[str] | None, cell: str, option: str) -> object:
+    """Return what a cell's text spells, where keys lead into it or it spells messages; else the text.
+
+    Raises DatasetError for text that looks like that and cannot be read: it would be trained to the letter.
+    """
+    parsed = parse_cell(text)
+    is_messages = isinstance(parsed, list) and parsed and all(_is_message(item) for item in parsed)
+    if isinstance(parsed, str):
+        if looks_nested(text) if keys else looks_like_messages(text):
+            as_it_stands = f" (to train it as it stands: {option}=null)" if keys else ""
+            raise DatasetError(f"{cell} is {shown(text)}: {why_unreadable(text)}{as_it_stands}")
+        return text
+    if keys and isinstance(parsed, list) and not all(isinstance(item, Mapping) for item in parsed):
+        raise DatasetError(f"{cell} is text that spells a list, {shown(text)}; to train it as it stands: {option}=null")
+    return parsed if keys or is_messages else text
+
+
+def _is_message(item: object) -> bool:
+    return isinstance(item, Mapping) and {"role", "content"} <= item.keys()
+
+
+def _others(folder: Path) -> str:
+    names = sorted(file.name for file in folder.iterdir() if file.suffix in SUFFIXES)
+    return f"; {folder} holds {', '.join(names[:8])}" if names else f"; {folder} holds no dataset files"

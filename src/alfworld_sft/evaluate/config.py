@@ -1,0 +1,25 @@
+"""The keys of `evaluate`."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from alfworld_sft.policies.config import EvaluatedPolicySection
+from alfworld_sft.runs.config import GamesToPlay, RunConfig
+
+
+class EvaluatedGamesSection(GamesToPlay):
+    """Which games a policy is evaluated on."""
+
+    split: str = Field("valid_seen", description="train, valid_seen or valid_unseen.")
+
+
+class EvaluateConfig(RunConfig):
+    """Everything that decides an evaluation."""
+
+    games: EvaluatedGamesSection = EvaluatedGamesSection()
+    policy: EvaluatedPolicySection = EvaluatedPolicySection()
+    num_games: int | None = Field(
+        None, ge=1, description="Play only so many games, chosen by the seed; null plays all."
+    )
+    repeats: int = Field(1, ge=1, le=1000, description="Times that each game is played; more than 1 gives pass@k.")

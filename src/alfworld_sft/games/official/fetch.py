@@ -1,0 +1,282 @@
+"""`games fetch`: the official archives, unpacked into a data folder so that files appear whole or not at all.
+
+Everything is made in `DIR/.alfworld-sft-fetch/` and renamed into place at the end; killed at any moment, the next
+call goes on: with the part of the download that has come, with the downloaded archive, or with the files that were
+being moved. `DIR/fetched.json` records each archive's address and sha256. No official checksums are published, so the
+first fetch trusts what it gets (unless the caller names a hash); a later one must get the same bytes.
+"""
+
+from __future__ import annotations
+
+import errno
+import filecmp
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from alfworld_sft.counts import counted, noun_for
+from alfworld_sft.errors import DownloadError, UserError
+from alfworld_sft.games.layout import DATA_FOLDER, GAME_FILE, READY_FOLDER, TRAJ_FILE, WORK_FOLDER
+from alfworld_sft.games.official.archive import unpack
+from alfworld_sft.games.official.download import Retry, download
+from alfworld_sft.locks import lock
+
+RECORD_FILE = "fetched.json"
+URLS_VARIABLE = "ALFWORLD_SFT_ARCHIVE_URLS"
+Progress = Callable[[str, int, int | None], None]
+"""Called with what is being done, how many bytes are done, and how many there are (None: unknown)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """A zip file to fetch: an address, or the path of a local copy, and the names of the files to keep."""
+
+    url: str
+    keep: frozenset[str]
+    sha256: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The file's name, by which `fetched.json` knows the archive, wherever it comes from."""
+        return re.sub(r"[^\w.-]", "_", re.split(r"[?#]", self.url)[0].rstrip("/").rsplit("/", 1)[-1]) or "archive.zip"
+
+    @property
+    def local(self) -> Path | None:
+        """The archive's path on this machine; None for a URL."""
+        return None if "://" in self.url else Path(self.url)
+
+
+_RELEASES = "https://github.com/alfworld/alfworld/releases/download"
+OFFICIAL_ARCHIVES = (
+    Archive(f"{_RELEASES}/0.4.0/json_2.1.2_tw-pddl.zip", frozenset({GAME_FILE})),
+    Archive(f"{_RELEASES}/0.2.2/json_2.1.1_json.zip", frozenset({TRAJ_FILE})),
+)
+"""What `alfworld-download` (0.4.2) gets, as far as text games need it: game files, and `traj_data.json` beside them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """One archive as `fetched.json` records it: where it came from, its hash, and how many files were kept."""
+
+    name: str
+    source: str
+    sha256: str
+    size_bytes: int
+    files: int
+
+
+def archives_from(
+    urls: Sequence[str] = (), local: Sequence[Path] = (), sha256: Sequence[str] = ()
+) -> tuple[Archive, ...]:
+    """Return the archives to fetch: the local copies or the addresses given, else the official ones.
+
+    Addresses come from the environment (`ALFWORLD_SFT_ARCHIVE_URLS`, between blanks) where none of these is given.
+    `sha256` holds one hash for each archive, in the same order, or none. Raises UserError for anything else.
+    """
+    if urls and local:
+        raise UserError("--url and --from exclude each other: name addresses, or local copies")
+    urls = urls or ([] if local else os.environ.get(URLS_VARIABLE, "").split())
+    given = [str(path.expanduser().absolute()) for path in local] or list(urls)
+    for url in urls:
+        if not re.match(r"https?://[^/]", url):
+            raise UserError(f"--url {url!r} is no http(s) address; a local copy is named with --from")
+    for path in given if local else ():
+        if not Path(path).is_file():
+            raise UserError(f"--from {path}: no such file")
+    keep = frozenset({GAME_FILE, TRAJ_FILE})
+    archives = tuple(Archive(url, keep) for url in given) or OFFICIAL_ARCHIVES
+    names = [archive.name for archive in archives]
+    if len(set(names)) < len(names):
+        raise UserError(f"two archives have the same name: {', '.join(names)}")
+    if not sha256:
+        return archives
+    if len(sha256) != len(archives):
+        raise UserError(f"{len(sha256)} --sha256 for {len(archives)} archives ({', '.join(names)}): give one for each")
+    for text in sha256:
+        if not re.fullmatch(r"[0-9a-fA-F]{64}", text):
+            raise UserError(f"--sha256 {text!r} is not a SHA-256: 64 hexadecimal digits")
+    return tuple(Archive(a.url, a.keep, text.lower()) for a, text in zip(archives, sha256, strict=True))
+
+
+def fetch(
+    archives: Sequence[Archive],
+    to: Path,
+    *,
+    force: bool = False,
+    retry: Retry | None = None,
+    on_progress: Progress = lambda what, done, total: None,
+) -> list[Fetched]:
+    """Fetch the archives into the data folder `to` and return what `fetched.json` now says of them.
+
+    Archives that are recorded and whose files are there are not fetched again. `force` fetches them again and lets
+    files that differ from the archive's be replaced. Raises DownloadError for an archive that cannot be had or
+    trusted, UserError for a folder that cannot be used.
+    """
+    to = to.expanduser().absolute()
+    to = to.parent if to.name == DATA_FOLDER else to
+    with _plain_disk_errors(to):
+        to.mkdir(parents=True, exist_ok=True)
+        with _locked(to):
+            work = to / WORK_FOLDER
+            _finish_move(work / READY_FOLDER, to)
+            record = read_record(to)
+            owed = [archive for archive in archives if force or not _is_there(archive, record, to)]
+            if owed:
+                record |= _fetch_owed(owed, record, to, force=force, retry=retry, on_progress=on_progress)
+                _write_record(to, record)
+            shutil.rmtree(work, ignore_errors=True)
+            return [record[archive.name] for archive in archives]
+
+
+def _fetch_owed(
+    owed: Sequence[Archive],
+    record: dict[str, Fetched],
+    to: Path,
+    *,
+    force: bool,
+    retry: Retry | None,
+    on_progress: Progress,
+) -> dict[str, Fetched]:
+    work = to / WORK_FOLDER
+    unpacked = work / "unpacked"
+    shutil.rmtree(unpacked, ignore_errors=True)
+    unpacked.mkdir(parents=True)
+    fetched: dict[str, Fetched] = {}
+    for archive in owed:
+        file = archive.local or work / f"{hashlib.sha256(archive.url.encode()).hexdigest()[:12]}-{archive.name}"
+        if archive.local is None:
+            download(archive.url, file, retry=retry, on_progress=_labelled(on_progress, archive.name))
+        try:
+            fetched[archive.name] = _unpack_checked(archive, file, record.get(archive.name), unpacked, on_progress)
+        except DownloadError:
+            if archive.local is None:
+                file.unlink(missing_ok=True)  # or the next call would find the same bad file
+            raise
+    if not force:
+        _refuse_conflicts(unpacked, to)
+    ready = work / READY_FOLDER
+    unpacked.rename(ready)
+    _finish_move(ready, to)
+    return fetched
+
+
+def _unpack_checked(
+    archive: Archive, file: Path, recorded: Fetched | None, unpacked: Path, on_progress: Progress
+) -> Fetched:
+    sha256 = _sha256(file)
+    expected = archive.sha256 or (recorded.sha256 if recorded else None)
+    if expected and sha256 != expected:
+        source = "--sha256 says" if archive.sha256 else f"{RECORD_FILE} recorded"
+        raise DownloadError(
+            f"{archive.url}: its sha256 is {sha256}, but {source} {expected}; if the archive has changed on purpose,"
+            f" give --sha256 {sha256} or delete {RECORD_FILE}"
+        )
+    on_unpacked = _labelled(on_progress, f"unpacking {archive.name}")
+    files = unpack(file, unpacked, archive.keep, on_progress=on_unpacked)
+    return Fetched(archive.name, archive.url, sha256, file.stat().st_size, files)
+
+
+def _labelled(on_progress: Progress, what: str) -> Callable[[int, int | None], None]:
+    return lambda done, total: on_progress(what, done, total)
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _refuse_conflicts(unpacked: Path, to: Path) -> None:
+    """Raise UserError if a file that is there already would be changed: sets of games are not mixed by accident."""
+    differing = [
+        new.relative_to(unpacked)
+        for new in sorted(unpacked.rglob("*"))
+        if new.is_file() and (old := to / new.relative_to(unpacked)).exists() and not filecmp.cmp(new, old, False)
+    ]
+    if differing:
+        differ = f"{counted(len(differing), 'file')} there {noun_for(len(differing), 'differs', 'differ')}"
+        raise UserError(
+            f"{to}: {differ} from the archive's, the first is {differing[0].as_posix()};"
+            " fetch to another folder (--to DIR), or replace them (--force)"
+        )
+
+
+def _finish_move(ready: Path, to: Path) -> None:
+    """Move what is in `ready` to its final place: whole folders where they are new, else file by file."""
+    if not ready.exists():
+        return
+    for entry in sorted(ready.iterdir()):
+        target = to / entry.name
+        if entry.is_dir() and target.is_dir():
+            _finish_move(entry, target)
+        else:
+            entry.replace(target)
+    ready.rmdir()
+
+
+def _is_there(archive: Archive, record: dict[str, Fetched], to: Path) -> bool:
+    """Return whether the record names the archive, with the hash asked for, and all its files are still there."""
+    recorded = record.get(archive.name)
+    if recorded is None or (archive.sha256 and archive.sha256 != recorded.sha256):
+        return False
+    names = (name for _, _, files in os.walk(to / DATA_FOLDER) for name in files if name in archive.keep)
+    return sum(1 for _ in names) >= recorded.files
+
+
+def read_record(to: Path) -> dict[str, Fetched]:
+    """Read `fetched.json`; empty where there is none. Raises UserError for a damaged one."""
+    file = to / RECORD_FILE
+    try:
+        rows: dict[str, Any] = json.loads(file.read_bytes())["archives"]
+        return {
+            name: Fetched(name, str(row["source"]), str(row["sha256"]), int(row["size_bytes"]), int(row["files"]))
+            for name, row in rows.items()
+        }
+    except FileNotFoundError:
+        return {}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise UserError(f"{file}: not a record of fetched archives; delete it to fetch anew") from None
+
+
+def _write_record(to: Path, record: dict[str, Fetched]) -> None:
+    rows = {
+        name: {"source": r.source, "sha256": r.sha256, "size_bytes": r.size_bytes, "files": r.files}
+        for name, r in sorted(record.items())
+    }
+    new = to / WORK_FOLDER / RECORD_FILE
+    new.write_text(json.dumps({"archives": rows}, indent=2) + "\n", encoding="utf-8")
+    new.replace(to / RECORD_FILE)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Keep a second fetch out of the folder; the lock goes with the process, however that ends."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        if not lock(handle, folder):
+            raise UserError(f"{folder}: another 'games fetch' is at work there; wait until it is done")
+        yield
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def _plain_disk_errors(folder: Path) -> Iterator[None]:
+    """Turn what the disk refuses into one line."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise UserError(
+                f"{folder}: no space left ({error.strerror}); free some and run the same command again, it goes on"
+                " where it stopped, or name another folder with --to"
+            ) from None
+        raise UserError(
+            f"{error.filename or folder}: {error.strerror or error}; name a folder that can be written with --to"
+        ) from None

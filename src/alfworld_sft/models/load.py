@@ -1,0 +1,146 @@
+"""Models and tokenizers from the hub or a folder, with errors that say which of the two failed."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import logging as transformers_logging
+
+from alfworld_sft.errors import UserError
+from alfworld_sft.models.reference import is_path
+
+
+class ModelError(UserError):
+    """A model or tokenizer that cannot be loaded or trained."""
+
+
+def base_of(model: Any) -> Any:
+    """Return the transformers model inside a PEFT model, or the model itself."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def layers_of(model: Any) -> Sequence[nn.Module]:
+    """Return the decoder's layers."""
+    return list(base_of(model).model.layers)
+
+
+def load_tokenizer(name: str) -> Any:
+    """Load a model's tokenizer; raises ModelError."""
+    with _one_line(name):
+        return AutoTokenizer.from_pretrained(name, local_files_only=_only_local(name), trust_remote_code=False)
+
+
+def load_config(name: str) -> Any:
+    """Load a model's config; raises ModelError."""
+    with _one_line(name):
+        return AutoConfig.from_pretrained(name, local_files_only=_only_local(name), trust_remote_code=False)
+
+
+def load_model(name: str, dtype: torch.dtype | Literal["auto"], device: torch.device, attention: str = "sdpa") -> Any:
+    """Load a causal language model; raises ModelError with one line that says what is wrong and what to do."""
+    if (Path(name) / "adapter_config.json").is_file():  # transformers would load the base that it names
+        raise ModelError(f"{name} holds an adapter, not a whole model; merge it first: alfworld-sft merge {name} DIR")
+    config = load_config(name)
+    with _one_line(name):
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            name,
+            config=config,
+            dtype=dtype,
+            attn_implementation=attention,
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=_only_local(name),
+            output_loading_info=True,
+        )
+        model, info = loaded
+        missing = sorted(info["missing_keys"])
+        if missing:
+            raise ModelError(
+                f"{name}: {len(missing)} weights of {type(model).__name__} are missing, such as {missing[0]}"
+            )
+        if not hasattr(getattr(model, "model", None), "layers"):
+            raise ModelError(f"{name}: {type(model).__name__} is not a decoder of the usual shape")
+        if getattr(config, "final_logit_softcapping", None):
+            raise ModelError(f"{name}: {type(model).__name__} changes its logits after the output layer; not supported")
+        return model.to(device)
+
+
+@contextmanager
+def _one_line(name: str) -> Iterator[None]:
+    """Turn what goes wrong while a model is loaded into one line."""
+    if is_path(name) and not Path(name).is_dir():
+        raise ModelError(f"model.partial_pretrain={name}: there is no such folder")
+    level = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()  # of reading shards; a download's own bar stays
+    try:
+        yield
+    except UserError:
+        raise
+    except (torch.OutOfMemoryError, MemoryError):
+        raise ModelError(f"{name}: not enough memory to load it; take a smaller model or a larger device") from None
+    except Exception as error:  # transformers raises anything
+        raise ModelError(f"{name}: {_reason(name, error)}") from None
+    finally:
+        transformers_logging.set_verbosity(level)
+
+
+def _only_local(name: str) -> bool:
+    """Tell whether only what is on disk is of use: a folder, or a hub that does not answer."""
+    return is_path(name) or not _hub_answers()
+
+
+@lru_cache(maxsize=1)
+def _hub_answers() -> bool:
+    """Ask once whether the hub can be reached: its client would try for most of a minute, over and over."""
+    if any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")):
+        return True
+    address = urlsplit(os.environ.get("HF_ENDPOINT") or "https://huggingface.co")
+    try:
+        with socket.create_connection((address.hostname or "", address.port or 443), timeout=10):
+            return True
+    except OSError:
+        return False
+
+
+def _reason(name: str, error: Exception) -> str:
+    if isinstance(error, OSError) and not Path(name).is_dir():
+        return (
+            "cannot be had from the Hugging Face hub (no network, or no such model); give the folder of a model,"
+            " or make a small one: alfworld-sft tiny-model DIR"
+        )
+    if "trust_remote_code" in str(error):
+        return "brings code of its own (auto_map), which is never run; take a model that transformers itself knows"
+    if "out of memory" in str(error) or "can't allocate memory" in str(error):
+        return "not enough memory to load it; take a smaller model or a larger device"
+    return f"is not a causal language model that can be loaded: {_first_line(error)}"
+
+
+def _first_line(error: Exception) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+def plain_name(name: str) -> str:
+    """Return the name that a weight of the base has without adapters; PEFT nests a layer in `base_layer`."""
+    return re.sub(r"(^|\.)base_layer(?=\.)", "", name)
+
+
+def cast_weights(model: Any, dtype: torch.dtype) -> Any:
+    """Convert a model's weights in place, and return it.
+
+    Its buffers stay: rotary frequencies in bfloat16 are wrong by a radian after some hundred tokens.
+    """
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(dtype)
+    return model

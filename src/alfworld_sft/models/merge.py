@@ -1,0 +1,203 @@
+"""A checkpoint → one model in the Hugging Face layout, which transformers and vLLM load by its path.
+
+The adapter is added to the base that it was trained on, scaled by alpha/rank, in float32; then the sum is stored in
+the base's own type (or another one).
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import warnings
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from alfworld_sft.errors import UserError
+from alfworld_sft.models.adapter import base_of_adapter, read_adapter_config
+from alfworld_sft.models.chat import read_end_id
+from alfworld_sft.models.load import base_of, cast_weights, load_config, load_model, load_tokenizer
+from alfworld_sft.models.stamp import CheckpointError, base_fingerprint, read_stamp
+from alfworld_sft.models.stopping import stop_at
+
+logger = logging.getLogger(__name__)
+
+WEIGHTS = "adapter_model.safetensors"
+SAME = 1e-3
+"""Largest difference of a logit, as a share of the largest one, that rounding makes when an adapter is merged."""
+DType = Literal["auto", "bfloat16", "float16", "float32"]
+
+
+class MergeError(UserError):
+    """A checkpoint that cannot be merged."""
+
+
+def merge(checkpoint: Path, output: Path, *, base: str | None = None, dtype: DType = "auto") -> Path:
+    """Write the whole model of a checkpoint (`global_step_N`, `final` or any PEFT adapter) to a new folder.
+
+    `base` is another place of the base model than the one that the adapter names. A checkpoint of all weights is
+    written in the wanted type. Raises UserError; then no folder is left.
+    """
+    if not checkpoint.is_dir():
+        raise MergeError(f"{checkpoint}: there is no such folder")
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise MergeError(f"{output} exists already; name another folder")
+    model, stored = load_whole(str(checkpoint), base)
+    kept = stored if dtype == "auto" else getattr(torch, dtype)
+    tokenizer = load_tokenizer(str(checkpoint))
+    stop_at(model, read_end_id(tokenizer))
+    _write(cast_weights(model, kept), tokenizer, output)
+    return output
+
+
+def load_whole(name: str, base: str | None = None) -> tuple[Any, torch.dtype]:
+    """Return a model in float32, an adapter added to its weights, and the type that its base is stored in.
+
+    `name` is a hub name, a model's folder, or a checkpoint; raises UserError.
+    """
+    folder = Path(name)
+    if (folder / "adapter_config.json").is_file():
+        return _adapted(folder, base)
+    if folder.is_dir() and not (folder / "config.json").is_file():
+        raise MergeError(f"{folder} holds neither an adapter nor a model; give global_step_N or final of a run")
+    return _loaded(name)
+
+
+def _adapted(checkpoint: Path, base: str | None) -> tuple[Any, torch.dtype]:
+    """Return the base with the adapter added to its weights, in float32, and the type that the base is stored in."""
+    from peft import PeftModel  # noqa: PLC0415 - slow to import
+
+    read_adapter_config(checkpoint)
+    name = base or base_of_adapter(checkpoint)
+    model, stored = _loaded(name)
+    _check_base(checkpoint, name, model)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of PEFT's own use of transformers, and of the embeddings it saves
+            adapted = PeftModel.from_pretrained(model, str(checkpoint))
+            _check_names(checkpoint, adapted)
+    except (RuntimeError, ValueError, KeyError, TypeError, OSError, SafetensorError) as error:
+        raise MergeError(f"{checkpoint}: its adapter does not fit {name}: {_first_line(error)}") from None
+    return _merged(checkpoint, adapted), stored
+
+
+def _merged(checkpoint: Path, adapted: Any) -> Any:
+    """Return the base with the adapter in its weights; raises MergeError where that would not say the same."""
+    kind = str(adapted.active_peft_config.peft_type.value)
+    if adapted.active_peft_config.is_prompt_learning or not hasattr(adapted.base_model, "merge_and_unload"):
+        raise MergeError(f"{checkpoint}: an adapter of kind {kind} is no change of weights, and cannot be merged")
+    expected = _logits(adapted)
+    _untie(adapted)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that the two matrices are no longer one
+            model = adapted.merge_and_unload(safe_merge=True)  # refuses weights that are not finite
+    except (RuntimeError, ValueError, NotImplementedError) as error:
+        raise MergeError(f"{checkpoint}: its {kind} adapter cannot be merged: {_first_line(error)}") from None
+    embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
+    if head is not None and head.weight is not embedding.weight:
+        _set_untied(model)
+    change = float((_logits(model) - expected).abs().max() / expected.abs().max().clamp(min=1))
+    if not change < SAME:
+        raise MergeError(
+            f"{checkpoint}: merged, its {kind} adapter says something else (logits differ by {change:.2g});"
+            " adapters of its kind are not supported"
+        )
+    return model
+
+
+def _untie(adapted: Any) -> None:
+    """Give the output layer a matrix of its own where an adapter changes only what the embedding does, or twice."""
+    base = base_of(adapted)
+    ends = [base.get_input_embeddings(), base.get_output_embeddings()]
+    plain = [end.get_base_layer() if hasattr(end, "get_base_layer") else end for end in ends]
+    if plain[1] is None or all(end is inner for end, inner in zip(ends, plain, strict=True)):
+        return
+    if getattr(plain[1], "weight", None) is getattr(plain[0], "weight", plain):
+        plain[1].weight = torch.nn.Parameter(plain[1].weight.detach().clone(), requires_grad=False)
+
+
+def _set_untied(model: Any) -> None:
+    """Have the embedding and the output layer saved, and loaded again, as two."""
+    model.config.tie_word_embeddings = False
+    model.config.get_text_config(decoder=True).tie_word_embeddings = False
+    model.all_tied_weights_keys = {}
+
+
+@torch.no_grad()
+def _logits(model: Any) -> torch.Tensor:
+    """Return what a model says to a few tokens."""
+    model.eval()
+    ids = torch.arange(24)[None] % model.config.get_text_config(decoder=True).vocab_size
+    logits: torch.Tensor = model(input_ids=ids, use_cache=False).logits
+    return logits
+
+
+def _check_names(checkpoint: Path, adapted: Any) -> None:
+    """Raise ValueError where a stored weight has no place, or a place no weight: PEFT passes over both in silence."""
+    from peft import get_peft_model_state_dict  # noqa: PLC0415
+
+    with safe_open(checkpoint / WEIGHTS, framework="pt") as file:
+        stored = set(file.keys())
+    allowed = set(get_peft_model_state_dict(adapted, save_embedding_layers=True))
+    needed = set(get_peft_model_state_dict(adapted, save_embedding_layers=False))
+    if stored - allowed:
+        raise ValueError(f"there is no place for {min(stored - allowed)}")
+    if needed - stored:
+        raise ValueError(f"it lacks {min(needed - stored)}")
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), "") or type(error).__name__
+
+
+def _check_base(checkpoint: Path, name: str, model: Any) -> None:
+    """Refuse another base than the adapter was trained on, where the checkpoint says which that was."""
+    try:
+        expected = read_stamp(checkpoint)["identity"].get("base model")
+    except CheckpointError:
+        logger.info("%s does not say which weights it was trained on; %s is taken as its base", checkpoint, name)
+        return
+    if expected is not None and expected != base_fingerprint(model):
+        raise MergeError(f"{checkpoint} was trained on another model than {name}; name the right one with --base")
+
+
+def _loaded(name: str) -> tuple[Any, torch.dtype]:
+    """Return a model in float32, and the type that it is stored in: its config's, or else that of its weights."""
+    cpu = torch.device("cpu")
+    stored = _said_dtype(load_config(name))
+    if stored is not None:
+        return load_model(name, torch.float32, cpu), stored
+    model = load_model(name, "auto", cpu)
+    stored = next(model.parameters()).dtype
+    return cast_weights(model, torch.float32), stored
+
+
+def _said_dtype(config: Any) -> torch.dtype | None:
+    """Return the type of a model's weights that its config names, if it does."""
+    for part in (config, config.get_text_config(decoder=True)):
+        dtype = getattr(part, "dtype", None) or getattr(part, "torch_dtype", None)
+        if isinstance(dtype, str):
+            dtype = getattr(torch, dtype, None)
+        if isinstance(dtype, torch.dtype):
+            return dtype
+    return None
+
+
+def _write(model: Any, tokenizer: Any, output: Path) -> None:
+    partial = output.with_name(f".{output.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        partial.mkdir(parents=True)
+        model.config.use_cache = True
+        model.save_pretrained(partial)
+        tokenizer.save_pretrained(partial)
+        if output.exists():
+            output.rmdir()
+        partial.rename(output)
+    except OSError as error:
+        raise MergeError(f"{output}: cannot be written: {error.strerror or error}") from None
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)

@@ -1,0 +1,48 @@
+"""A checkpoint's stamp: what was trained, on which base model."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from alfworld_sft.errors import UserError
+from alfworld_sft.models.load import base_of, plain_name
+
+FORMAT = 1
+
+STAMP = "alfworld_sft.json"
+
+
+class CheckpointError(UserError):
+    """A checkpoint that cannot be written, or cannot be gone on from."""
+
+
+def read_stamp(path: Path) -> dict[str, Any]:
+    """Return what a checkpoint, or a final model, says of its making; raises CheckpointError."""
+    try:
+        stamp = json.loads((path / STAMP).read_bytes())
+        if stamp["format"] != FORMAT:
+            raise CheckpointError(f"{path}: its format {stamp['format']} is not known to this version")
+    except FileNotFoundError:
+        raise CheckpointError(f"{path} has no {STAMP}: it was not made by alfworld-sft train") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path / STAMP} cannot be read: {error}") from None
+    return dict(stamp)
+
+
+def base_fingerprint(model: Any) -> str:
+    """Return a hash of the names, shapes and first values of a base model's weights, equal for every stored type.
+
+    Values are compared as bfloat16, so a base that was loaded in float32 matches itself in bfloat16.
+    """
+    digest = hashlib.sha256()
+    named = ((plain_name(n), p) for n, p in base_of(model).named_parameters() if "lora_" not in n)
+    for plain, parameter in sorted(named, key=itemgetter(0)):
+        values = parameter.detach().flatten()[:512].to(device="cpu", dtype=torch.bfloat16).view(torch.int16)
+        digest.update(f"{plain}{tuple(parameter.shape)}".encode() + values.numpy().tobytes())
+    return digest.hexdigest()

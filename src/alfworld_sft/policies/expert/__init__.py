@@ -1,0 +1,1 @@
+"""The text-only expert: reading → belief → search and decision → thoughts and prediction."""

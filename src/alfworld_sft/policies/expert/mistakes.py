@@ -1,0 +1,69 @@
+"""What could go wrong here? A command that is not the right one, for episodes with noise and for random players."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from random import Random
+
+from alfworld_sft.policies.expert.belief import Belief, class_of
+from alfworld_sft.policies.expert.decide import Mind
+
+
+def mistake(mind: Mind, right: str, rng: Random) -> str:
+    """Return a command other than `right`: an admissible one, or without the list one that a player could think of.
+
+    The kinds are equally frequent: to go somewhere; to do something at the place, wrong objects and all; and without
+    the list, to try what cannot be.
+    """
+    commands = mind.belief.view.admissible_commands
+    options = [c for c in (imaginable(mind) if commands is None else commands) if c not in (right, "help")]
+    going = [command for command in options if command.startswith("go to ")]
+    doing = [command for command in options if not command.startswith("go to ")]
+    kinds: list[Sequence[str]] = [going, doing]
+    if commands is None:
+        kinds.append([command for command in impossible(mind) if command != right])
+    return rng.choice(rng.choice([kind for kind in kinds if kind]))
+
+
+def impossible(mind: Mind) -> list[str]:
+    """Return commands that come to nothing: what a player tries who miscounts, misremembers or is too hasty.
+
+    Who learns from episodes meets its own such mistakes, and must have seen how one goes on after them.
+    """
+    belief, wanted = mind.belief, mind.goal.object
+    counts = Counter(map(class_of, belief.places))
+    elsewhere = sorted(belief.places.keys() - belief.in_reach())
+    commands = [f"go to {kind} {count + 1}" for kind, count in sorted(counts.items())]
+    commands += [f"examine {name}" for name in elsewhere]
+    if belief.here is not None:
+        commands += [f"go to {belief.here}"] * len(counts)
+        if not belief.held:
+            there = belief.place(belief.here).contents or ()
+            commands += [f"take {wanted} {n} from {belief.here}" for n in (1, 2, 3) if f"{wanted} {n}" not in there] * 3
+    if belief.held:
+        commands += [mind.putting(belief.held, name) for name in elsewhere]
+    return commands
+
+
+def imaginable(mind: Mind) -> list[str]:
+    """Return commands that what was seen suggests; some of them the game may refuse."""
+    belief = mind.belief
+    commands = ["inventory", "look", *(f"go to {name}" for name in sorted(belief.places))]
+    for name in sorted(belief.in_reach()):
+        place = belief.place(name)
+        commands.append(f"examine {name}")
+        if place.access in ("closed", "open"):
+            commands.append(f"open {name}" if place.access == "closed" else f"close {name}")
+        if place.access != "closed":
+            commands += _with_hands(mind, belief, name)
+    if belief.held:
+        commands.append(f"examine {belief.held}")
+    commands += [f"use {lamp}" for lamp, place in belief.seen("desklamp") if place in belief.in_reach()]
+    return commands
+
+
+def _with_hands(mind: Mind, belief: Belief, place: str) -> list[str]:
+    if belief.held:
+        return [mind.putting(belief.held, place)]
+    return [f"take {name} from {place}" for name in belief.place(place).contents or ()]

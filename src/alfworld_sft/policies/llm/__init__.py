@@ -1,0 +1,1 @@
+"""Language models as policies: at a server, or in this process."""

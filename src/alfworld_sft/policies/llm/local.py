@@ -1,0 +1,383 @@
+"""Plays a language model in this process: a Hugging Face model, or a checkpoint of ours (adapter or merged).
+
+Every episode asks when it is ready. The turns that wait are answered together, as one left-padded batch, in a thread
+of their own; a reply goes back to its episode as soon as it ends, whatever the others of its batch still say.
+
+A turn reads only what its episode's last turn has not read: the model keeps the keys and values of up to `max_batch`
+episodes, each until it ends, so these take no more memory than those of a full batch. Other episodes, and models
+whose cache cannot be cut (`kv_cache`), read every prompt from its start. A prompt much longer than the others of its
+batch is read before them, by itself.
+
+All chance is the turn's own: token n takes the n-th number of a generator seeded by the prompt, and the number picks
+from the model's distribution. So a reply depends neither on the device's generator nor on who shares its batch, but
+for the rounding of the logits: in float32 about one token in a million may differ where other turns share the batch,
+in bfloat16 more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from random import Random
+from typing import Any, Literal
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+
+from alfworld_sft.errors import ConfigError, PolicyError, UserError
+from alfworld_sft.models.chat import ChatEncoder
+from alfworld_sft.models.load import cast_weights, load_tokenizer
+from alfworld_sft.models.merge import load_whole
+from alfworld_sft.models.reference import is_path
+from alfworld_sft.models.stopping import end_ids_of
+from alfworld_sft.policies.base import Player, short_name
+from alfworld_sft.policies.llm.kv_cache import (
+    NO_PAST,
+    Past,
+    is_plain,
+    joined,
+    may_be_kept,
+    of_like_length,
+    past_of,
+    positions_in,
+    side_by_side,
+)
+from alfworld_sft.policies.llm.sampling import Sampling, end_reply, find_reply_end, stop_of
+from alfworld_sft.types import Prompt, Reply
+from alfworld_sft.world import Game
+
+DType = Literal["auto", "float32", "bfloat16", "float16"]
+
+GATHER_S = 0.002
+"""How long a batch waits for episodes that are about to ask."""
+_TAIL = 16  # tokens that hold any stop string: its characters are no more
+
+
+@dataclass(eq=False)
+class _Turn:
+    """A prompt under way: what it is in tokens, what has been said so far, and who waits for the reply."""
+
+    player: LocalPlayer
+    prompt: Prompt
+    ids: list[int]
+    room: int  # tokens that the reply may have
+    answer: asyncio.Future[Reply]
+    draws: Random
+    said: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+
+
+class LocalModel:
+    """A policy that computes its replies here.
+
+    A reply ends with its closing tag, or with the model's end of turn; one that reaches `max_tokens` is kept as it is,
+    since the same seed would say the same again.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        name: str,
+        sampling: Sampling | None = None,
+        *,
+        max_batch: int = 64,
+        keep_token_ids: bool = False,
+    ) -> None:
+        """Play a transformers model that is in evaluation mode, on its own device and in its own type."""
+        self._model, self._tokenizer = model, tokenizer
+        self._device, self._dtype = model.device, model.dtype
+        self._encoder = ChatEncoder(tokenizer)
+        self._context: int = model.config.max_position_embeddings
+        ends = (model.generation_config.eos_token_id, model.config.eos_token_id, tokenizer.eos_token_id)
+        self._ends = frozenset(end_ids_of(self._encoder.end_id, *ends))  # a model's several configs need not agree
+        self._sampling = sampling or Sampling()
+        self._temperature, self._top_p = _numbers_of(self._sampling)
+        self._max_batch = max_batch
+        self._keep_token_ids = keep_token_ids
+        self._name = f"local:{name}"
+        self._thread = ThreadPoolExecutor(1, "local-model")
+        self._closing: dict[int, bool] = {}
+        self._waiting: list[_Turn] = []
+        self._answering: asyncio.Task[None] | None = None
+        self._keeps_pasts = may_be_kept(model)
+        self._pasts: WeakKeyDictionary[LocalPlayer, Past] = WeakKeyDictionary()  # filled in the thread only
+
+    @classmethod
+    def load(
+        cls,
+        model: str,
+        sampling: Sampling | None = None,
+        *,
+        dtype: DType = "auto",
+        max_batch: int = 64,
+        keep_token_ids: bool = False,
+        device: str | None = None,
+    ) -> LocalModel:
+        """Load a hub name, a model's folder or a checkpoint, to the first GPU or the CPU unless it is said.
+
+        Raises UserError where it cannot be had.
+        """
+        _numbers_of(sampling or Sampling())
+        if is_path(model) and not Path(model).is_dir():
+            raise UserError(f"policy.model={model}: there is no such folder")
+        place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        tokenizer = load_tokenizer(model)
+        whole = cast_weights(load_whole(model)[0], playing_dtype(dtype, place)).to(place).eval()
+        return cls(whole, tokenizer, short_name(model), sampling, max_batch=max_batch, keep_token_ids=keep_token_ids)
+
+    @property
+    def name(self) -> str:
+        """The policy's name in every result."""
+        return self._name
+
+    @property
+    def sampling(self) -> Mapping[str, object]:
+        """The sampling, for the stamp; each turn has a seed of its own."""
+        return self._sampling.as_dict() | {"truncated": "keep", "dtype": str(self._dtype).removeprefix("torch.")}
+
+    def close(self) -> None:
+        """End the thread that computes: while it lives, torch's threads in it slow those of the others down."""
+        self._thread.shutdown()
+
+    def begin(self, game: Game, seed: int) -> Player:
+        """Return the player of an episode."""
+        return LocalPlayer(self)
+
+    async def answer(self, prompt: Prompt, player: LocalPlayer) -> Reply:
+        """Wait for the reply; raises PolicyError for a prompt that fills the model's context or its memory."""
+        loop = asyncio.get_running_loop()
+        ids = self._encoder.encode_prompt(prompt.messages)
+        room = min(self._sampling.max_tokens, self._context - len(ids))
+        if room <= 0:
+            raise PolicyError(f"the prompt has {len(ids)} tokens, and the model's context {self._context}")
+        turn = _Turn(player, prompt, ids, room, loop.create_future(), Random(prompt.seed))
+        if self._answering is None or self._answering.done() or self._answering.get_loop() is not loop:
+            self._waiting = []
+            self._answering = loop.create_task(self._answer_all())
+        self._waiting.append(turn)
+        return await turn.answer
+
+    async def _answer_all(self) -> None:
+        """Answer what waits, batch after batch, until nothing does."""
+        loop = asyncio.get_running_loop()
+        stopped = threading.Event()
+        batch: list[_Turn] = []
+        try:
+            while self._waiting:
+                await asyncio.sleep(GATHER_S)
+                batch, self._waiting = self._waiting[: self._max_batch], self._waiting[self._max_batch :]
+                batch = [turn for turn in batch if not turn.answer.done()]  # some may have been given up
+                if batch:
+                    await loop.run_in_executor(self._thread, partial(self._answer, batch, loop, stopped))
+        finally:
+            stopped.set()  # on Ctrl-C the thread ends after its current token
+            batch = []  # a cancelled task's traceback would hold on to the episodes
+
+    def _answer(self, batch: list[_Turn], loop: asyncio.AbstractEventLoop, stopped: threading.Event) -> None:
+        """Answer a batch, in the thread; what goes wrong is told to those who wait."""
+        try:
+            with torch.inference_mode():
+                self._decode(batch, loop, stopped)
+            return
+        except torch.OutOfMemoryError:
+            pass  # go on out here, where the exception no longer holds on to the memory
+        except BaseException as error:  # a bug: it belongs to the episodes, or they would wait for ever
+            for turn in batch:
+                _tell(loop, turn.answer, error)
+            return
+        crowded = any(past.ids for past in self._pasts.values())
+        self._pasts.clear()
+        torch.cuda.empty_cache()
+        if len(batch) == 1 and not crowded:
+            lack = PolicyError(f"the device's memory does not suffice for a prompt of {len(batch[0].ids)} tokens")
+            _tell(loop, batch[0].answer, lack)
+            return
+        for turn in batch:  # from the start: the same generator says the same again
+            turn.draws, turn.said, turn.logprobs = Random(turn.prompt.seed), [], []
+        half = len(batch) // 2
+        for part in (batch[:half], batch[half:]):
+            if part:
+                self._answer(part, loop, stopped)
+
+    def _decode(self, turns: list[_Turn], loop: asyncio.AbstractEventLoop, stopped: threading.Event) -> None:
+        """Say the replies of a batch token by token; a turn that has ended leaves it."""
+        pasts = self._read_laggards(turns, [self._take_past(turn) for turn in turns])
+        feed, mask = side_by_side(pasts, [turn.ids for turn in turns], self._device)
+        positions = positions_in(mask, feed.shape[1])
+        cache: Any = joined(pasts)
+        del pasts  # copied by now
+        while not stopped.is_set():
+            out = self._forward(feed, mask, positions, cache)
+            cache = out.past_key_values
+            tokens = self._pick(out.logits[:, -1], turns)
+            staying = [row for row, turn in enumerate(turns) if not self._has_ended(turn)]
+            for row in set(range(len(turns))) - set(staying):
+                _tell(loop, turns[row].answer, self._reply(turns[row]))
+                self._keep_past(turns[row], cache, row, mask)
+            if not staying:
+                return
+            if len(staying) < len(turns):
+                rows = torch.tensor(staying, device=self._device)
+                cache.batch_select_indices(rows)
+                tokens, mask, positions = tokens[rows], mask[rows], positions[rows]
+                turns = [turns[row] for row in staying]
+            feed = tokens[:, None]
+            mask = torch.cat((mask, mask.new_ones(len(turns), 1)), dim=1)
+            positions = positions[:, -1:] + 1
+
+    def _forward(self, feed: Tensor, mask: Tensor, positions: Tensor, cache: Any) -> Any:
+        """Return the model's output for new tokens, with the logits of the last one."""
+        out = self._model(
+            input_ids=feed, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True,
+            logits_to_keep=1,
+        )  # fmt: skip
+        self._keeps_pasts = self._keeps_pasts and is_plain(out.past_key_values)
+        return out
+
+    def _read_laggards(self, turns: Sequence[_Turn], pasts: list[Past]) -> list[Past]:
+        """Return the pasts after prompts with much more to read than the others are read, but for their last token."""
+        *long, _ = of_like_length([len(turn.ids) - len(past.ids) for turn, past in zip(turns, pasts, strict=True)])
+        for rows in long if self._keeps_pasts else ():
+            prompts, before = [turns[row].ids[:-1] for row in rows], [pasts[row] for row in rows]
+            feed, mask = side_by_side(before, prompts, self._device)
+            cache = self._forward(feed, mask, positions_in(mask, feed.shape[1]), joined(before)).past_key_values
+            if self._keeps_pasts:
+                for row, (place, prompt) in zip(rows, enumerate(prompts), strict=True):
+                    pasts[row] = past_of(cache, place, mask, prompt)
+        return pasts
+
+    def _take_past(self, turn: _Turn) -> Past:
+        """Return what is known of a prompt already. An episode's first turn takes a place for it, where one is left."""
+        past = self._pasts.get(turn.player, NO_PAST)
+        if turn.player in self._pasts or (self._keeps_pasts and len(self._pasts) < self._max_batch):
+            self._pasts[turn.player] = NO_PAST  # the memory is free for the batch, the place stays the episode's
+        return past.shared_with(turn.ids)
+
+    def _keep_past(self, turn: _Turn, cache: Any, row: int, mask: Tensor) -> None:
+        """Keep a turn that has ended for the next one of its episode; the last token said was never read."""
+        if self._keeps_pasts and turn.player in self._pasts:
+            self._pasts[turn.player] = past_of(cache, row, mask, turn.ids + turn.said[:-1])
+
+    def _pick(self, logits: Tensor, turns: Sequence[_Turn]) -> Tensor:
+        """Choose each turn's next token from its logits, (batch, vocabulary), and note it; return them, (batch,)."""
+        if self._temperature == 0:
+            tokens = logits.argmax(-1)
+        else:
+            draws = torch.tensor([turn.draws.random() for turn in turns], dtype=torch.float64, device=logits.device)
+            tokens = pick_tokens(logits, draws, self._temperature, self._top_p)
+        for turn, token in zip(turns, tokens.tolist(), strict=True):
+            turn.said.append(token)
+        if self._keep_token_ids:
+            said = logits.float().log_softmax(-1).gather(1, tokens[:, None])[:, 0]
+            for turn, logprob in zip(turns, said.tolist(), strict=True):
+                turn.logprobs.append(logprob)
+        return tokens
+
+    def _has_ended(self, turn: _Turn) -> bool:
+        stop = stop_of(turn.prompt.tags)
+        if turn.said[-1] in self._ends or len(turn.said) >= turn.room:
+            return True
+        if stop is None or not self._closes(turn.said[-1], stop[-1]):
+            return False
+        if stop not in self._text(turn.said[-_TAIL:]):
+            return False
+        return find_reply_end(self._encoder.opening + self._text(turn.said)) is not None
+
+    def _closes(self, token: int, character: str) -> bool:
+        """Tell whether a token holds the stop string's last character: only then the whole is looked for."""
+        known = self._closing.get(token)
+        if known is None:
+            known = self._closing[token] = character in self._text([token])
+        return known
+
+    def _reply(self, turn: _Turn) -> Reply:
+        """Return what was said. Its ids are all that were sampled: the end of turn, or a tag's last token, included.
+
+        Its text begins with the thought that the prompt opened, and lacks what the chat template puts before replies.
+        """
+        ended = turn.said[-1] in self._ends
+        said = turn.said[:-1] if ended else turn.said
+        inserted = self._encoder.inserted_ids
+        if inserted and said[: len(inserted)] == inserted:
+            said = said[len(inserted) :]
+        text = self._encoder.opening + self._text(said)
+        kept = self._keep_token_ids
+        return Reply(
+            end_reply(text, turn.prompt.tags, stopped=False),
+            prompt_token_ids=tuple(turn.ids) if kept else None,
+            token_ids=tuple(turn.said) if kept else None,
+            logprobs=tuple(turn.logprobs) if kept else None,
+            prompt_tokens=len(turn.ids),
+            reply_tokens=len(turn.said),
+        )
+
+    def _text(self, ids: Sequence[int]) -> str:
+        """Return what tokens spell, control tokens left out; a reply's tags are text, whatever tokens they have."""
+        spelt = [number for number in ids if number not in self._encoder.control_ids]
+        return str(self._tokenizer.decode(spelt, skip_special_tokens=False, clean_up_tokenization_spaces=False))
+
+
+class LocalPlayer:
+    """The player of one episode; the model keeps what it has read of it for as long as the player lives."""
+
+    def __init__(self, model: LocalModel) -> None:
+        self._model = model
+
+    async def act(self, prompt: Prompt) -> Reply:
+        """Wait for the reply; raises PolicyError for a prompt that fills the model's context or its memory."""
+        return await self._model.answer(prompt, self)
+
+
+def pick_tokens(logits: Tensor, draws: Tensor, temperature: float, top_p: float) -> Tensor:
+    """Return the token that each draw from [0, 1) falls on; (batch, vocabulary) and (batch,) → (batch,).
+
+    Tokens outside of the most probable ones that together reach `top_p` are never taken.
+    """
+    chances = (logits.double() / temperature).softmax(-1)
+    if top_p < 1:
+        falling, order = chances.sort(dim=-1, descending=True, stable=True)
+        falling = falling.where(falling.cumsum(-1) - falling < top_p, 0.0)
+        chances = torch.zeros_like(chances).scatter(-1, order, falling)
+    reached = chances.cumsum(-1)
+    return torch.searchsorted(reached, draws[:, None] * reached[:, -1:], right=True)[:, 0].clamp(
+        max=chances.shape[-1] - 1
+    )
+
+
+def _numbers_of(sampling: Sampling) -> tuple[float, float]:
+    """Return temperature and top_p; raises ConfigError where they are left to a server that is not there."""
+    if sampling.temperature is None or sampling.top_p is None:
+        names = " and ".join(f"policy.{name}=null" for name in sorted(sampling.left_out))
+        raise ConfigError(f"{names}: a model in this process has no server to decide; give a number")
+    return sampling.temperature, sampling.top_p
+
+
+def _tell(loop: asyncio.AbstractEventLoop, answer: asyncio.Future[Reply], result: Reply | BaseException) -> None:
+    """Hand a result from the thread to the episode that waits for it."""
+
+    def settle() -> None:
+        if answer.done():
+            return
+        if isinstance(result, BaseException):
+            answer.set_exception(result)
+        else:
+            answer.set_result(result)
+
+    with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        loop.call_soon_threadsafe(settle)
+
+
+def playing_dtype(name: DType, device: torch.device) -> torch.dtype:
+    """Return the type that a model plays in; auto: bfloat16 on a GPU, float32 elsewhere."""
+    if name == "auto":
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    dtype: torch.dtype = getattr(torch, name)
+    return dtype

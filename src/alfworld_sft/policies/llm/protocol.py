@@ -1,0 +1,185 @@
+"""The OpenAI chat protocol: what a request says, and what an answer holds. Pure; nothing here speaks to a server."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from typing import Any
+
+from alfworld_sft.policies.llm.reasoning import read_message, with_reasoning
+from alfworld_sft.policies.llm.refusals import Complaint, about, named
+from alfworld_sft.policies.llm.sampling import Sampling, end_reply, stop_of
+from alfworld_sft.seeds import derive_seed
+from alfworld_sft.types import Prompt, Reply
+
+OPTIONAL = (
+    "include_stop_str_in_output",
+    "logprobs",
+    "min_p",
+    "repetition_penalty",
+    "return_token_ids",
+    "seed",
+    "stop",
+    "top_k",
+)
+"""What a server may refuse to know without changing what is asked for; see `request_body`."""
+
+_PLAIN = frozenset({"logprobs", "seed", "stop"})  # OpenAI's own; the others are vLLM's and SGLang's
+_SEEDS = 2**31  # a signed 32-bit integer is what every server takes
+
+
+CUT_OFF = ("length", "max_tokens")
+"""How servers say that a reply did not end within the tokens that it might have."""
+
+
+class MalformedAnswerError(Exception):
+    """An answer that is not what the protocol promises."""
+
+
+class NoTextError(MalformedAnswerError):
+    """An answer in which the model said nothing that could be played; `reply` has its token counts."""
+
+    def __init__(self, reason: str, reply: Reply) -> None:
+        super().__init__(reason)
+        self.reply = reply
+
+
+class FilteredError(Exception):
+    """An answer that a content filter cut off or kept back."""
+
+
+def request_body(
+    prompt: Prompt, model: str, sampling: Sampling, *, draw: int, keep_token_ids: bool, refused: Collection[str]
+) -> dict[str, Any]:
+    """Return a request, less the parameters that the server has `refused` to know.
+
+    Sampling is always said in full, or a server takes what the model's own generation config says (vLLM does: Qwen2.5
+    has top_k=20 and repetition_penalty=1.1 there). `draw` counts the replies asked for at this turn: 0 takes the
+    prompt's seed as it is. A server that does not know `max_tokens` is asked in the name of OpenAI's newer models.
+    """
+    stop = stop_of(prompt.tags)
+    body: dict[str, Any] = {
+        "model": model,
+        "messages": [{"role": message.role, "content": message.content} for message in prompt.messages],
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "max_completion_tokens" if "max_tokens" in refused else "max_tokens": sampling.max_tokens,
+        "seed": (derive_seed(prompt.seed, "draw", draw) if draw else prompt.seed) % _SEEDS,
+        "top_k": -1,
+        "min_p": 0.0,
+        "repetition_penalty": 1.0,
+    }
+    if stop is not None:
+        body |= {"stop": [stop], "include_stop_str_in_output": True}
+    if keep_token_ids:
+        body |= {"logprobs": True, "return_token_ids": True}
+    return {name: value for name, value in body.items() if name not in refused and name not in sampling.left_out}
+
+
+def names_refused(body: Mapping[str, Any], complaint: str | Complaint) -> set[str]:
+    """Return which optional parameters of a request a server's complaint may be about.
+
+    One that names none may be about any of those that are not OpenAI's own (`suspects`). A top_p of 1 is as good as
+    none, and max_tokens has another name (see `request_body`); other values are the user's to change.
+    """
+    complaint = Complaint(400, complaint) if isinstance(complaint, str) else complaint
+    if about(complaint) in ("too long", "filtered"):
+        return set()
+    droppable = {name for name in (*OPTIONAL, "max_tokens") if name in body}
+    droppable |= {"top_p"} if body.get("top_p") == 1 else set()
+    found = named(complaint, droppable)
+    if found or about(complaint) or named(complaint, ("temperature", "top_p", "max_tokens", "max_completion_tokens")):
+        return found
+    return suspects(body)
+
+
+def suspects(body: Mapping[str, Any]) -> set[str]:
+    """Return the parameters of a request that are not OpenAI's own."""
+    return {name for name in OPTIONAL if name in body} - _PLAIN
+
+
+def read_answer(data: object, prompt: Prompt) -> tuple[Reply, bool]:
+    """Return the reply, and whether it was cut off at `max_tokens`.
+
+    Reasoning that came in a field of its own is put into <think> where the template asks for one and the text has none;
+    else it is the reply's `reasoning`. Token ids are kept where they say what the text says, and log-probabilities
+    where there is one for each. Raises MalformedAnswerError, NoTextError where there is no text though the reply was
+    not cut off, FilteredError where a content filter left no action.
+    """
+    try:
+        choice = data["choices"][0]  # type: ignore[index]
+        message, finish = choice["message"], choice.get("finish_reason")
+        content, reasoning = read_message(message)
+    except (KeyError, IndexError, TypeError, AttributeError):
+        raise MalformedAnswerError("the answer holds no message") from None
+    whole: Mapping[str, Any] = data  # type: ignore[assignment]
+    if content is not None and not isinstance(content, str):
+        raise MalformedAnswerError(
+            f"the answer's message is {type(content).__name__}, not text (it ended by {finish!r})"
+        )
+    truncated = finish in CUT_OFF
+    if content is None and not truncated and finish != "content_filter" and not reasoning:
+        reason = f"the answer's message holds no text (it ended by {finish!r})"
+        raise NoTextError(reason, _counted(Reply(""), whole))
+    text = content or ""
+    said = end_reply(text, prompt.tags, stopped=not truncated)
+    if finish == "content_filter" and not _is_ended(said, prompt):
+        raise FilteredError("a content filter cut the reply off")
+    token_ids = _numbers(choice.get("token_ids"), int) if said.startswith(text) and not reasoning else None
+    logprobs = _logprobs(choice.get("logprobs")) if said.startswith(text) and not reasoning else None
+    if token_ids is not None and logprobs is not None and len(token_ids) != len(logprobs):
+        logprobs = None
+    cut_off = truncated and said == text and not _is_ended(said, prompt)
+    said, kept = with_reasoning(said, reasoning, prompt.tags, ended=bool(text) or not truncated)
+    reply = Reply(
+        said,
+        prompt_token_ids=_numbers(whole.get("prompt_token_ids"), int),
+        token_ids=token_ids,
+        logprobs=logprobs,
+        reasoning=kept,
+    )
+    return _counted(reply, whole), cut_off
+
+
+def has_reasoning(data: object) -> bool:
+    """Tell whether an answer that `read_answer` reads has reasoning apart from its text."""
+    return bool(read_message(data["choices"][0]["message"])[1])  # type: ignore[index]
+
+
+def _counted(reply: Reply, whole: Mapping[str, Any]) -> Reply:
+    """Return the reply with the token counts of its answer."""
+    usage = whole.get("usage")
+    usage = usage if isinstance(usage, dict) else {}
+    return replace(
+        reply,
+        prompt_tokens=_count(usage.get("prompt_tokens")),
+        reply_tokens=_count(usage.get("completion_tokens")),
+        cached_tokens=_count(_cached(usage)),
+    )
+
+
+def _is_ended(said: str, prompt: Prompt) -> bool:
+    stop = stop_of(prompt.tags)
+    return stop is not None and said.endswith(stop)
+
+
+def _cached(usage: Mapping[str, Any]) -> object:
+    details = usage.get("prompt_tokens_details")
+    return details.get("cached_tokens") if isinstance(details, dict) else None
+
+
+def _count(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _numbers(values: object, kind: type[int] | type[float]) -> tuple[Any, ...] | None:
+    if not isinstance(values, list) or not all(isinstance(value, (int, float)) for value in values):
+        return None
+    return tuple(kind(value) for value in values)
+
+
+def _logprobs(value: object) -> tuple[float, ...] | None:
+    try:
+        return tuple(float(token["logprob"]) for token in value["content"])  # type: ignore[index]
+    except (KeyError, TypeError, ValueError):
+        return None

@@ -1,0 +1,92 @@
+"""The expert acts, and a language model says why.
+
+At every turn the expert is asked first. The model then gets the same prompt with the expert's action as a hint, which
+is in the request alone: what is stored is the prompt without it. Of the model's reply only the reason is taken, the
+text of `<think>`: the action is the same, and `<prediction>` and `<observation>` stay the expert's, since nothing here
+could check a model's. (A dataset with grounded predictions replaces the former by what really came next anyway.)
+
+A reply that is not taken is asked for again, with another seed and told what was wrong with it, so that a greedy model
+has another chance, too; then the expert's own words stand. `Reply.think_by` and `Reply.rejected` record it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+
+from alfworld_sft.policies.base import Player, Policy, in_service
+from alfworld_sft.prompts.rationale import Rejection, ask_for_reason, read_rationale
+from alfworld_sft.prompts.tags import read_sections, replace_section
+from alfworld_sft.seeds import derive_seed
+from alfworld_sft.types import Prompt, Reply
+from alfworld_sft.usage import with_tokens_of
+from alfworld_sft.world import Game
+
+
+@dataclass(frozen=True, slots=True)
+class Rationalizer:
+    """The expert with a writer of its reasons, who is asked at most `attempts` times a turn.
+
+    The template's tags must have think and action.
+    """
+
+    expert: Policy
+    writer: Policy
+    attempts: int = 3
+
+    @property
+    def name(self) -> str:
+        """The policy's name in every result."""
+        return f"{self.expert.name}, reasons by {self.writer.name}"
+
+    @property
+    def sampling(self) -> Mapping[str, object] | None:
+        """The sampling of the writer."""
+        return self.writer.sampling
+
+    def in_service(self) -> AbstractContextManager[object]:
+        """Return the block in which the writer can be asked."""
+        return in_service(self.writer)
+
+    def begin(self, game: Game, seed: int) -> RationalizerPlayer:
+        """Return the player of one episode."""
+        return RationalizerPlayer(self.expert.begin(game, seed), self.writer.begin(game, seed), self.attempts)
+
+
+@dataclass(frozen=True, slots=True)
+class RationalizerPlayer:
+    """The expert and its writer in one episode."""
+
+    expert: Player
+    writer: Player
+    attempts: int
+
+    async def act(self, prompt: Prompt) -> Reply:
+        """Answer as the expert, for the writer's reason; raises PolicyError where the expert or the writer cannot.
+
+        A mistake on purpose is never trained on, and needs no reason: the writer is not asked.
+        """
+        own = await self.expert.act(prompt)
+        sections = read_sections(own.text, prompt.tags)
+        if sections is None:
+            raise AssertionError(f"the expert's own reply does not parse: {own.text!r}")
+        if not own.trained:
+            return replace(own, think_by="expert", rejected=())
+        spent: list[Reply] = []
+        rejected: list[Rejection] = []
+        think = None
+        while think is None and len(spent) < self.attempts:
+            asked = ask_for_reason(prompt, sections["action"], rejected[-1] if rejected else None)
+            seed = derive_seed(prompt.seed, "reason", len(spent))
+            spent.append(await self.writer.act(replace(asked, seed=seed)))
+            found = read_rationale(spent[-1].text, prompt.tags, sections["action"])
+            think = found.think
+            if found.rejection is not None:
+                rejected.append(found.rejection)
+        reply = own
+        if think is not None:
+            text = replace_section(own.text, "think", think)
+            reply = replace(own, text=text, reasoning=spent[-1].reasoning)
+        reply = replace(reply, think_by="expert" if think is None else "model", rejected=tuple(rejected))
+        return with_tokens_of(reply, spent)

@@ -1,0 +1,541 @@
+"""Plays the model behind any endpoint that speaks OpenAI's chat protocol: vLLM, SGLang, llama.cpp, OpenAI, …
+
+Every turn is a request of its own and waits for nobody else's. What goes wrong on the way is tried again within a
+budget of attempts, with pauses that double (their jitter comes from the turn's seed, and a server's Retry-After is
+kept to); what is left becomes the episode's error. A server that plays for nobody ends the run instead: before it has
+answered for the first time by a failure that no patience mends (nobody listens, the key is refused, the model is
+unknown), later when it is lost: where nobody listens any more, or many turns fail and none succeeds.
+
+The key is read from $OPENAI_API_KEY alone. It is in no config, so in no file, and it is struck out of what a server
+says before anybody reads it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from random import Random
+from time import monotonic, time
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlsplit
+
+from alfworld_sft.errors import ConfigError, PolicyError, PolicyUnavailableError, UserError
+from alfworld_sft.policies.base import Player, short_name
+from alfworld_sft.policies.llm.network import is_out_of_files, proxy_for, tls_context
+from alfworld_sft.policies.llm.protocol import (
+    FilteredError,
+    MalformedAnswerError,
+    NoTextError,
+    has_reasoning,
+    names_refused,
+    read_answer,
+    request_body,
+    suspects,
+)
+from alfworld_sft.policies.llm.refusals import (
+    Complaint,
+    about,
+    complaint_in,
+    is_unknown_model,
+    named,
+    names_parameter,
+    read_complaint,
+    working_temperature,
+)
+from alfworld_sft.policies.llm.sampling import Sampling
+from alfworld_sft.seeds import derive_seed
+from alfworld_sft.types import Prompt, Reply
+from alfworld_sft.usage import with_tokens_of
+from alfworld_sft.world import Game
+
+if TYPE_CHECKING:
+    from alfworld_sft.policies.llm.managed_server import ManagedServer
+
+logger = logging.getLogger(__name__)
+
+CONNECT_TIMEOUT_S = 15.0
+KEEPALIVE_S = 3.0
+"""An idle connection is given up before the server does so (uvicorn after 5 s), or a request might meet its end."""
+LONGEST_PAUSE_S = 60.0
+LONGEST_RETRY_AFTER_S = 300.0
+"""A server that asks for more patience than this gets none: the episode stays owed."""
+FAILURES_IN_A_ROW = 8
+"""So many turns may fail while none succeeds; then the run ends rather than fail every episode."""
+_NO_KEY = "none"  # what servers without keys are sent; the client library insists on one
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a reply is waited for. `pause_s` is the first pause between two attempts; each one doubles."""
+
+    timeout_s: float = 120.0
+    attempts: int = 6
+    pause_s: float = 1.0
+
+
+class _SetbackError(Exception):
+    """A failure that another attempt may mend."""
+
+    def __init__(self, reason: str, retry_after_s: float = 0.0, *, nobody_listens: bool = False) -> None:
+        super().__init__(reason)
+        self.retry_after_s = retry_after_s
+        self.nobody_listens = nobody_listens
+
+
+class _RedrawError(Exception):
+    """A reply that is of no use, as it did not end within `max_tokens` or holds no text; the same seed would give it
+    again."""
+
+    def __init__(self, reason: str, reply: Reply) -> None:
+        super().__init__(reason)
+        self.reply = reply
+
+
+class _ComplaintError(Exception):
+    """What the server said in place of an answer."""
+
+    def __init__(self, complaint: Complaint, retry_after_s: float = 0.0) -> None:
+        super().__init__(complaint.words)
+        self.complaint = complaint
+        self.retry_after_s = retry_after_s
+
+
+class _RejectedError(Exception):
+    """A failure that no other attempt mends, for this turn."""
+
+
+class _RefusedError(_RejectedError):
+    """A failure that no other attempt mends, for any turn."""
+
+
+class _ExhaustedError(_RejectedError):
+    """A server that failed this turn for as long as it was asked."""
+
+    def __init__(self, reason: str, *, nobody_listens: bool) -> None:
+        super().__init__(reason)
+        self.nobody_listens = nobody_listens
+
+
+class OpenAIServer:
+    """A policy that asks a server. `truncated` says what becomes of a reply that did not end within `max_tokens`:
+    `retry` draws it again and in the end fails the episode, `keep` takes it as it is (mostly an invalid action).
+    A `managed` server runs, under an address of its own, while the policy is in service.
+
+    Raises ConfigError where the address or the key cannot be meant, UserError where the client library is missing.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        base_url: str | None = None,
+        sampling: Sampling | None = None,
+        patience: Patience | None = None,
+        *,
+        truncated: Literal["retry", "keep"] = "retry",
+        keep_token_ids: bool = False,
+        managed: ManagedServer | None = None,
+    ) -> None:
+        self._openai = _client_library()
+        self._managed = managed
+        self.model = managed.model if managed else model
+        self.base_url = "" if managed else _checked_url(base_url or os.environ.get("OPENAI_BASE_URL", ""))
+        self._key, self._organization, self._project = (
+            "" if managed else _checked_header(name)
+            for name in ("OPENAI_API_KEY", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID")
+        )
+        limits = type(self._openai.DEFAULT_CONNECTION_LIMITS)
+        library = limits.__module__.partition(".")[0]  # httpx, or httpx2
+        self._proxy = None if managed else proxy_for(self.base_url, library)
+        self._tls = None if managed else tls_context()
+        self._sampling = sampling or Sampling()
+        self._patience = patience or Patience()
+        self._truncated = truncated
+        self._keep_token_ids = keep_token_ids
+        self._refused: set[str] = set()  # parameters that this server does not know
+        self._accepted: set[str] = set()  # parameters of requests that it answered
+        self._said_of_reasoning: set[bool] = set()
+        self._answered = False
+        self._answered_at = 0.0  # by the monotonic clock
+        self._failures = 0  # since then
+        self._client: Any = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    @property
+    def name(self) -> str:
+        """The policy's name in every result."""
+        return f"server:{short_name(self.model)}"
+
+    @property
+    def sampling(self) -> Mapping[str, object]:
+        """The sampling, for the stamp: what is really sent, and what is `not_sent`, as the server does not take it.
+
+        Each turn has a seed of its own.
+        """
+        omitted = (self._refused - {"max_tokens"}) | self._sampling.left_out  # max_tokens is sent by another name
+        sent = {name: value for name, value in self._sampling.as_dict().items() if name not in omitted}
+        return sent | {"truncated": self._truncated} | ({"not_sent": sorted(omitted)} if omitted else {})
+
+    @contextmanager
+    def in_service(self) -> Iterator[None]:
+        """Run the managed server, if there is one; raises PolicyUnavailableError where it does not come to answer."""
+        if self._managed is None:
+            yield
+            return
+        try:
+            self.base_url = self._managed.start()
+            yield
+        finally:
+            self._managed.stop()
+            self.base_url = ""
+
+    def begin(self, game: Game, seed: int) -> Player:
+        """Return the player of an episode; it keeps nothing between turns, so all episodes have the same."""
+        return self
+
+    async def act(self, prompt: Prompt) -> Reply:
+        """Ask the server; raises PolicyError for a turn that fails, PolicyUnavailableError where all of them would."""
+        asked_at = monotonic()
+        try:
+            reply = await self._ask_patiently(prompt)
+        except _RejectedError as failure:
+            if self._is_final(failure, asked_at):
+                raise PolicyUnavailableError(str(failure)) from None
+            raise PolicyError(str(failure)) from None
+        self._answered = True
+        self._note_answer()
+        return reply
+
+    def _note_answer(self) -> None:
+        self._answered_at, self._failures = monotonic(), 0
+
+    def _is_final(self, failure: _RejectedError, asked_at: float) -> bool:
+        """Tell whether a turn's failure means that all the others would fail, too."""
+        if self._answered and type(failure) is _RejectedError:  # about this turn alone: the server is well
+            self._note_answer()
+            return False
+        self._failures += 1
+        if self._failures >= FAILURES_IN_A_ROW:
+            return True
+        if isinstance(failure, _ExhaustedError):
+            return failure.nobody_listens and self._answered_at < asked_at
+        return isinstance(failure, _RefusedError) and not self._answered
+
+    async def _ask_patiently(self, prompt: Prompt) -> Reply:
+        """Ask until there is a reply or no attempt left; raises _RejectedError then."""
+        rng = Random(derive_seed(prompt.seed, "pauses"))
+        spent: list[Reply] = []
+        for attempt in range(1, self._patience.attempts + 1):
+            try:
+                reply = await self._ask(prompt, draw=len(spent))  # the same seed would say the same again
+                return with_tokens_of(reply, [*spent, reply]) if spent else reply
+            except _RedrawError as failure:
+                if self._sampling.temperature == 0:
+                    raise _RejectedError(f"{failure}; greedy, it would say the same again") from None
+                reason, retry_after_s, pause_s, setback = str(failure), 0.0, 0.0, None
+                spent.append(failure.reply)
+            except _SetbackError as failure:
+                reason, retry_after_s, setback = str(failure), failure.retry_after_s, failure
+                pause_s = min(self._patience.pause_s * 2 ** (attempt - 1), LONGEST_PAUSE_S)
+            if attempt == self._patience.attempts or retry_after_s > LONGEST_RETRY_AFTER_S:
+                asked = f", which asks to wait {retry_after_s:.0f} s" if retry_after_s > LONGEST_RETRY_AFTER_S else ""
+                told = f"{reason}{asked} ({_times(attempt)})"
+                raise _ExhaustedError(told, nobody_listens=setback.nobody_listens) if setback else _RejectedError(told)
+            await asyncio.sleep(max(pause_s / 2, retry_after_s) + rng.random() * pause_s)
+        raise AssertionError("there is at least one attempt")
+
+    async def _ask(self, prompt: Prompt, *, draw: int) -> Reply:
+        """Ask once, and once more for each parameter that the server may not know."""
+        answer = await self._answer_to(prompt, draw=draw)
+        try:
+            reply, truncated = read_answer(answer, prompt)
+        except NoTextError as problem:
+            raise _RedrawError(str(problem), problem.reply) from None
+        except FilteredError as problem:
+            raise _RejectedError(f"{problem} (the server at {self.base_url})") from None
+        except MalformedAnswerError as problem:
+            raise _SetbackError(f"the server gave a malformed answer: {problem}") from None
+        reasons = has_reasoning(answer)
+        if reasons:
+            self._say_where_reasoning_goes(reply, prompt)
+        if truncated and self._truncated == "retry":
+            thinking = ": its reasoning used them up" if reasons else ""
+            reason = f"the reply did not end within policy.max_tokens={self._sampling.max_tokens}{thinking}"
+            raise _RedrawError(reason, reply)
+        return reply
+
+    async def _answer_to(self, prompt: Prompt, *, draw: int) -> Any:
+        """Return the JSON that answers a prompt.
+
+        A parameter is left out of later requests only where this prompt is answered without it. One that the server
+        does not name is suspected at most until it has been taken once.
+        """
+        refused: set[str] = set()
+        suspected: set[str] = set()
+        first: _ComplaintError | None = None
+        while True:
+            body = request_body(
+                prompt, self.model, self._sampling, draw=draw, keep_token_ids=self._keep_token_ids,
+                refused=self._refused | refused | suspected,
+            )  # fmt: skip
+            try:
+                answer = await self._post(body)
+                break
+            except _ComplaintError as error:
+                complaint = error.complaint
+                blamed = names_refused(body, complaint) if self._may_be_a_parameter(complaint) else set()
+                if blamed and blamed == suspects(body) and not names_parameter(complaint):
+                    blamed -= self._accepted
+                    suspected |= blamed
+                else:
+                    refused |= blamed
+                if not blamed:
+                    told_nothing = first and not about(complaint) and not names_parameter(complaint)
+                    raise self._verdict(first if first and told_nothing else error) from None
+                first = first or error
+        self._go_without(refused | (suspected - self._accepted))
+        self._accepted |= body.keys()
+        return answer
+
+    def _may_be_a_parameter(self, complaint: Complaint) -> bool:
+        """Tell whether a refusal may be about a parameter; of an error of the server's own, where it names one."""
+        if complaint.status in (400, 422):
+            return not is_unknown_model(complaint, self.model)
+        unexpected = complaint.status == 500 and "unexpected keyword argument" in complaint.words
+        return (unexpected or complaint.status in (404, 501)) and names_parameter(complaint)
+
+    async def _post(self, body: Mapping[str, Any]) -> Any:
+        """Send a request and return the JSON that comes back.
+
+        Raises _SetbackError, _RefusedError, _ComplaintError, or PolicyUnavailableError where a managed server ended.
+        """
+        openai, timeout_s = self._openai, self._patience.timeout_s
+        rest = {key: value for key, value in body.items() if key not in ("model", "messages")}
+        content = b""
+        try:
+            async with asyncio.timeout(timeout_s):  # for the whole answer, however slowly it drips in
+                create = self._connected().chat.completions.with_raw_response.create
+                answer = await create(model=body["model"], messages=body["messages"], extra_body=rest)
+            content = answer.http_response.content
+            data = json.loads(content)
+        except openai.APIStatusError as error:
+            complaint = read_complaint(error.status_code, error.response.text)
+            raise _ComplaintError(complaint, _retry_after_s(error.response.headers)) from None
+        except (TimeoutError, openai.APITimeoutError):
+            raise _SetbackError(f"the server at {self.base_url} timed out after {timeout_s:g} s") from None
+        except openai.APIConnectionError as error:
+            raise self._lost(error) from None
+        except (ValueError, RecursionError):
+            raise self._not_json(content.decode("utf-8", "replace")) from None
+        if complaint_found := complaint_in(data):
+            raise _ComplaintError(complaint_found)
+        return data
+
+    def _lost(self, error: BaseException) -> Exception:
+        """Return what a connection that failed means."""
+        if self._managed and (end := self._managed.ended()):
+            return PolicyUnavailableError(end)
+        if is_out_of_files(error):
+            return PolicyUnavailableError(
+                f"no more files may be open, so no connection to the server at {self.base_url} can be made; set a lower"
+                " runner.concurrency, or raise the limit (ulimit -n)"
+            )
+        reason = self._short(str(error.__cause__ or error))
+        if self._proxy:
+            reason = f"through the proxy of {self._proxy.variable}: {reason}"
+        nobody_listens = type(error.__cause__).__name__ in ("ConnectError", "ProxyError")  # httpx's, or httpx2's
+        if nobody_listens and not self._answered and self._managed is None:  # a managed one is ending
+            advice = "start it, or set OPENAI_BASE_URL"
+            if self._proxy:
+                host = urlsplit(self.base_url).hostname
+                advice = f"correct or unset {self._proxy.variable}, add {host} to NO_PROXY, or {advice}"
+            elif "CERTIFICATE_VERIFY_FAILED" in reason:
+                advice = "set SSL_CERT_FILE to the certificates of the authority that signed its own"
+            elif "[SSL" in reason:
+                advice = f"did you mean {self.base_url.replace('https://', 'http://', 1)}?"
+            return _RefusedError(f"cannot reach the server at {self.base_url} ({reason}); {advice}")
+        return _SetbackError(
+            f"the connection to the server at {self.base_url} was lost ({reason})", nobody_listens=nobody_listens
+        )
+
+    def _not_json(self, content: str) -> Exception:
+        """Return what an answer that is not JSON means: a web page at first is another address's."""
+        said = self._short(read_complaint(200, content).words)
+        if not self._answered and content.lstrip().startswith("<") and self._hint():
+            return _RefusedError(
+                f"the server at {self.base_url} has no chat there: it sent a page ({said}){self._hint()}"
+            )
+        return _SetbackError(f"the server gave a malformed answer: it is not JSON: {said}")
+
+    def _verdict(self, error: _ComplaintError) -> Exception:
+        """Return what a complaint of the server means."""
+        complaint, said = error.complaint, self._short(error.complaint.words)
+        status, shown, where = complaint.status, complaint.shown, f"the server at {self.base_url}"
+        refused = f"{where} refused the request ({shown}: {said})"
+        what = about(complaint) if 400 <= status < 600 else None
+        if status == 407 and self._proxy:
+            return _RefusedError(
+                f"the proxy of {self._proxy.variable} refuses access (407); give it a name and password"
+            )
+        if status in (401, 407) or (status == 403 and what != "filtered"):  # a 401's words may quote the key
+            advice = "check OPENAI_API_KEY" if self._key else "set OPENAI_API_KEY"
+            quoted = f": {said}" if status == 403 and not self._quotes_the_key(complaint.words) else ""
+            return _RefusedError(f"{where} refuses access ({status}{quoted}); {advice}")
+        nowhere = status in (404, 405) and not names_parameter(complaint)
+        if nowhere or (status == 400 and is_unknown_model(complaint, self.model)):
+            hint = self._hint() if nowhere and not is_unknown_model(complaint, self.model) else ""
+            return _RefusedError(
+                f"{where} does not know the model '{self.model}', or has no chat there ({shown}: {said}){hint}"
+            )
+        if status == 402 or (status == 429 and complaint.code == "insufficient_quota"):
+            return _RefusedError(f"{where} says that the account's quota is used up ({shown}: {said})")
+        if what == "too long" and status != 429:
+            return _RejectedError(f"the prompt is too long: {refused}")
+        if what == "filtered" and status != 429:
+            return _RejectedError(f"a content filter stopped the prompt: {refused}")
+        if status in (408, 409, 425, 429) or status >= 500:
+            return _SetbackError(f"{where} answered {shown}: {said}", error.retry_after_s)
+        if status in (400, 422) and (advice := self._advice(complaint)):
+            return _RefusedError(f"{refused}; {advice}")
+        return _RejectedError(refused)
+
+    def _advice(self, complaint: Complaint) -> str:
+        """Return how to mend a parameter that was refused, "" where it is none of those that the user sets."""
+        sampling = self._sampling
+        if named(complaint, ("temperature",)) and sampling.temperature is not None:
+            other = " or policy.top_p=null" if named(complaint, ("top_p",)) and sampling.top_p is not None else ""
+            value = "null" if other else working_temperature(complaint)
+            return f"set policy.temperature={value}{other}"
+        if named(complaint, ("top_p",)) and sampling.top_p is not None:
+            return "set policy.top_p=null"
+        if named(complaint, ("max_tokens", "max_completion_tokens")):
+            return f"change policy.max_tokens={sampling.max_tokens}"
+        return ""
+
+    def _hint(self) -> str:
+        """Return the address that was probably meant, in words, where this one does not end in a version."""
+        plain = self.base_url.removesuffix("/completions").removesuffix("/chat")
+        if not re.search(r"/v\d\w*(/openai)?$", plain):
+            plain += "/v1"
+        return f"; did you mean {plain}?" if plain != self.base_url else ""
+
+    def _say_where_reasoning_goes(self, reply: Reply, prompt: Prompt) -> None:
+        is_kept = reply.reasoning is not None
+        if is_kept in self._said_of_reasoning:
+            return
+        self._said_of_reasoning.add(is_kept)
+        if not is_kept:
+            logger.warning("the server keeps the model's reasoning apart from its text; it is put into <think>")
+            return
+        why = "the text has a <think> of its own" if "think" in prompt.tags else "the template asks for no <think>"
+        logger.warning(
+            "the server keeps the model's reasoning apart from its text; %s, so it is kept in raw_trajectories.json"
+            " alone, as 'reasoning'",
+            why,
+        )
+
+    def _go_without(self, names: set[str]) -> None:
+        for name in sorted(names - self._refused):
+            meaning = "; the same seed may give other replies" if name == "seed" else ""
+            logger.warning("the server does not take '%s' and is asked without it%s", name, meaning)
+        self._refused |= names
+
+    def _quotes_the_key(self, words: str) -> bool:
+        """Tell whether a text has the key, or one end of it, as servers like to show it."""
+        return bool(self._key) and (self._key[:5] in words or self._key[-4:] in words)
+
+    def _short(self, text: str) -> str:
+        """Return one short line of a text, without the key."""
+        text = " ".join(text.replace(self._key, "***").split() if self._key else text.split())
+        text = "".join(character for character in text if character.isprintable())
+        return text if len(text) <= 200 else f"{text[:200]}…"
+
+    def _connected(self) -> Any:
+        """Return the client of the running event loop: its connections are of no use in another one."""
+        loop = asyncio.get_running_loop()
+        if not self.base_url:
+            raise PolicyUnavailableError(f"the server of {self.model} is not running; policy.serve starts one per run")
+        if self._client is None or self._loop is not loop:
+            openai = self._openai
+            limits = type(openai.DEFAULT_CONNECTION_LIMITS)(  # of httpx, or of httpx2
+                max_connections=None, max_keepalive_connections=None, keepalive_expiry=KEEPALIVE_S
+            )
+            timeout = openai.Timeout(self._patience.timeout_s, connect=CONNECT_TIMEOUT_S, pool=None)
+            self._loop = loop
+            self._client = openai.AsyncOpenAI(
+                api_key=self._key or _NO_KEY,
+                organization=self._organization or None,
+                project=self._project or None,
+                base_url=self.base_url,
+                max_retries=0,
+                timeout=timeout,
+                http_client=openai.DefaultAsyncHttpxClient(
+                    limits=limits,
+                    timeout=timeout,
+                    trust_env=False,  # `network` reads the environment
+                    proxy=self._proxy.url if self._proxy else None,
+                    verify=self._tls or True,
+                ),
+            )
+        return self._client
+
+
+def _client_library() -> Any:
+    try:
+        import openai  # noqa: PLC0415 - an extra, and slow to import
+    except ImportError:
+        raise UserError(
+            "policy.name=server needs the package openai; install it with: pip install 'alfworld-sft[server]'"
+        ) from None
+    return openai
+
+
+def _checked_url(url: str) -> str:
+    """Return the address; what is wrong with it is told without repeating it: it may hold a password."""
+    url = url.strip()
+    if not url:
+        raise ConfigError("policy.name=server needs an address: set OPENAI_BASE_URL, such as http://127.0.0.1:8000/v1")
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        host, parts = None, urlsplit("")
+    if parts.username or parts.password or parts.query:
+        raise ConfigError("the server's address holds a password or a query; put the key into OPENAI_API_KEY alone")
+    if not url.isprintable() or " " in url:
+        raise ConfigError("the server's address (OPENAI_BASE_URL) holds a blank or a character that no address has")
+    if parts.scheme not in ("http", "https") or not host:
+        raise ConfigError("the server's address (OPENAI_BASE_URL) must begin with http:// or https:// and name a host")
+    return url.rstrip("/")
+
+
+def _checked_header(variable: str) -> str:
+    """Return what a variable says that is sent in every request's head."""
+    value = os.environ.get(variable, "").strip()
+    if not all("!" <= character <= "~" for character in value):
+        raise ConfigError(f"{variable} holds a blank or another character that no key has")
+    return value
+
+
+def _retry_after_s(headers: Mapping[str, str], now: Callable[[], float] = time) -> float:
+    """Return how long a server asks to be left alone, 0 where it does not say; it may name seconds or a date."""
+    try:
+        if "retry-after-ms" in headers:
+            return max(0.0, float(headers["retry-after-ms"]) / 1000)
+        value = headers.get("retry-after", "0")
+        try:
+            return max(0.0, float(value))
+        except ValueError:
+            return max(0.0, parsedate_to_datetime(value).timestamp() - now())
+    except (ValueError, TypeError, OverflowError):
+        return 0.0
+
+
+def _times(attempts: int) -> str:
+    return "1 attempt" if attempts == 1 else f"{attempts} attempts"

@@ -1,0 +1,77 @@
+"""What the commands of every run share: progress, options that a resumed run refuses, its cost."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, TypeAlias, TypeVar
+
+import typer
+
+from alfworld_sft.counts import counted
+from alfworld_sft.errors import ConfigError
+from alfworld_sft.policies.config import PolicySection
+from alfworld_sft.runs.config import RunConfig
+from alfworld_sft.runs.job import Job
+from alfworld_sft.runs.progress import shown_progress
+from alfworld_sft.runs.trust import NAMEABLE, Allowed, read_allowed
+from alfworld_sft.types import Episode
+from alfworld_sft.usage import Usage
+
+logger = logging.getLogger(__name__)
+
+Config = TypeVar("Config", bound=RunConfig)
+
+
+@contextmanager
+def watched(job: Job[Config]) -> Iterator[Callable[[Episode | None], None]]:
+    """Say what is played, show how far it is, and close the run; Ctrl-C says how to go on, and exits with 130."""
+    run = job.run
+    logger.info("playing %s, as %s", job.games.description, job.policy.name)
+    if job.games.warning:
+        logger.warning("%s", job.games.warning)
+    try:
+        with run, shown_progress(run, job.total) as on_episode:
+            yield on_episode
+    except KeyboardInterrupt:
+        typer.echo(
+            f"stopped after {run.played} of {counted(job.total, 'episode')};"
+            f" go on with: alfworld-sft {run.kind} --resume {run.path}",
+            err=True,
+        )
+        raise typer.Exit(130) from None
+
+
+def refuse_options_of_resumed(resume: Path | None, words: Sequence[str], name: str | None, *, trust: bool) -> Allowed:
+    """Return what a resumed run may use; raises ConfigError for options that only a new or a resumed run can take."""
+    if resume is None:
+        if trust:
+            raise ConfigError("--trust goes with --resume only")
+        return Allowed()
+    others = [word for word in words if word.lstrip("+").partition("=")[0] not in NAMEABLE]
+    if others or name:
+        raise ConfigError(
+            f"--resume {resume} goes on with that run's own config; leave out: {' '.join(others) or name}"
+        )
+    return read_allowed(words, trust=trust)
+
+
+def warn_of_unknown_cost(policy: PolicySection, usage: Usage) -> None:
+    """Say so where prices are known and token counts are not."""
+    if policy.prices and not usage.replies:
+        logger.warning("no reply came with token counts, so what the run cost cannot be told")
+
+
+RayAddress: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--ray", metavar="ADDRESS", help="Play over Ray: local, auto (this machine's cluster) or HOST:PORT."),
+]
+"""The option of the commands that play."""
+
+TrustStored: TypeAlias = Annotated[
+    bool,
+    typer.Option("--trust", help="With --resume: start, contact and load what this run's own run.json names."),
+]
+"""The option of the commands that resume."""

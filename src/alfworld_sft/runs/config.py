@@ -1,0 +1,85 @@
+"""The keys that every run has: games, environment, prompt, runner."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from alfworld_sft.config import Section
+from alfworld_sft.games.sources import EMBEDDED, GENERATE, resolve_source
+from alfworld_sft.policies.config import PolicySection
+from alfworld_sft.types import Form, TaskType
+
+
+def _all_as_none(value: object) -> object:
+    return None if value == "all" else value
+
+
+class GamesToPlay(Section):
+    """Which games are played."""
+
+    source: str | None = Field(
+        None,
+        description="Data folder, folder of *.tw-pddl files, one file, 'embedded' (the games of the package), or"
+        " 'generate' (a new game for every episode); null: $ALFWORLD_DATA, else embedded.",
+    )
+    split: str = Field(description="train, valid_seen or valid_unseen.")
+    task_types: list[TaskType] | None = Field(None, min_length=1, description="Only these task types; null plays all.")
+    difficulty: str | float = Field(
+        "normal", description="How hard the games of source=generate are: easy, normal, hard, or a number from 0 to 2."
+    )
+
+
+class EnvSection(Section):
+    """How long a game may take."""
+
+    max_steps: int = Field(50, ge=1, le=1000, description="Steps until an episode is cut off.")
+    max_repeats: int | None = Field(
+        None,
+        ge=2,
+        description="End an episode, lost, in which one command got one answer so often within four times as many"
+        " steps; 8 saves the steps of those that run in circles. null: none is ended.",
+    )
+
+
+class PromptSection(Section):
+    """How the policy is asked."""
+
+    template: str = Field("default", description="default, add_wm1, add_wm2, compact, or the path of a .toml file.")
+    form: Form = Field("single", description="Ask with one message a turn (single) or in a conversation (multi).")
+    history_length: Annotated[int | None, BeforeValidator(_all_as_none)] = Field(
+        None, ge=0, description="Past steps that a single-turn prompt shows; null or 'all' shows the whole past."
+    )
+
+
+class RunnerSection(Section):
+    """How the episodes are played."""
+
+    concurrency: int = Field(64, ge=1, le=10_000, description="Episodes that are played at the same time.")
+
+
+class RunConfig(Section):
+    """What every run has: which games, who plays them, and how."""
+
+    seed: int = Field(42, ge=0, description="Decides the order of games and the policy's choices.")
+    games: GamesToPlay
+    env: EnvSection = EnvSection()
+    policy: PolicySection = PolicySection()
+    prompt: PromptSection = PromptSection()
+    runner: RunnerSection = RunnerSection()
+
+    @model_validator(mode="after")
+    def _prices_go_together(self) -> Self:
+        policy = self.policy
+        priced = (policy.price_prompt, policy.price_completion, policy.price_cached) != (None, None, None)
+        if priced and policy.prices is None:
+            raise ValueError("a cost needs both prices: policy.price_prompt and policy.price_completion")
+        return self
+
+
+def absolute_source(source: str | None) -> str:
+    """Return the source meant, in words that mean the same when the run is resumed from another folder."""
+    meant = str(resolve_source(source))
+    return meant if meant in (EMBEDDED, GENERATE) else str(Path(meant).expanduser().absolute())

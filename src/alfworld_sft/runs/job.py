@@ -1,0 +1,312 @@
+"""What every run has, whatever it is for: how it is started and resumed, what its stamp says, how it is played.
+
+A run's config decides all of it. `start_job` checks what can be checked, then makes the folder; `resume_job` opens one
+whose games and template are still the same; `play` plays what is owed; `kept_for_later` tells what to do if that fails.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import platform
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Generic, Literal, NamedTuple, TypeAlias, TypeVar
+
+from pydantic import ValidationError
+
+from alfworld_sft import __version__
+from alfworld_sft.counts import counted, noun_for
+from alfworld_sft.errors import GamesNotFoundError, PolicyUnavailableError, RunFolderError
+from alfworld_sft.games import GENERATE, GameRef, Games, GameStream, find_games
+from alfworld_sft.policies.base import Policy, in_service
+from alfworld_sft.policies.llm.network import allow_connections
+from alfworld_sft.policies.make import make_policy
+from alfworld_sft.prompts.template import Template, load_template
+from alfworld_sft.runs.config import GamesToPlay, RunConfig, absolute_source
+from alfworld_sft.runs.rollout import Protocol
+from alfworld_sft.runs.runner import run_episodes
+from alfworld_sft.runs.store import RunFolder, create_run
+from alfworld_sft.runs.trust import Allowed, check_allowed, remember, with_named
+from alfworld_sft.types import Episode
+
+Config = TypeVar("Config", bound=RunConfig)
+Kind = Literal["collect", "evaluate"]
+PREFIXES: dict[Kind, str] = {"collect": "sft_data", "evaluate": "eval"}
+"""What the names of the runs' folders begin with, by the command whose they are."""
+
+
+class Chosen(NamedTuple):
+    """The games that were found, those of them that are played, and how many episodes that makes."""
+
+    games: Games | GameStream
+    refs: tuple[GameRef, ...] | GameStream
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Job(Generic[Config]):
+    """A run with all that it needs."""
+
+    run: RunFolder
+    config: Config
+    games: Games | GameStream
+    refs: tuple[GameRef, ...] | GameStream
+    template: Template
+    policy: Policy
+    total: int
+
+
+Play: TypeAlias = Callable[[Job[Any], Callable[[Episode | None], None]], None]
+"""Plays what a run still owes, into its journal, and tells of every episode: `play`, or a way to do it elsewhere."""
+
+
+def start_job(
+    kind: Kind,
+    config: Config,
+    choose: Callable[[Config], Chosen],
+    output_dir: Path,
+    *,
+    name: str | None = None,
+    notes: dict[str, dict[str, Any]] | None = None,
+) -> Job[Config]:
+    """Check everything that can be checked, then make the run's folder; raises UserError before it exists.
+
+    `notes` go into the stamp, each into the part of its name.
+    """
+    config = _with_absolute_paths(config)
+    template = load_template(config.prompt.template)
+    policy = make_policy(config.policy)
+    games, refs, total = choose(config)
+    stamp = _stamp(kind, config, Chosen(games, refs, total), template, policy)
+    for part, values in (notes or {}).items():
+        stamp[part] |= values
+    run = create_run(output_dir, stamp, name=name, prefix=PREFIXES[kind])
+    remember(stamp, config, run.path)
+    return Job(run, config, games, refs, template, policy, total)
+
+
+def _with_absolute_paths(config: Config) -> Config:
+    """Return the config with paths that mean the same when the run is resumed from another folder."""
+    games, policy, prompt = config.games, config.policy, config.prompt
+    updates: dict[str, Any] = {"games": games.model_copy(update={"source": absolute_source(games.source)})}
+    loaded_here = policy.name == "local" or policy.serve is not None  # elsewhere it is a name of the server's
+    if policy.model and loaded_here and Path(policy.model).is_dir():
+        updates["policy"] = policy.model_copy(update={"model": str(Path(policy.model).absolute())})
+    if prompt.template.endswith(".toml"):
+        updates["prompt"] = prompt.model_copy(update={"template": str(Path(prompt.template).absolute())})
+    return config.model_copy(update=updates)
+
+
+def resume_job(
+    kind: Kind, model: type[Config], choose: Callable[[Config], Chosen], path: Path, allowed: Allowed | None = None
+) -> Job[Config]:
+    """Open a run that was stopped; its own config counts, but for what is named now.
+
+    Raises RunFolderError where it is another command's, where its games or template changed, or where it would start,
+    contact or load what this user has not allowed.
+    """
+    allowed = allowed or Allowed()
+    run = RunFolder(path)
+    try:
+        if run.kind not in PREFIXES:
+            raise RunFolderError(f"{path}: its run.json names no command whose run it is")
+        if run.kind != kind:
+            raise RunFolderError(f"{path} is a run of {run.kind}; go on with: alfworld-sft {run.kind} --resume {path}")
+        config = model.model_validate(with_named(run.stamp["config"], allowed.named))
+        if allowed.named:
+            config = _with_absolute_paths(config)
+        total = int(run.stamp["num_episodes"])
+        check_allowed(path, run.stamp, config, allowed)
+        games, refs, _ = choose(config)
+        template = load_template(config.prompt.template)
+        for what, now, then in (
+            ("games", games_sha256(refs), run.stamp["games"]["sha256"]),
+            ("template", _template_sha256(template), run.stamp["protocol"]["template_sha256"]),
+        ):
+            if now != then:
+                raise RunFolderError(f"{path}: its {what} changed since it was started; start a new run")
+        policy = make_policy(config.policy)
+        if allowed.named and policy.name != run.stamp["policy"]:
+            raise RunFolderError(f"{path} was played by {run.stamp['policy']}, not {policy.name}; start a new run")
+        if allowed.named:
+            run.write_stamp({**run.stamp, "config": config.model_dump()})
+        remember(run.stamp, config, path)
+        return Job(run, config, games, refs, template, policy, total)
+    except (KeyError, TypeError, ValueError) as error:
+        run.close()
+        raise RunFolderError(f"{path}: its run.json is not one that {kind} wrote ({_reason(error)})") from None
+    except BaseException:
+        run.close()
+        raise
+
+
+def _reason(error: Exception) -> str:
+    """Return in one line what is wrong with a stamp."""
+    if isinstance(error, ValidationError):
+        return "; ".join(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors())
+    return f"{type(error).__name__}: {error}"
+
+
+def play(job: Job[Config], on_episode: Callable[[Episode | None], None]) -> None:
+    """Play what the run still owes, in this process; raises PolicyUnavailableError where nobody can play (any more)."""
+    config = job.config
+    if config.policy.name == "server":
+        allow_connections(min(config.runner.concurrency, job.total))
+
+    def note_sampling_and_tell(episode: Episode | None) -> None:
+        keep_sampling(job.run, job.policy.sampling)
+        on_episode(episode)
+
+    with in_service(job.policy):
+        asyncio.run(
+            run_episodes(
+                job.run,
+                job.total,
+                job.refs,
+                job.policy,
+                job.template,
+                protocol_of(config),
+                seed=config.seed,
+                concurrency=config.runner.concurrency,
+                on_episode=note_sampling_and_tell,
+            )
+        )
+
+
+def keep_sampling(run: RunFolder, sampling: Mapping[str, object] | None) -> None:
+    """Write into the stamp how the model is really sampled: a server may turn out not to take all parameters.
+
+    What was not sent for a part of the run counts as not sent. Raises RunFolderError where it cannot be written.
+    """
+    if sampling is None:
+        return
+    stamped = run.stamp.get("sampling") or {}
+    before, now = _listed(stamped.get("not_sent")), _listed(sampling.get("not_sent"))
+    omitted = sorted({*before, *now})
+    if omitted == before:
+        return
+    really = {name: value for name, value in stamped.items() if name not in omitted} | {"not_sent": omitted}
+    try:
+        run.write_stamp({**run.stamp, "sampling": really})
+    except OSError as error:
+        raise RunFolderError(
+            f"{run.path}: {error.strerror}; mend that, then: alfworld-sft {run.kind} --resume {run.path}"
+        ) from None
+
+
+def _listed(value: object) -> list[str]:
+    return [str(name) for name in value] if isinstance(value, (list, tuple)) else []
+
+
+@contextmanager
+def kept_for_later(job: Job[Any]) -> Iterator[None]:
+    """Delete the folder of a new run that fails before it has played anything, whatever the failure.
+
+    Otherwise the folder stays, and a PolicyUnavailableError says how to resume it. It also stays after Ctrl-C and
+    RunFolderError, whose messages say so themselves.
+    """
+    try:
+        yield
+    except (KeyboardInterrupt, RunFolderError):
+        raise
+    except BaseException as error:
+        if job.run.is_new and not job.run.played:
+            job.run.remove()
+            raise
+        if isinstance(error, PolicyUnavailableError):
+            played = f"{job.run.played} of {counted(job.total, 'episode')} {noun_for(job.total, 'is', 'are')} played"
+            raise PolicyUnavailableError(
+                f"{error}; {played}, go on with: alfworld-sft {job.run.kind} --resume {job.run.path}"
+            ) from None
+        raise
+
+
+def protocol_of(config: RunConfig) -> Protocol:
+    """Return how the config's games are played."""
+    return Protocol(config.env.max_steps, config.prompt.form, config.prompt.history_length, config.env.max_repeats)
+
+
+def finished_stamp(run: RunFolder) -> dict[str, Any]:
+    """Return the run's stamp with how it ended: complete, or incomplete with the episodes that failed."""
+    owed = run.failed
+    return {
+        **run.stamp,
+        "status": "incomplete" if owed else "complete",
+        "finished": _now(),
+        "failed": {str(index): reason for index, reason in owed.items()},
+    }
+
+
+def games_of(section: GamesToPlay, seed: int) -> tuple[Games | GameStream, tuple[GameRef, ...] | GameStream]:
+    """Return the games that were found, and those of them that are played: the same where they are made on the way."""
+    if section.source == GENERATE:
+        stream = GameStream(seed, section.split, section.task_types, str(section.difficulty))
+        return stream, stream
+    games = find_games(section.source, section.split)
+    wanted = section.task_types
+    refs = tuple(ref for ref in games.refs if wanted is None or _task_type(ref) in wanted)
+    if not refs:
+        raise GamesNotFoundError(f"no games of the task types {', '.join(wanted or [])} among {games.description}")
+    return games, refs
+
+
+def _task_type(ref: GameRef) -> str:
+    return ref.task_type or ref.load().task_type
+
+
+def _stamp(kind: Kind, config: RunConfig, chosen: Chosen, template: Template, policy: Policy) -> dict[str, Any]:
+    """Return the protocol stamp: all that somebody needs to say which games were played, how and by whom."""
+    games, refs, total = chosen
+    return {
+        "kind": kind,
+        "status": "running",
+        "started": _now(),
+        "versions": {
+            "alfworld-sft": __version__,
+            "python": platform.python_version(),
+            "pyarrow": version("pyarrow"),
+        },
+        "config": config.model_dump(),
+        "num_episodes": total,
+        "policy": policy.name,
+        "sampling": policy.sampling,
+        "games": {
+            "description": games.description,
+            "split": games.split,
+            "count": total if isinstance(refs, GameStream) else len(refs),
+            "sha256": games_sha256(refs),
+            "skipped": games.skipped,
+        },
+        "protocol": {
+            "split": games.split,
+            "max_steps": config.env.max_steps,
+            "max_repeats": config.env.max_repeats,
+            "form": config.prompt.form,
+            "history_length": config.prompt.history_length,
+            "template": template.name,
+            "template_sha256": _template_sha256(template),
+            "seed": config.seed,
+        },
+    }
+
+
+def games_sha256(refs: tuple[GameRef, ...] | GameStream) -> str:
+    """Return one hash of the games that are played: equal hashes mean the same games."""
+    if isinstance(refs, GameStream):
+        return refs.sha256
+    return hashlib.sha256("".join(f"{ref.id}\t{ref.sha256}\n" for ref in refs).encode()).hexdigest()
+
+
+def _template_sha256(template: Template) -> str:
+    layouts = (template.single_first, template.single_later, template.multi_first, template.multi_later)
+    texts = [*template.tags, str(template.lists_admissible), *(layout.template for layout in layouts)]
+    return hashlib.sha256("\x1f".join(texts).encode()).hexdigest()
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,138 @@
+"""`run_episode`: one game played to its end by one policy, and recorded."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from alfworld_sft.errors import PolicyError
+from alfworld_sft.policies.base import Policy
+from alfworld_sft.prompts.tags import parse_reply, without_empty_thought
+from alfworld_sft.prompts.template import Template
+from alfworld_sft.seeds import derive_seed
+from alfworld_sft.types import Episode, Exchange, Form, Message, Prompt, Reply, Step, View
+from alfworld_sft.world import Env, Game
+from alfworld_sft.world.observations import opening_look
+
+CIRCLE = 4
+"""The longest circle, in steps, that counts as running in one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Protocol:
+    """How a game is played: what must be equal for two results to be compared.
+
+    `history_length` bounds the past that a single-turn prompt shows (None: all of it). An episode that
+    `runs_in_circle` with `max_repeats` ends there (None: it goes on to the step limit).
+    """
+
+    max_steps: int = 50
+    form: Form = "single"
+    history_length: int | None = None
+    max_repeats: int | None = None
+
+
+async def run_episode(
+    game: Game, policy: Policy, template: Template, protocol: Protocol, *, index: int = 0, seed: int = 0
+) -> Episode:
+    """Play one game to its end; the Episode records every step.
+
+    A policy that cannot act ends the episode: what was played is kept, with the reason in `error`.
+    """
+    env = Env(game, protocol.max_steps)
+    player = policy.begin(game, seed)
+    observation = env.reset()
+    seen = opening_look(game)  # the opening less banner and task, which prompts take from the game's own fields
+    transcript = Transcript(template, protocol, game.task)
+    steps: list[Step] = []
+    error = None
+    while not observation.over:
+        prompt = transcript.prompt(seen, observation.admissible_commands, derive_seed(seed, len(steps)))
+        try:
+            reply = _writable(await player.act(prompt))
+        except PolicyError as failure:
+            error = str(failure)
+            break
+        parsed = parse_reply(reply.text, template.tags, observation.admissible_commands)
+        command = parsed.action or ""
+        before, observation = observation, env.step(command)
+        steps.append(
+            Step(
+                observation=seen,
+                admissible_commands=before.admissible_commands,
+                reply=reply,
+                action=parsed.action if parsed.problem is None else None,
+                problem=parsed.problem,
+                command=command,
+                next_observation=observation.text,
+                reward=float(observation.won),
+                won=observation.won,
+            )
+        )
+        transcript.add(seen, command, reply)
+        seen = observation.text
+        if protocol.max_repeats is not None and runs_in_circle(steps, protocol.max_repeats):
+            break
+    return Episode(
+        index=index,
+        game_id=game.id,
+        split=game.split,
+        task_type=game.task_type,
+        task=game.task,
+        grammar=game.grammar,
+        seed=seed,
+        template=template.name,
+        policy=policy.name,
+        max_steps=protocol.max_steps,
+        success=observation.won,
+        steps=tuple(steps),
+        error=error,
+    )
+
+
+def runs_in_circle(steps: Sequence[Step], repeats: int) -> bool:
+    """Tell whether, of the last CIRCLE · repeats steps, `repeats` sent one command and got one answer."""
+    exchanges = Counter((step.command, step.next_observation) for step in steps[-CIRCLE * repeats :])
+    return max(exchanges.values(), default=0) >= repeats
+
+
+def _writable(reply: Reply) -> Reply:
+    """Replace what no file can hold: half a surrogate pair, which a server's JSON can smuggle in."""
+    text = reply.text.encode("utf-8", "replace").decode("utf-8")
+    return reply if text == reply.text else replace(reply, text=text)
+
+
+class Transcript:
+    """The past of an episode, as the prompts of its form show it."""
+
+    def __init__(self, template: Template, protocol: Protocol, task: str) -> None:
+        self.template = template
+        self.protocol = protocol
+        self.task = task
+        self.history: list[Exchange] = []
+        self.messages: list[Message] = []
+
+    def prompt(self, seen: str, admissible_commands: tuple[str, ...], seed: int) -> Prompt:
+        """Return what to ask the policy now."""
+        window = self.protocol.history_length if self.protocol.form == "single" else None
+        view = self.template.view(self.task, self.history, seen, admissible_commands, window)
+        if self.protocol.form == "single":
+            return Prompt(view, (Message("user", self.template.single_turn(view)),), self.template.tags, seed)
+        self.messages.append(Message("user", self.template.multi_turn(view)))
+        return Prompt(view, tuple(self.messages), self.template.tags, seed)
+
+    def add(self, seen: str, command: str, reply: Reply) -> None:
+        """Take note of an answered prompt."""
+        self.history.append(Exchange(seen, command))
+        if self.protocol.form == "multi":
+            self.messages.append(Message("assistant", without_empty_thought(reply.text, self.template.tags)))
+
+
+def views_of(episode: Episode, template: Template, history_length: int | None = None) -> list[View]:
+    """Return what a template shows at each step of a recorded episode."""
+    history = [Exchange(step.observation, step.command) for step in episode.steps]
+    return [
+        template.view(episode.task, history[:turn], step.observation, step.admissible_commands, history_length)
+        for turn, step in enumerate(episode.steps)
+    ]

@@ -1,0 +1,177 @@
+"""Many episodes at once: which game each one plays, who plays them, and how far the run is."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import TypeAlias
+
+from alfworld_sft.errors import GameFileError
+from alfworld_sft.games import GameRef, GameStream
+from alfworld_sft.policies.base import Policy
+from alfworld_sft.prompts.template import Template
+from alfworld_sft.runs.rollout import Protocol, run_episode
+from alfworld_sft.runs.store import RunFolder
+from alfworld_sft.seeds import derive_seed
+from alfworld_sft.types import Episode
+from alfworld_sft.world import Game
+
+LOADED_GAMES = 512
+"""Games kept in memory: about 100 KB each."""
+
+Owed: TypeAlias = tuple[int, GameRef | GameStream]
+"""An episode's number, and its game, or the stream that makes it."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotBegun:
+    """An episode that could not begin, and why; it stays owed."""
+
+    index: int
+    game_id: str
+    error: str
+
+
+@dataclass
+class Tally:
+    """How far a run is."""
+
+    total: int
+    played: int = 0
+    won: int = 0
+    failed: int = 0
+
+    def add(self, episode: Episode | None) -> None:
+        """Count one more episode, or one that could not begin (None)."""
+        if episode is not None and episode.error is None:
+            self.played += 1
+            self.won += episode.success
+        else:
+            self.failed += 1
+
+    @property
+    def success_rate(self) -> float:
+        """Share of the played episodes that were won, 0 before the first."""
+        return self.won / self.played if self.played else 0.0
+
+
+def game_order(refs: Sequence[GameRef], seed: int) -> Iterator[GameRef]:
+    """Yield games without end: all of them in a shuffled order, then all again in another.
+
+    Depends on the refs and the seed alone, so that episode i of a run always plays the same game.
+    """
+    games = sorted(refs)
+    round_number = 0
+    while True:
+        Random(derive_seed(seed, "games", round_number)).shuffle(games)
+        yield from games
+        games.sort()
+        round_number += 1
+
+
+@dataclass
+class GameCache:
+    """Loads games, and keeps the last ones."""
+
+    _loaded: OrderedDict[str, Game] = field(default_factory=OrderedDict)
+
+    def load(self, ref: GameRef) -> Game:
+        """Return the game; raises GameFileError."""
+        game = self._loaded.get(ref.id)
+        if game is None:
+            game = self._loaded[ref.id] = ref.load()
+            if len(self._loaded) > LOADED_GAMES:
+                self._loaded.popitem(last=False)
+        self._loaded.move_to_end(ref.id)
+        return game
+
+
+@dataclass(frozen=True, slots=True)
+class EpisodePlayer:
+    """Plays a run's episodes: its number and the run's seed decide an episode, whoever plays it, and when."""
+
+    policy: Policy
+    template: Template
+    protocol: Protocol
+    seed: int
+    _cache: GameCache = field(default_factory=GameCache)
+
+    async def play(self, index: int, source: GameRef | GameStream) -> Episode | NotBegun:
+        """Play one episode to its end, unless its game cannot be read."""
+        ref = source.ref(index) if isinstance(source, GameStream) else source
+        try:
+            game = ref.load() if isinstance(source, GameStream) else self._cache.load(ref)
+        except GameFileError as error:
+            return NotBegun(index, ref.id, str(error))
+        return await self.play_game(index, game)
+
+    async def play_game(self, index: int, game: Game) -> Episode:
+        """Play one episode of a game that is loaded."""
+        seed = derive_seed(self.seed, "episode", index)
+        return await run_episode(game, self.policy, self.template, self.protocol, index=index, seed=seed)
+
+
+async def run_episodes(
+    run: RunFolder,
+    total: int,
+    refs: Sequence[GameRef] | GameStream,
+    policy: Policy,
+    template: Template,
+    protocol: Protocol,
+    *,
+    seed: int,
+    concurrency: int,
+    on_episode: Callable[[Episode | None], None],
+) -> None:
+    """Play the episodes that a run of `total` still owes, `concurrency` at a time, into its journal.
+
+    Episode i plays the i-th game of `game_order`, or of the stream. Episodes do not wait for one another.
+    `on_episode` hears of each after it is in the journal; None stands for one whose game cannot be read.
+    """
+    owed = set(run.owed(total))
+    player = EpisodePlayer(policy, template, protocol, seed)
+
+    async def play(waiting: Iterator[Owed]) -> None:
+        for index, source in waiting:
+            record(run, await player.play(index, source), on_episode)
+            await asyncio.sleep(0)  # lets Ctrl-C and other episodes in, where the policy itself never waits
+
+    waiting = owed_games(refs, owed, seed)
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(concurrency, len(owed))):
+                group.create_task(play(waiting))
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+    run.sync()
+
+
+def record(run: RunFolder, outcome: Episode | NotBegun, on_episode: Callable[[Episode | None], None]) -> None:
+    """Put what became of an episode into the journal, then tell."""
+    if isinstance(outcome, NotBegun):
+        run.append_failure(outcome.index, outcome.game_id, outcome.error)
+        on_episode(None)
+    else:
+        run.append(outcome)
+        on_episode(outcome)
+
+
+def owed_games(refs: Sequence[GameRef] | GameStream, owed: set[int], seed: int) -> Iterator[Owed]:
+    """Yield the owed episodes by their numbers, each with what it plays."""
+    if isinstance(refs, GameStream):
+        return ((index, refs) for index in sorted(owed))
+    return _pick(enumerate(game_order(refs, seed)), owed)
+
+
+def _pick(numbered: Iterable[tuple[int, GameRef]], owed: set[int]) -> Iterator[Owed]:
+    if not owed:
+        return
+    last = max(owed)
+    for index, ref in numbered:
+        if index in owed:
+            yield index, ref
+        if index >= last:
+            return

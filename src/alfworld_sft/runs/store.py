@@ -1,0 +1,224 @@
+"""A run's folder: its stamp `run.json`, its journal `episodes.jsonl`, and what is still owed.
+
+The journal gets one line an episode. A line counts once it is on disk with its line feed; a torn last line is cut
+off and its episode is owed again, as is an episode that ended in an error. Of two lines for one episode the later
+counts. Only offsets are kept in memory, so a run's memory does not grow with the size of its episodes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from alfworld_sft.errors import RunFolderError
+from alfworld_sft.files import remove_partial_files, whole_file
+from alfworld_sft.locks import lock
+from alfworld_sft.runs.records import from_line, to_line
+from alfworld_sft.strict_json import to_json
+from alfworld_sft.types import Episode
+
+JOURNAL = "episodes.jsonl"
+STAMP = "run.json"
+SYNC_INTERVAL_S = 0.25
+
+
+class RunFolder:
+    """The folder of one run, open for reading and for appending episodes by this process alone."""
+
+    def __init__(self, path: Path, *, is_new: bool = False) -> None:
+        """Open an existing run; raises RunFolderError where it is none, or where another process writes it.
+
+        `is_new` says that this process has just made it.
+        """
+        self.path = path
+        self.is_new = is_new
+        self.stamp = read_stamp(path)
+        self._spans: dict[int, tuple[int, int]] = {}  # episode index → (offset, length) of its line
+        self._failed: dict[int, str] = {}
+        self._unsynced = 0
+        self._last_sync = time.monotonic()
+        if (path / JOURNAL).is_symlink() or ((path / JOURNAL).exists() and not (path / JOURNAL).is_file()):
+            raise RunFolderError(f"{path / JOURNAL} is a link or no plain file; only a plain file is written")
+        try:
+            self._file = (path / JOURNAL).open("r+b", buffering=0)
+        except OSError as error:
+            raise RunFolderError(f"{path / JOURNAL}: {error.strerror}") from None
+        try:
+            if not lock(self._file.fileno(), path):
+                raise RunFolderError(f"{path}: another process is working on this run; wait for it or stop it")
+            remove_partial_files(path)
+            self._read_journal()
+        except OSError as error:
+            self._file.close()
+            raise RunFolderError(f"{error.filename or path / JOURNAL}: {error.strerror or error}") from None
+        except BaseException:
+            self._file.close()
+            raise
+
+    def __enter__(self) -> RunFolder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Sync and release the journal."""
+        if not self._file.closed:
+            self.sync()
+            self._file.close()
+
+    def remove(self) -> None:
+        """Close the run and delete its folder."""
+        self._unsynced = 0
+        self._file.close()
+        shutil.rmtree(self.path)
+
+    @property
+    def kind(self) -> str:
+        """The command whose run this is."""
+        return str(self.stamp.get("kind", "collect"))
+
+    @property
+    def played(self) -> int:
+        """How many episodes have been played to their end."""
+        return len(self._spans) - len(self._failed)
+
+    @property
+    def failed(self) -> dict[int, str]:
+        """Episodes that ended in an error, by index, with the reason."""
+        return dict(sorted(self._failed.items()))
+
+    def owed(self, total: int) -> Iterator[int]:
+        """Yield the indices of a run of `total` episodes that have not been played to their end."""
+        return (index for index in range(total) if index not in self._spans or index in self._failed)
+
+    def append(self, episode: Episode) -> None:
+        """Add an episode to the journal; it is on disk after the next `sync`, at the latest a moment later."""
+        self._append(episode.index, to_line(episode), episode.error)
+
+    def append_failure(self, index: int, game_id: str, error: str) -> None:
+        """Note an episode that could not even begin; it stays owed."""
+        line = to_json({"index": index, "game_id": game_id, "error": error})
+        self._append(index, line.encode() + b"\n", error)
+
+    def _append(self, index: int, line: bytes, error: str | None) -> None:
+        try:
+            offset = self._file.seek(0, os.SEEK_END)
+            written = 0
+            while written < len(line):
+                written += self._file.write(line[written:]) or 0
+            self._note(index, offset, len(line), error)
+            self._unsynced += 1
+            if time.monotonic() - self._last_sync >= SYNC_INTERVAL_S:
+                self.sync()
+        except OSError as failure:
+            raise RunFolderError(
+                f"{self.path / JOURNAL}: {failure.strerror}; make room, then:"
+                f" alfworld-sft {self.kind} --resume {self.path}"
+            ) from None
+
+    def sync(self) -> None:
+        """Force what was appended to disk."""
+        if self._unsynced:
+            os.fsync(self._file.fileno())
+            self._unsynced = 0
+        self._last_sync = time.monotonic()
+
+    def episodes(self) -> Iterator[Episode]:
+        """Yield the episodes played to their end by index, one at a time."""
+        for index in sorted(self._spans.keys() - self._failed.keys()):
+            offset, length = self._spans[index]
+            yield from_line(os.pread(self._file.fileno(), length, offset))
+
+    def write_stamp(self, stamp: dict[str, Any]) -> None:
+        """Replace `run.json`."""
+        _write_stamp(self.path, stamp)
+        self.stamp = stamp
+
+    def _read_journal(self) -> None:
+        """Note where each episode's line is; cut off a torn last line."""
+        with (self.path / JOURNAL).open("rb") as journal:
+            offset = 0
+            for line in journal:
+                if not line.endswith(b"\n"):
+                    os.ftruncate(self._file.fileno(), offset)
+                    break
+                try:
+                    record = json.loads(line)
+                    index, error = int(record["index"]), record["error"]
+                except (ValueError, TypeError, KeyError, RecursionError):
+                    raise RunFolderError(f"{self.path / JOURNAL}: the line at byte {offset} is no episode") from None
+                self._note(index, offset, len(line), error)
+                offset += len(line)
+
+    def _note(self, index: int, offset: int, length: int, error: str | None) -> None:
+        self._spans[index] = (offset, length)
+        if error is None:
+            self._failed.pop(index, None)
+        else:
+            self._failed[index] = error
+
+
+def create_run(parent: Path, stamp: dict[str, Any], *, name: str | None = None, prefix: str = "sft_data") -> RunFolder:
+    """Make a new run's folder, with its stamp and an empty journal, and open it.
+
+    It is called `<prefix>_YYYYMMDD_HHMMSS` unless it is given a name. It appears whole or not at all; raises
+    RunFolderError where it exists or cannot be made.
+    """
+    start = datetime.now()  # local time: the name is for people
+    names = [name] if name else [f"{prefix}_{start + timedelta(seconds=s):%Y%m%d_%H%M%S}" for s in range(60)]
+    if Path(names[0]).name != names[0]:
+        raise RunFolderError(f"name '{names[0]}': a folder's name, without a path; say where with --output-dir")
+    making = parent / f".{names[0]}.{uuid4().hex}.making"
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        making.mkdir()
+        _write_stamp(making, stamp)
+        (making / JOURNAL).touch()
+        for candidate in names:
+            if not (parent / candidate).exists():
+                making.rename(parent / candidate)
+                return _open_new(parent / candidate)
+        raise RunFolderError(
+            f"{parent / names[0]} exists; name another folder, or go on with: --resume {parent / names[0]}"
+        )
+    except OSError as error:
+        raise RunFolderError(f"cannot make a run's folder in {parent}: {error.strerror}") from None
+    finally:
+        shutil.rmtree(making, ignore_errors=True)
+
+
+def _open_new(path: Path) -> RunFolder:
+    """Open a run that was just made; one that cannot be opened is deleted."""
+    try:
+        return RunFolder(path, is_new=True)
+    except BaseException:
+        shutil.rmtree(path, ignore_errors=True)
+        raise
+
+
+def read_stamp(path: Path) -> dict[str, Any]:
+    """Return the content of a run's `run.json`; raises RunFolderError where the folder is no run's."""
+    try:
+        stamp = json.loads((path / STAMP).read_bytes())
+    except FileNotFoundError:
+        raise RunFolderError(f"{path} is no run's folder: it has no {STAMP}") from None
+    except OSError as error:
+        raise RunFolderError(f"{path / STAMP}: {error.strerror}") from None
+    except (ValueError, RecursionError):
+        raise RunFolderError(f"{path / STAMP} is not JSON") from None
+    if not isinstance(stamp, dict):
+        raise RunFolderError(f"{path / STAMP} is not a run's stamp")
+    return stamp
+
+
+def _write_stamp(folder: Path, stamp: dict[str, Any]) -> None:
+    with whole_file(folder / STAMP) as file:
+        file.write(to_json(stamp, indent=2).encode() + b"\n")

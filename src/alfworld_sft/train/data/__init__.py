@@ -1,0 +1,1 @@
+"""Rows → samples → global batches → packed micro-batches."""

@@ -1,0 +1,70 @@
+"""The config's files and columns, and a first look at them before torch is imported or a process is started."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from alfworld_sft.dataset.read import Columns, dataset_file, read_rows, refuse_twice, unread_columns, wanted_columns
+from alfworld_sft.errors import DatasetError, UserError
+from alfworld_sft.models.reference import is_path
+from alfworld_sft.train.config import TrainConfig
+
+logger = logging.getLogger(__name__)
+
+FIRST_ROWS = 32
+
+
+def columns_of(config: TrainConfig) -> Columns:
+    """Return where the text of a row stands."""
+    data = config.data
+    return Columns(
+        multiturn=data.multiturn.enable,
+        prompt_key=data.prompt_key,
+        response_key=data.response_key,
+        prompt_dict_keys=None if data.prompt_dict_keys is None else tuple(data.prompt_dict_keys),
+        response_dict_keys=None if data.response_dict_keys is None else tuple(data.response_dict_keys),
+        messages_key=data.multiturn.messages_key,
+        next_state=config.worldmodel.next_state_rows > 0,
+    )
+
+
+def train_files(config: TrainConfig) -> list[Path]:
+    """Return the files to train on; raises DatasetError where one is missing or named twice, or none is named."""
+    if not config.data.train_files:
+        raise DatasetError("data.train_files is needed: a Parquet file, or the folder that 'alfworld-sft collect' made")
+    return _files(config.data.train_files, "train.parquet", "data.train_files")
+
+
+def val_files(config: TrainConfig) -> list[Path]:
+    """Return the files to validate on, if any; raises DatasetError where one is missing or named twice."""
+    return _files(config.data.val_files or (), "val.parquet", "data.val_files")
+
+
+def _files(names: Sequence[str], of_folder: str, option: str) -> list[Path]:
+    files = [dataset_file(name, of_folder, option) for name in names]
+    refuse_twice(files, option)
+    return files
+
+
+def look_at(config: TrainConfig) -> None:
+    """Read the first rows of every file as training would; raises UserError. Imports no torch.
+
+    Warns of columns that are not read although they would change what is trained, and of a file that is in both lists.
+    """
+    model = config.model.partial_pretrain
+    if is_path(model) and not Path(model).is_dir():
+        raise UserError(f"model.partial_pretrain={model}: there is no such folder")
+    columns = columns_of(config)
+    train, val = train_files(config), val_files(config)
+    for file in val:
+        if any(file.samefile(other) for other in train):
+            logger.warning("data.val_files: %s is trained on, so the validation loss will flatter", file)
+    for option, files in (("data.train_files", train), ("data.val_files", val)):
+        for file in files:
+            for number, _ in enumerate(read_rows([file], columns, option), 1):
+                if number == FIRST_ROWS:
+                    break
+            if unread := unread_columns(file, wanted_columns(columns), option):
+                logger.warning("%s: not read: %s", file, ", ".join(f"'{name}'" for name in unread))

@@ -1,0 +1,92 @@
+"""Samples → batches: which samples make an optimizer step, and how they lie in memory.
+
+A step is filled by rows, so that folding changes neither the number of steps nor the learning-rate schedule.
+Inside a step the samples are packed end to end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from alfworld_sft.train.data.samples import Sample
+
+IGNORED = -100
+"""The label of a token whose loss nobody wants."""
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """One micro-batch. `labels[0, t]` is token t + 1 of the same sample, or IGNORED; `weights` and `kinds` are its.
+
+    `position_ids` restart at every sample; with use_cache=False and no attention mask no sample sees another one.
+    `cu_seqlens` are the samples' borders.
+    """
+
+    input_ids: torch.Tensor  # (1, tokens) int64
+    position_ids: torch.Tensor  # (1, tokens) int64
+    labels: torch.Tensor  # (1, tokens) int64
+    weights: torch.Tensor  # (1, tokens) float32
+    kinds: torch.Tensor  # (1, tokens) uint8
+    cu_seqlens: torch.Tensor  # (samples + 1,) int32
+    tokens: int
+
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Packed:
+        """Return the batch on a device."""
+        return Packed(
+            input_ids=self.input_ids.to(device, non_blocking=non_blocking),
+            position_ids=self.position_ids.to(device, non_blocking=non_blocking),
+            labels=self.labels.to(device, non_blocking=non_blocking),
+            weights=self.weights.to(device, non_blocking=non_blocking),
+            kinds=self.kinds.to(device, non_blocking=non_blocking),
+            cu_seqlens=self.cu_seqlens.to(device, non_blocking=non_blocking),
+            tokens=self.tokens,
+        )
+
+
+def pack(samples: Sequence[Sample], token_budget: int) -> list[Packed]:
+    """Return micro-batches of one row each, with at most `token_budget` tokens unless one sample alone has more."""
+    bins: list[list[Sample]] = []
+    left: list[int] = []
+    for sample in sorted(samples, key=len, reverse=True):  # first fit, longest first
+        place = next((index for index, free in enumerate(left) if free >= len(sample)), None)
+        if place is None:
+            bins.append([])
+            left.append(token_budget)
+            place = len(bins) - 1
+        bins[place].append(sample)
+        left[place] -= len(sample)
+    return [_joined(group) for group in bins]
+
+
+def _joined(samples: Sequence[Sample]) -> Packed:
+    lengths = [len(sample) for sample in samples]
+    return Packed(
+        input_ids=_long(np.concatenate([sample.ids for sample in samples])[None]),
+        position_ids=_long(np.concatenate([np.arange(length) for length in lengths])[None]),
+        labels=_long(np.concatenate([_labels(sample) for sample in samples])[None]),
+        weights=torch.from_numpy(np.concatenate([_shifted(sample.weight) for sample in samples])[None]),
+        kinds=torch.from_numpy(np.concatenate([_shifted(sample.kind) for sample in samples])[None]),
+        cu_seqlens=torch.tensor([0, *np.cumsum(lengths)], dtype=torch.int32),
+        tokens=sum(lengths),
+    )
+
+
+def _labels(sample: Sample) -> NDArray[np.int64]:
+    """Return for each token the one after it, where its loss is wanted."""
+    following = np.append(sample.ids[1:], 0).astype(np.int64)
+    return np.where(_shifted(sample.weight) != 0, following, IGNORED)
+
+
+def _shifted(values: NDArray[Any]) -> NDArray[Any]:
+    """Return what belongs to the next token, at the token that predicts it; 0 at the end."""
+    return np.append(values[1:], values.dtype.type(0))
+
+
+def _long(values: NDArray[Any]) -> torch.Tensor:
+    return torch.from_numpy(values.astype(np.int64))

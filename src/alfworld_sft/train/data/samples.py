@@ -1,0 +1,387 @@
+"""Rows → samples: token ids, and for every token the weight of the loss of predicting it.
+
+A sample is what an optimizer step takes or leaves as a whole: a single-turn row, or all rows of a trajectory folded
+into one conversation (see fold.py). The loss of a step is Σ weight·nll ÷ Σ weight over its samples, which is the token
+mean of training row by row.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alfworld_sft.counts import counted, noun_for
+from alfworld_sft.dataset.read import Columns, Row, dataset_file, read_rows, refuse_twice
+from alfworld_sft.errors import DatasetError
+from alfworld_sft.models.chat import ChatEncoder, Encoded, TokenKind
+from alfworld_sft.prompts.tags import read_action
+from alfworld_sft.seeds import derive_seed
+from alfworld_sft.train.config import TrainConfig
+from alfworld_sft.train.data.fold import Chain, Part, TurnWeights, Weighting, add_to_chains, fold, weights_by_row
+from alfworld_sft.train.log import CONSOLE_INTERVAL_S
+from alfworld_sft.types import Message
+
+logger = logging.getLogger(__name__)
+
+Truncation = Literal["turn", "right", "left", "error"]
+"""turn: cut after the last reply that fits; right and left: cut at that end; error: refuse."""
+
+NAMES = {"data.train_files": "train.parquet", "data.val_files": "val.parquet"}
+NEXT_STATE_QUESTION = (
+    "{prompt}\n\nSuppose you answer with this action: {action}\nDo not act now. Write only what you are told next."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SampleOptions:
+    """What decides a sample's tokens and weights.
+
+    `prediction_weight` scales the loss on <prediction>, `observation_weight` is that of the observations in a
+    conversation, `next_state_rows` adds so many rows per action row that only predict what comes next.
+    """
+
+    max_length: int = 2048
+    truncation: Truncation = "turn"
+    weighting: Weighting = "uniform"
+    fold: bool = True
+    prediction_weight: float = 1.0
+    observation_weight: float = 0.0
+    next_state_rows: float = 0.0
+    seed: int = 1
+
+
+def sample_options(config: TrainConfig) -> SampleOptions:
+    """Return the options that a training config gives."""
+    data, world = config.data, config.worldmodel
+    return SampleOptions(
+        max_length=data.max_length,
+        truncation=data.truncation,
+        weighting=data.multiturn.weighting,
+        fold=data.multiturn.fold,
+        prediction_weight=world.loss_weight,
+        observation_weight=world.observation_loss,
+        next_state_rows=world.next_state_rows,
+        seed=config.trainer.seed,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One sequence. `weight[t]` belongs to the loss of predicting token t; 0 where nothing is trained."""
+
+    ids: NDArray[np.int32]  # (tokens,)
+    weight: NDArray[np.float32]  # (tokens,)
+    kind: NDArray[np.uint8]  # (tokens,) TokenKind
+    rows: int
+    truncated: bool
+    key: str
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass
+class LoadReport:
+    """What became of the rows. `lengths` are those before any cut, one for each sequence."""
+
+    rows: int = 0
+    samples: int = 0
+    next_state: int = 0
+    cut: int = 0
+    dropped_rows: int = 0
+    branches: int = 0
+    unstable: int = 0
+    begun_by_assistant: int = 0
+    extra_rows: int = 0  # that were made of rows which train several replies apart
+    tokens: int = 0
+    trained_tokens: int = 0
+    lengths: list[int] = field(default_factory=list)
+    notes: Counter[str] = field(default_factory=Counter)
+
+    def add(self, sample: Sample | None, rows: int, length: int) -> None:
+        """Count a sequence that stands for some rows, whether a sample came of it or not."""
+        self.lengths.append(length)
+        if sample is None:
+            self.dropped_rows += rows
+            return
+        self.samples += 1
+        self.cut += sample.truncated
+        self.tokens += len(sample)
+        self.trained_tokens += int(np.count_nonzero(sample.weight))
+
+    def warnings(self, options: SampleOptions) -> list[str]:
+        """Return what a user should know before training, a line each."""
+        lines = [f"{count} of {counted(self.rows, 'row')}: {note}" for note, count in self.notes.items()]
+        longer = f"longer than data.max_length={options.max_length}"
+        if self.cut:
+            how = "after the last reply that fits" if options.truncation == "turn" else f"at the {options.truncation}"
+            lines.append(
+                f"{self.cut} of {counted(self.samples, 'sequence')} {noun_for(self.cut, 'is', 'are')} {longer}"
+                f" and {noun_for(self.cut, 'was', 'were')} cut {how}"
+            )
+        if self.dropped_rows:
+            rows = counted(self.rows + self.extra_rows, "row")
+            dropped = f"{self.dropped_rows} of {rows} {noun_for(self.dropped_rows, 'was', 'were')}"
+            lines.append(f"{dropped} dropped: no trained token is left (too long, as context, or nothing new to learn)")
+        if self.branches:
+            alone = noun_for(self.branches, "is", "are")
+            continued = f"{counted(self.branches, 'row')} {noun_for(self.branches, 'does', 'do')} not continue"
+            lines.append(f"{continued} the conversation of the episode and {alone} trained alone")
+        if self.unstable:
+            lines.append(
+                "the chat template rewrites earlier turns (it strips <think>, say): each reply is trained in a sequence"
+                f" of its own, as the model will be asked for it (conversations: {self.unstable})"
+            )
+            if options.observation_weight:
+                lines.append("worldmodel.observation_loss has no effect on those")
+        if self.begun_by_assistant:
+            lines.append(
+                "a message of the assistant that begins a conversation answers nothing: it is context and not trained"
+                f" (conversations: {self.begun_by_assistant})"
+            )
+        return lines
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Samples in the order of the files, and what became of the rows."""
+
+    samples: list[Sample]
+    report: LoadReport
+
+
+def load_samples(
+    files: Sequence[str | Path],
+    encoder: ChatEncoder,
+    columns: Columns,
+    options: SampleOptions,
+    *,
+    option: str = "data.train_files",
+) -> Loaded:
+    """Return the samples of dataset files or folders, which may be none; `option` names them in errors.
+
+    Raises DatasetError for what cannot be read (see table.py) or is named twice, and for a sequence that is too long
+    where `truncation` is error.
+    """
+    paths = [dataset_file(file, NAMES.get(option, "train.parquet"), option) for file in files]
+    refuse_twice(paths, option)
+    rows = read_rows(paths, columns, option)
+    report = LoadReport()
+    samples = _conversations(rows, encoder, options, report, single=not columns.multiturn)
+    return Loaded(list(_told(samples, report, option)), report)
+
+
+def _told(samples: Iterator[Sample], report: LoadReport, option: str) -> Iterator[Sample]:
+    """Pass samples on, and say now and then how many there were: a large dataset takes minutes."""
+    said = time.monotonic()
+    for sample in samples:
+        yield sample
+        if time.monotonic() - said >= CONSOLE_INTERVAL_S:
+            said = time.monotonic()
+            sequences = f"{report.samples:,} {noun_for(report.samples, 'sequence')}"
+            logger.info("%s: %s with %s tokens so far", option, sequences, f"{report.tokens:,}")
+
+
+def _conversations(
+    rows: Iterator[Row], encoder: ChatEncoder, options: SampleOptions, report: LoadReport, *, single: bool
+) -> Iterator[Sample]:
+    """Yield the samples of all rows: of single-turn rows at once, of trajectories when all of them are known."""
+    trajectories: dict[tuple[str, ...], list[Chain]] = {}
+    actions: list[tuple[str, tuple[str, ...], int, str]] = []
+    for row in rows:
+        report.rows += 1
+        report.notes.update(row.notes)
+        if row.messages:
+            chains = trajectories.setdefault(_trajectory(row), [])
+            add_to_chains(chains, row.messages, Part(row.place, len(row.messages), row.turns, row.untrained))
+        if options.next_state_rows and row.prompt:
+            question = NEXT_STATE_QUESTION.format(prompt=row.prompt[-1].content, action=read_action(row.response))
+            actions.append((row.place, _trajectory(row), len(row.messages), question))
+        if single:
+            messages = (*row.prompt, Message("assistant", row.response))
+            with _named(row.place):
+                encoded = encoder.encode_reply(messages)
+            yield from _made([_sample(encoded, _response_alone(row), options, 1, row.place)], 1, encoded, report)
+    if not single:
+        for chains in trajectories.values():
+            report.branches += len(chains) - 1
+            for chain in chains:
+                yield from _trajectory_samples(chain, encoder, options, report)
+    if options.next_state_rows:
+        yield from _next_state_samples(actions, trajectories, encoder, options, report)
+
+
+def _trajectory(row: Row) -> tuple[str, ...]:
+    """Return what rows of one trajectory have in common; a row without an episode id is one of its own."""
+    file = row.place.rpartition(" row ")[0]
+    episode = row.extra.get("episode_id")
+    return (row.place,) if episode is None else (file, str(episode))
+
+
+_ONCE = TurnWeights((1.0,), (1.0,))
+
+
+def _response_alone(row: Row) -> TurnWeights:
+    """Return the weights of a single-turn row: replies in the prompt are context, and so may the response be."""
+    asked = (0.0,) * sum(message.role == "assistant" for message in row.prompt)
+    return TurnWeights((*asked, float(row.response_trained)), (*asked, 1.0))
+
+
+def _trajectory_samples(
+    chain: Chain, encoder: ChatEncoder, options: SampleOptions, report: LoadReport
+) -> Iterator[Sample]:
+    """Yield the samples of a chain of rows: one, where all rows can be folded."""
+    parts = chain.parts
+    weights = weights_by_row(parts, options.weighting)
+    report.begun_by_assistant += chain.messages[0].role == "assistant"
+    with _named(parts[-1].place):
+        whole = encoder.encode_conversation(chain.messages)
+    if not whole.stable:
+        yield from _samples_by_reply(chain, parts, fold(weights), encoder, options, report)
+        return
+    for group in _groups(parts, whole, options):
+        longest = parts[group[-1]]
+        encoded = whole if longest.messages == len(chain.messages) else _prefix(whole, longest)
+        weight = fold(weights[index] for index in group)
+        yield from _made([_sample(encoded, weight, options, len(group), longest.place)], len(group), encoded, report)
+
+
+def _samples_by_reply(
+    chain: Chain,
+    parts: Sequence[Part],
+    weight: TurnWeights,
+    encoder: ChatEncoder,
+    options: SampleOptions,
+    report: LoadReport,
+) -> Iterator[Sample]:
+    """Yield a sample for each reply that is trained, rendered as its own prefix: it weighs what the rows give it."""
+    places = [index for index, message in enumerate(chain.messages) if message.role == "assistant"]
+    trained = [turn for turn, times in enumerate(weight.trained) if times and places[turn]]
+    report.unstable += len(places) > 1
+    if not trained:
+        report.dropped_rows += len(parts)
+        return
+    report.extra_rows += len(trained) - len(parts)
+    for turn in trained:
+        part = next(part for part in parts if part.turns > turn and turn not in part.untrained)
+        place = part.place if part.turns == turn + 1 else f"{part.place}, reply {turn + 1}"
+        with _named(place):
+            encoded = encoder.encode_reply(chain.messages[: places[turn] + 1])
+        yield from _made([_sample(encoded, _only(turn, weight.trained[turn]), options, 1, place)], 1, encoded, report)
+
+
+def _only(turn: int, weight: float) -> TurnWeights:
+    """Return the weights of a conversation of which one reply alone is trained."""
+    weights = (*[0.0] * turn, weight)
+    return TurnWeights(weights, weights)
+
+
+@contextmanager
+def _named(place: str) -> Iterator[None]:
+    """Let what a chat template refuses name the row."""
+    try:
+        yield
+    except DatasetError as error:
+        raise DatasetError(f"{place}: {error}") from None
+
+
+def _groups(parts: Sequence[Part], whole: Encoded, options: SampleOptions) -> list[list[int]]:
+    """Return which rows go into one sample. Cut at the left, a longer row is no prefix any more: it stays alone."""
+    every = range(len(parts))
+    if not options.fold:
+        return [[index] for index in every]
+    if options.truncation != "left":
+        return [list(every)]
+    fits = [index for index in every if whole.ends[parts[index].turns - 1] <= options.max_length]
+    return [group for group in (fits, *([index] for index in every if index not in fits)) if group]
+
+
+def _prefix(whole: Encoded, part: Part) -> Encoded:
+    """Return one of the chain's shorter rows in tokens."""
+    end = whole.ends[part.turns - 1]
+    return Encoded(
+        whole.ids[:end], whole.mask[:end], whole.turn[:end], whole.kind[:end], whole.ends[: part.turns], stable=True
+    )
+
+
+def _sample(encoded: Encoded, weights: TurnWeights, options: SampleOptions, rows: int, place: str) -> Sample | None:
+    """Return a sample of one sequence, cut to fit; None where no trained token is left of it."""
+    first, last = _kept(encoded, options, place)
+    turn = np.asarray(encoded.turn[first:last], dtype=np.intp)  # (tokens,)
+    kind = np.asarray(encoded.kind[first:last], dtype=np.uint8)
+    mask = np.asarray(encoded.mask[first:last], dtype=bool)
+    scale = np.where(kind == TokenKind.PREDICTION, options.prediction_weight, 1.0)
+    weight = np.where(mask, np.asarray(weights.trained)[turn] * scale, 0.0)
+    weight += np.where(kind == TokenKind.OBSERVATION, np.asarray(weights.held)[turn] * options.observation_weight, 0.0)
+    weight[:1] = 0.0  # nothing comes before the first token that could predict it
+    if not weight.any():
+        return None
+    return Sample(
+        ids=np.asarray(encoded.ids[first:last], dtype=np.int32),
+        weight=weight.astype(np.float32),
+        kind=kind,
+        rows=rows,
+        truncated=last - first < len(encoded),
+        key=place,
+    )
+
+
+def _kept(encoded: Encoded, options: SampleOptions, place: str) -> tuple[int, int]:
+    """Return which tokens, [first, last), stay."""
+    length, limit = len(encoded), options.max_length
+    if length <= limit:
+        return 0, length
+    match options.truncation:
+        case "left":
+            return length - limit, length
+        case "right":
+            return 0, limit
+        case "turn":
+            return 0, max((end for end in encoded.ends if end <= limit), default=0)
+        case "error":
+            raise DatasetError(
+                f"{place}: {length} tokens are more than data.max_length={limit}; raise it, or set data.truncation=turn"
+            )
+
+
+def _made(samples: Sequence[Sample | None], rows: int, encoded: Encoded, report: LoadReport) -> Iterator[Sample]:
+    for sample in samples:
+        report.add(sample, rows, len(encoded))
+        if sample is not None:
+            yield sample
+
+
+def _next_state_samples(
+    actions: Sequence[tuple[str, tuple[str, ...], int, str]],
+    trajectories: dict[tuple[str, ...], list[Chain]],
+    encoder: ChatEncoder,
+    options: SampleOptions,
+    report: LoadReport,
+) -> Iterator[Sample]:
+    """Yield rows that ask what comes after an action: the next user message of the same conversation.
+
+    As many as `next_state_rows` says per action row, chosen by the seed; the last action of a trajectory has none.
+    """
+    found: list[tuple[int, str, str, str]] = []
+    for place, trajectory, messages, question in actions:
+        longest = max((chain.messages for chain in trajectories[trajectory]), key=len)
+        if len(longest) > messages and longest[messages].role == "user":
+            name = place.rpartition("/")[2]  # "train.parquet row 5": the choice does not depend on where the files are
+            found.append((derive_seed(options.seed, name), place, question, longest[messages].content))
+    found.sort()
+    for _, place, question, answer in found[: round(options.next_state_rows * len(actions))]:
+        with _named(place):
+            encoded = encoder.encode_pair(question, answer)
+        told = [TokenKind.PREDICTION if t else kind for t, kind in zip(encoded.mask, encoded.kind, strict=True)]
+        encoded = replace(encoded, kind=told)
+        report.next_state += 1
+        yield from _made([_sample(encoded, _ONCE, options, 1, f"{place}, next state")], 1, encoded, report)

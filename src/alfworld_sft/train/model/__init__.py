@@ -1,0 +1,1 @@
+"""The model in training: attention, LoRA, loss, optimizer."""

@@ -1,0 +1,154 @@
+"""Optimizers and the learning rate over a run.
+
+The learning rate is a function of the step alone, so there is no schedule to save. An optimizer's state is kept by
+the names of the parameters and whole, so it can be loaded by another number of processes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
+
+from alfworld_sft.errors import UserError
+from alfworld_sft.train.distributed import like, whole
+from alfworld_sft.train.model.muon import Muon
+
+Schedule = Literal["cosine", "linear", "constant"]
+State = dict[str, dict[str, Any]]
+"""Name of a parameter → its optimizer state: tensors of its shape, and the number of steps."""
+
+
+def lr_factor(step: int, total: int, warmup_ratio: float, schedule: Schedule, floor: float = 0.0) -> float:
+    """Return the share of the peak learning rate at a step, counted from 0.
+
+    It rises linearly over `warmup_ratio` of the steps, reaching the peak at the last of them, then falls to `floor`
+    as if that were the step after the last one; `constant` stays at the peak.
+    """
+    warmup = int(total * warmup_ratio)
+    if step < warmup:
+        return (step + 1) / warmup
+    if schedule == "constant":
+        return 1.0
+    progress = (step - warmup) / max(1, total - warmup)
+    left = (1 + math.cos(math.pi * progress)) / 2 if schedule == "cosine" else 1 - progress
+    return floor + (1 - floor) * left
+
+
+class Optimizer:
+    """AdamW for all weights, or Muon for the matrices inside the layers and AdamW for the rest.
+
+    Matrices decay, vectors (norms, biases) do not. Muon's update is scaled to the size of AdamW's, so both take the
+    same learning rate.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        *,
+        name: Literal["adamw", "muon"],
+        lr: float,
+        betas: tuple[float, float],
+        weight_decay: float,
+        momentum: float = 0.95,
+    ) -> None:
+        self.lr = lr
+        self._names = {parameter: name for name, parameter in trained(module)}
+        inner = {p for n, p in trained(module) if ".layers." in n and p.ndim == 2} if name == "muon" else set()
+        rest = [p for p in self._names if p not in inner]
+        groups = [
+            {"params": [p for p in rest if p.ndim >= 2], "weight_decay": weight_decay},
+            {"params": [p for p in rest if p.ndim < 2], "weight_decay": 0.0},
+        ]
+        self._optimizers: list[torch.optim.Optimizer] = []
+        if rest:
+            fused = not any(isinstance(p, DTensor) and not p.is_cuda for p in rest)
+            groups = [group for group in groups if group["params"]]
+            self._optimizers.append(torch.optim.AdamW(groups, lr=lr, betas=betas, fused=fused))
+        if inner:
+            self._optimizers.append(_muon([p for p in self._names if p in inner], lr, weight_decay, momentum))
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """All parameters that are trained."""
+        return list(self._names)
+
+    def step(self, factor: float) -> float:
+        """Move the weights at this share of the peak learning rate, forget the gradients, and return the rate."""
+        for optimizer in self._optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = self.lr * factor
+            optimizer.step()
+        self.zero_grad()
+        return self.lr * factor
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        for optimizer in self._optimizers:
+            optimizer.zero_grad(set_to_none=True)
+
+    def clip(self, largest: float) -> float:
+        """Scale the gradients down to a norm, 0 for none, and return the norm they had."""
+        parameters = self.parameters
+        norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        norm = whole(norm)
+        if largest > 0:
+            torch.nn.utils.clip_grads_with_norm_(parameters, largest, norm)
+        return float(norm)
+
+    def state(self, *, keep: bool = True) -> State:
+        """Return the state on the CPU, whole; every process must ask, and only those that `keep` get it."""
+        states: State = {}
+        for optimizer in self._optimizers:
+            state: Mapping[Any, Mapping[str, Any]] = optimizer.state
+            for parameter, values in state.items():
+                gathered = {key: _on_cpu(value, keep=keep) for key, value in values.items()}
+                if keep:
+                    states[self._names[parameter]] = gathered
+        return states
+
+    def load(self, states: Mapping[str, Mapping[str, Any]]) -> None:
+        """Take over a state; raises ValueError where it is not of these parameters."""
+        if states and set(states) != set(self._names.values()):
+            raise ValueError("its optimizer state is of other weights")
+        for optimizer in self._optimizers:
+            parameters = [p for group in optimizer.param_groups for p in group["params"]]
+            state = {
+                i: {key: _placed(value, p) for key, value in states[self._names[p]].items()}
+                for i, p in enumerate(parameters)
+                if self._names[p] in states
+            }
+            optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def trained(module: nn.Module) -> Iterable[tuple[str, nn.Parameter]]:
+    """Yield the trained parameters under names that do not depend on wrappers (DDP, compiled layers)."""
+    for name, parameter in module.named_parameters():
+        if parameter.requires_grad:
+            yield clean_name(name), parameter
+
+
+def clean_name(name: str) -> str:
+    """Return a parameter's name without what wrappers add to it."""
+    return name.removeprefix("module.").replace("_orig_mod.", "")
+
+
+def _muon(parameters: list[nn.Parameter], lr: float, weight_decay: float, momentum: float) -> Muon:
+    if any(isinstance(p, DTensor) for p in parameters):
+        raise UserError("optim.name=muon needs whole matrices; write model.strategy=ddp, or optim.name=adamw")
+    return Muon(parameters, lr=lr, weight_decay=weight_decay, momentum=momentum)
+
+
+def _on_cpu(value: Any, *, keep: bool) -> Any:
+    if not isinstance(value, Tensor):
+        return value
+    gathered = whole(value)
+    return gathered.detach().cpu().clone() if keep else None
+
+
+def _placed(value: Any, parameter: Tensor) -> Any:
+    return like(value, parameter) if isinstance(value, Tensor) and value.shape == parameter.shape else value

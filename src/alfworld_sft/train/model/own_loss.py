@@ -1,0 +1,148 @@
+"""Whether what is trained is the model's own loss: two short rows, packed, beside the model's own logits for each.
+
+Architectures change their logits, cut their attention to a window, or carry a state from one token to the next; a
+list of such things has gaps. So every run asks the model itself before the first step.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from alfworld_sft.models.load import ModelError, base_of
+from alfworld_sft.train.data.samples import Sample
+from alfworld_sft.train.model.attention import PACKED, Segments
+from alfworld_sft.train.model.prepare import LossModule
+
+logger = logging.getLogger(__name__)
+
+SHORT, LONG = 24, 40
+"""Tokens of the two rows; the first is longer than this where the model does something else from some length on."""
+_ROUNDING = {torch.float32: 1e-3, torch.bfloat16: 0.1}
+"""Largest difference of one token's loss, as a share of the mean loss (or of 1), between two kernels."""
+_NEIGHBOUR = {torch.float32: 1e-5, torch.bfloat16: 1e-4}
+"""The same between two passes of equal shapes that differ in the row's neighbour: measured, exactly 0 without a leak,
+more than twice as much with one."""
+
+
+@dataclass(frozen=True, slots=True)
+class OwnLoss:
+    """Two rows of token ids, and each one's last losses, at most SHORT - 1, as the model itself computes them."""
+
+    rows: tuple[Tensor, Tensor]
+    nll: tuple[Tensor, Tensor]
+
+
+def rows_of(samples: Sequence[Sample], config: Any, max_length: int) -> tuple[Tensor, Tensor]:
+    """Return a longer and a shorter row made of the samples' tokens.
+
+    The longer one is long enough for whatever the model does to rows that exceed a window or its original context.
+    """
+    bounds = [length for length in _lengths_in(config.to_dict()) if length < max_length]
+    longest = max([LONG, *(min(length + 8, max_length) for length in bounds)])
+    tokens = np.concatenate([sample.ids for sample in samples[:8]])
+    stream = torch.from_numpy(np.resize(tokens, longest + SHORT).astype(np.int64))
+    return stream[:longest], stream[longest:]
+
+
+def own_loss(model: Any, rows: tuple[Tensor, Tensor], autocast: torch.dtype | None) -> OwnLoss:
+    """Return the losses of the model, as it was loaded, on each row alone."""
+    attention = model.config._attn_implementation
+    model.set_attn_implementation("sdpa" if attention == PACKED else attention)
+    training = model.training
+    model.eval()
+    try:
+        first, second = (_own(model, row, autocast) for row in rows)
+    finally:
+        model.train(training)
+        model.set_attn_implementation(attention)
+    return OwnLoss(rows, (first, second))
+
+
+def may_be_packed(name: str, module: LossModule, own: OwnLoss) -> bool:
+    """Tell whether the module's losses are the model's own where rows share a pass; said aloud where they are not.
+
+    Raises ModelError where they differ even for one row at a time.
+    """
+    training = module.training
+    module.eval()
+    try:
+        return _compare(name, module, own)
+    finally:
+        module.train(training)
+
+
+def _compare(name: str, module: LossModule, own: OwnLoss) -> bool:
+    dtype = torch.bfloat16 if module.autocast == torch.bfloat16 else torch.float32
+    architecture = type(base_of(module.model)).__name__
+    first, second = own.rows
+    alone = [_ours(module, [row])[0] for row in own.rows]
+    apart = _distance(alone, own.nll)
+    if not apart <= _ROUNDING[dtype]:  # NaN is no agreement
+        way_out = "; write model.attention=sdpa" if module.packed else ""
+        raise ModelError(
+            f"{name}: {architecture} computes another loss than its last layer and output matrix give"
+            f" ({float(own.nll[1].mean()):.4f}, not {float(alone[1].mean()):.4f}, on a short row);"
+            f" it cannot be trained here{way_out}"
+        )
+    packed = _ours(module, [first, second])
+    beside_another = _ours(module, [first.flip(0), second])
+    leak = _distance(packed[1:], beside_another[1:])
+    apart = _distance(packed, own.nll)
+    if apart <= _ROUNDING[dtype] and leak <= _NEIGHBOUR[dtype]:
+        return True
+    logger.warning(
+        "%s: %s lets rows in one pass change one another's loss (by up to %.2g): each pass takes one row, which is"
+        " exact but slower",
+        name,
+        architecture,
+        max(apart, leak),
+    )
+    return False
+
+
+@torch.no_grad()
+def _own(model: Any, row: Tensor, autocast: torch.dtype | None) -> Tensor:
+    device = next(model.parameters()).device
+    row = row.to(device)
+    few = {"logits_to_keep": SHORT} if "logits_to_keep" in inspect.signature(model.forward).parameters else {}
+    with torch.autocast(device.type, autocast or torch.bfloat16, enabled=autocast is not None):
+        logits = model(input_ids=row[None], use_cache=False, **few).logits[0, -SHORT:-1]
+    return functional.cross_entropy(logits.float(), row[-SHORT:][1:], reduction="none")
+
+
+@torch.no_grad()
+def _ours(module: LossModule, rows: Sequence[Tensor]) -> list[Tensor]:
+    """Return the last losses of each of several rows in one pass."""
+    device = next(module.parameters()).device
+    ids = torch.cat(list(rows))[None].to(device)
+    positions = torch.cat([torch.arange(len(row)) for row in rows])[None].to(device)
+    bounds = torch.tensor([0, *(len(row) for row in rows)]).cumsum(0)
+    labels = torch.full_like(ids, -100)
+    for end in bounds[1:].tolist():
+        labels[0, end - SHORT : end - 1] = ids[0, end - SHORT + 1 : end]
+    _, nll, _ = module(ids, positions, labels, torch.ones_like(ids, dtype=torch.float32), Segments.of(bounds, device))
+    return [nll[0, end - SHORT : end - 1] for end in bounds[1:].tolist()]
+
+
+def _distance(found: Sequence[Tensor], expected: Sequence[Tensor]) -> float:
+    """Return the largest difference of one token, as a share of the mean or of 1."""
+    a, b = torch.cat(list(found)), torch.cat(list(expected))
+    return float((a - b).abs().max() / b.mean().clamp(min=1))
+
+
+def _lengths_in(values: Mapping[str, Any]) -> Iterator[int]:
+    """Yield what a config calls a window, a chunk or an original context."""
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _lengths_in(value)
+        elif isinstance(value, int) and any(word in key for word in ("window", "chunk", "original_max_position")):
+            yield value

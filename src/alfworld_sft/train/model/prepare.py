@@ -1,0 +1,90 @@
+"""From a model's name to a module that returns a loss: loading, adapters, attention between packed sequences.
+
+Every way in which a model cannot be had is a ModelError of one line. Weights are read from safetensors only, and no
+code from a model's folder is run.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AttentionInterface
+
+from alfworld_sft.models.load import ModelError, base_of, layers_of
+from alfworld_sft.train.model.attention import PACKED, PACKED_FAMILIES, Segments, _varlen_works, packed_attention
+from alfworld_sft.train.model.loss import weighted_cross_entropy
+
+
+class LossModule(nn.Module):
+    """A causal language model whose forward pass returns the loss of a micro-batch, without its whole logits."""
+
+    def __init__(self, model: Any, *, autocast: torch.dtype | None = None) -> None:
+        super().__init__()
+        self.model = model
+        self.autocast = autocast
+        base = base_of(model)
+        head = base.get_output_embeddings()
+        if getattr(head, "bias", None) is not None or not isinstance(head, nn.Linear):
+            raise ModelError(f"{type(base).__name__}: its output layer is not a plain matrix")
+        self.packed = base.config._attn_implementation == PACKED
+        self.logit_scale = _logit_scale(base.config)
+
+    def forward(
+        self, input_ids: Tensor, position_ids: Tensor, labels: Tensor, weights: Tensor, segments: Segments
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return Σ weight·nll, and each token's nll and whether the most probable token was right, both (1, tokens).
+
+        All but `segments` have shape (1, tokens); `labels` are shifted already and -100 where there is none.
+        """
+        base = base_of(self.model)
+        extra: dict[str, Any] = {"segments": segments} if self.packed else {}
+        device_type = input_ids.device.type
+        with torch.autocast(device_type, self.autocast or torch.bfloat16, enabled=self.autocast is not None):
+            hidden = base.model(input_ids=input_ids, position_ids=position_ids, use_cache=False, **extra)[0]
+            loss, nll, correct = weighted_cross_entropy(
+                hidden, base.get_output_embeddings().weight, labels, weights, scale=self.logit_scale
+            )
+        return loss, nll, correct
+
+
+def _logit_scale(config: Any) -> float:
+    """Return what a model multiplies its logits by, under the names that architectures have for it."""
+    scale = (getattr(config, "logit_scale", None) or 1.0) * (getattr(config, "lm_head_multiplier", None) or 1.0)
+    return float(scale / (getattr(config, "logits_scaling", None) or 1.0))
+
+
+def prepare(model: Any, *, gradient_checkpointing: bool, compile_layers: bool) -> None:
+    """Set a model up for training, in place; see `compile_each_layer` for doing that later."""
+    model.train()
+    if base_of(model).config.model_type in PACKED_FAMILIES:
+        for module in base_of(model).modules():
+            if type(module).__name__.endswith("RMSNorm") and hasattr(module, "variance_epsilon"):
+                module.forward = partial(_rms_norm, module)
+    base_of(model).config.use_cache = False
+    if gradient_checkpointing:
+        base = base_of(model)
+        enable = getattr(base, "activation_checkpointing_enable", None) or base.gradient_checkpointing_enable
+        enable({"use_reentrant": False})
+    device = next(model.parameters()).device
+    if device.type == "cuda":
+        _varlen_works(device)  # decide before anything is compiled
+    if compile_layers:
+        compile_each_layer(model)
+
+
+def compile_each_layer(model: Any) -> None:
+    """Have every layer compiled when it is first used, in place."""
+    for layer in layers_of(model):
+        layer.compile()
+
+
+def _rms_norm(norm: Any, hidden: Tensor) -> Tensor:
+    """Return weight · hidden/rms(hidden) in hidden's type, in one kernel; autocast would make it float32."""
+    with torch.autocast(hidden.device.type, enabled=False):
+        return nn.functional.rms_norm(hidden, norm.weight.shape, norm.weight.to(hidden.dtype), norm.variance_epsilon)
+
+
+AttentionInterface.register(PACKED, packed_attention)

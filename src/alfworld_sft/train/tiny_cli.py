@@ -1,0 +1,62 @@
+"""`alfworld-sft tiny-model`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    pass
+
+
+def tiny_model(
+    folder: Annotated[Path, typer.Argument(help="Where the model is written, in the Hugging Face layout.")],
+    model_type: Annotated[
+        Literal["qwen2", "qwen3"], typer.Option(help="Architecture; from nothing, qwen3 learns much faster.")
+    ] = "qwen2",
+    tokenizer: Annotated[
+        Literal["word", "bpe"], typer.Option(help="word: one token a word; bpe: byte-level pairs.")
+    ] = "word",
+    corpus: Annotated[
+        list[Path] | None, typer.Option(help="Datasets or text files for the tokenizer; without: the games.source.")
+    ] = None,
+    games: Annotated[str | None, typer.Option(help="Data folder or game files to take the words from.")] = None,
+    split: Annotated[str, typer.Option(help="Split of the games.")] = "train",
+    vocab_size: Annotated[int | None, typer.Option(help="Most tokens; without: all words, or 1024 for bpe.")] = None,
+    width: Annotated[int, typer.Option(min=1, help="Hidden size.")] = 128,
+    layers: Annotated[int, typer.Option(min=1, help="Number of layers.")] = 4,
+    head_dim: Annotated[int, typer.Option(min=2, help="Size of an attention head.")] = 64,
+    kv_heads: Annotated[int | None, typer.Option(min=1, help="Key-value heads; without: as many as heads.")] = None,
+    feed_forward: Annotated[int | None, typer.Option(min=1, help="Inner size; without: 3 x width.")] = None,
+    max_length: Annotated[int, typer.Option(min=64, help="Longest sequence in tokens.")] = 8192,
+    system: Annotated[str | None, typer.Option(help="Default system message of the chat template.")] = None,
+    chat: Annotated[
+        Literal["chatml", "short"],
+        typer.Option(help="chatml: turns as Qwen2.5 writes them; short: three tokens a turn."),
+    ] = "chatml",
+    seed: Annotated[int, typer.Option(min=0, help="Decides the weights.")] = 0,
+) -> None:
+    """Make a small Qwen model with random weights, for tests, demos, and training from nothing."""
+    from alfworld_sft.games.sources import find_games  # noqa: PLC0415
+    from alfworld_sft.train import tiny  # noqa: PLC0415
+
+    options = tiny.TinyOptions(
+        model_type=model_type,
+        tokenizer=tokenizer,
+        chat=chat,
+        vocab_size=vocab_size,
+        width=width,
+        layers=layers,
+        head_dim=head_dim,
+        kv_heads=kv_heads,
+        feed_forward=feed_forward,
+        system=system,
+        max_length=max_length,
+        seed=seed,
+    )
+    tiny.check_options(folder, options)
+    texts = tiny.texts_of_files(corpus) if corpus else tiny.texts_of_games(find_games(games, split))
+    parameters, tokens = tiny.make_tiny_model(folder, texts, options)
+    typer.echo(f"{folder}: {parameters:,} parameters, {tokens:,} tokens")

@@ -1,0 +1,35 @@
+from dataclasses import replace
+
+import pytest
+
+from alfworld_sft.runs.records import from_line, to_line
+from alfworld_sft.types import Reply
+from tests.episodes import episode, step
+
+
+def test_an_episode_reads_back_as_it_was():
+    assert from_line(to_line(episode())) == episode()
+
+
+def test_token_ids_and_log_probabilities_are_kept():
+    reply = Reply("x", prompt_token_ids=(1, 2), token_ids=(3,), logprobs=(-0.5,))
+    played = episode(steps=(replace(step(), reply=reply),))
+    assert from_line(to_line(played)) == played
+
+
+def test_token_counts_are_kept_and_old_lines_without_them_are_read():
+    counted = episode(steps=(replace(step(), reply=Reply("x", prompt_tokens=100, reply_tokens=1)),))
+    assert from_line(to_line(counted)) == counted
+    assert b"prompt_tokens" not in to_line(episode())
+
+
+def test_a_line_is_one_line_whatever_was_said():
+    said = episode(steps=(replace(step(), reply=Reply("a\nb\u2028c\r\n")),))
+    assert to_line(said).count(b"\n") == 1
+    assert from_line(to_line(said)) == said
+
+
+@pytest.mark.parametrize("line", [b"", b"{}", b"[]", b"null", b'{"steps": 3}', b"\xff", b"[" * 10_000])
+def test_anything_else_is_no_episode(line):
+    with pytest.raises(ValueError, match="not an episode"):
+        from_line(line)
