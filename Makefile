@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check install --quiet -c constraints.txt
 
-.PHONY: demo test reference server-env train-env clean
+.PHONY: demo test reference docs dist server-env train-env clean
 
 demo: $(VENV)/.train  ## Train an agent from random weights, and let it play
 	@scripts/demo.sh
@@ -18,6 +18,14 @@ test: $(VENV)/.dev  ## Lint, types and tests
 reference: $(VENV)/.dev  ## Make the environment of the reference, and compare with it
 	scripts/make_reference_env.sh
 	$(BIN)/pytest -m reference
+
+docs: $(VENV)/.docs  ## Build the documentation site into site/; a dead link or an undocumented name is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+dist: $(VENV)/.dist  ## Build wheel and sdist into dist/, and check them
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation
+	$(BIN)/twine check --strict dist/*
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -44,5 +52,13 @@ $(VENV)/.dev: $(BIN)/alfworld-sft
 	$(PIP) -e '.[dev]'
 	@touch $@
 
+$(VENV)/.docs: $(BIN)/alfworld-sft
+	$(PIP) -e '.[docs]'
+	@touch $@
+
+$(VENV)/.dist: $(BIN)/alfworld-sft
+	$(PIP) -e '.[dist]'
+	@touch $@
+
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache dist site

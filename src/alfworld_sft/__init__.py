@@ -1,3 +1,3 @@
 """Collect SFT data from ALFWorld text games and train language-model agents on it."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
