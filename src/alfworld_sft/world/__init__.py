@@ -1,6 +1,7 @@
 """The text world: ALFWorld's games, played in pure Python, word for word like the reference.
 
-Standard library only. `load_game` validates a game file, `Env` plays it; `rules` and `text` are pure functions.
+Standard library only. `load_game` validates a game file, `Env` plays it; `rules`, `observations` and `language` are
+pure functions.
 """
 
 from alfworld_sft.world.env import Env, Observation

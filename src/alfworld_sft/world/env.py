@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from alfworld_sft.world import observations, rules
 from alfworld_sft.world.game import Game, State
+from alfworld_sft.world.language import NOTHING_HAPPENS
 
 
 class Observation(NamedTuple):
@@ -60,12 +61,13 @@ class Env:
         self.steps += 1
         action = self._admissible.action(command.strip())
         if action is None:
-            return self._observe(observations.NOTHING_HAPPENS)
+            return self._observe(NOTHING_HAPPENS)
         self.state = rules.transition(self.game, self.state, action)
         return self._observe(observations.feedback(self.game, self.state, action))
 
     def _observe(self, words: str) -> Observation:
-        self._admissible = rules.admissible_actions(self.game, self.state)
-        won = rules.goal_reached(self.game, self.state)
+        game, state = self.game, self.state
+        admissible = self._admissible = rules.admissible_actions(game, state)
+        won = rules.goal_reached(game, state)
         truncated = not won and self.steps >= self.max_steps
-        return Observation(words, self._admissible.commands, won, won, truncated)
+        return Observation(words, admissible.commands, won, won, truncated)

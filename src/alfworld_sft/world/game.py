@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 from alfworld_sft.types import TaskType
 from alfworld_sft.world.grammar import Variant
+from alfworld_sft.world.language import GrammarVersion
 
 Kind = Literal["agent", "object", "receptacle", "location", "otype", "rtype"]
 
@@ -113,6 +114,6 @@ class Game:
     action_cache: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     @property
-    def grammar(self) -> str:
+    def grammar(self) -> GrammarVersion:
         """The version of the game's wording: "move" (since November 2024) or "put"."""
         return self.variant.version

@@ -16,10 +16,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple, TypeAlias
 
+from alfworld_sft.world.language import TASK_PREFIX, GrammarVersion
 from alfworld_sft.world.sexpr import SExpr, parse_sexpr
-
-GrammarVersion = Literal["move", "put"]
-"""How objects are put down: `move x to y` since November 2024, `put x in/on y` before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +81,9 @@ _ACTIONS = frozenset(
 _IMPLICIT_RULES = ("intro", "list_empty", "list_separator", "list_last_separator")
 _IGNORED_SECTIONS = frozenset({"domain", ":requirements", ":predicates", ":functions"})
 
-TASK_PREFIX = "Your task is to: "
-_TASK_RULE = re.compile(r'("task":\s*\[\s*\{\s*"rhs":\s*")Your task is to: ([^"\\#{}\[\]|;<>\r\n]{1,300})(")')
+_TASK_RULE = re.compile(
+    r'("task":\s*\[\s*\{\s*"rhs":\s*")' + re.escape(TASK_PREFIX) + r'([^"\\#{}\[\]|;<>\r\n]{1,300})(")'
+)
 _TASK_BLANK = "<THE TASK>"
 MAX_TEXT_CHARS = 200_000
 
@@ -106,7 +105,7 @@ def split_task(grammar_text: str) -> tuple[str, str]:
     """
     match = _TASK_RULE.search(grammar_text)
     if match is None or _TASK_BLANK in grammar_text:
-        raise ValueError("its grammar has no plain 'task' rule (\"Your task is to: …\")")
+        raise ValueError(f"its grammar has no plain 'task' rule (\"{TASK_PREFIX}…\")")
     task = match.group(2)
     if task != task.strip() or not task.isprintable():
         raise ValueError(f"its task sentence is not plain text: {task!r}")

@@ -6,29 +6,36 @@ around from the middle of the room lists everything at the start and nothing lat
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from alfworld_sft.world.game import Game, State
-from alfworld_sft.world.grammar import TASK_PREFIX
+from alfworld_sft.world.language import (
+    ARRIVED,
+    BANNER,
+    CARRYING,
+    CHANGED,
+    CLOSED,
+    CONTAINS,
+    EMPTY_HANDED,
+    FACING,
+    HELP_TEXT,
+    HOLDS,
+    IN_ROOM,
+    IS_CLOSED,
+    IS_ON,
+    IS_OPEN,
+    NOT_SPECIAL,
+    NOTHING,
+    OPENED,
+    PUT_DOWN,
+    SLICED,
+    TAKEN,
+    TASK_PREFIX,
+    TREATED,
+    TURNED_ON,
+    WITH_ARTICLE,
+    WITHOUT_ARTICLE,
+    condition,
+)
 from alfworld_sft.world.rules import Action
-
-BANNER = "-= Welcome to TextWorld, ALFRED! =-"
-NOTHING_HAPPENS = "Nothing happens."
-HELP = """Available commands:
-  look:                             look around your current location
-  inventory:                        check your current inventory
-  go to (receptacle):               move to a receptacle
-  open (receptacle):                open a receptacle
-  close (receptacle):               close a receptacle
-  take (object) from (receptacle):  take an object from a receptacle
-  move (object) to (receptacle):  place an object in or on a receptacle
-  examine (something):              examine a receptacle or an object
-  use (object):                     use an object
-  heat (object) with (receptacle):  heat an object using a receptacle
-  clean (object) with (receptacle): clean an object using a receptacle
-  cool (object) with (receptacle):  cool an object using a receptacle
-  slice (object) with (object):     slice an object using a sharp object
-"""
 
 
 def opening(game: Game) -> str:
@@ -41,101 +48,82 @@ def opening_look(game: Game) -> str:
     if game.locations[game.initial.location].receptacles:
         return _look(game, game.initial)
     everything = [place.name for place in game.receptacles if place.location is not None]
-    return f"You are in the middle of a room. Looking quickly around you, you see {_listed(everything, 'a ')}."
+    return IN_ROOM.format(WITH_ARTICLE.format(everything))
 
 
 def feedback(game: Game, state: State, action: Action) -> str:
     """Return what the game says of an action; `state` is the one after it."""
     verb, o, r = action
+    version = game.variant.version
     thing = game.objects[o].name if o >= 0 else ""
     place = game.receptacles[r].name if r >= 0 else ""
     match verb:
         case "go":
-            arrived = place if game.grammar == "move" else game.locations[state.location].name
-            return f"You arrive at {arrived}. {_receptacle(game, state, r)}"
+            arrived = place if version == "move" else game.locations[state.location].name
+            return ARRIVED.format(arrived, _receptacle(game, state, r))
         case "open":
-            return f"You open the {place}. {_receptacle(game, state, r)}"
+            return OPENED.format(place, _receptacle(game, state, r))
         case "close":
-            return f"You close the {place}."
+            return CLOSED.format(place)
         case "take":
-            return f"You pick up the {thing} from the {place}."
-        case "put" if game.grammar == "move":
-            return f"You move the {thing} to the {place}."
+            return TAKEN.format(thing, place)
         case "put":
-            return f"You put the {thing} in/on the {place}."
+            return PUT_DOWN[version].format(thing, place)
         case "examine receptacle":
             return _receptacle(game, state, r)
         case "examine object":
             return _object(game, state, o)
         case "use":
-            return f"You turn on the {thing}."
+            return TURNED_ON.format(thing)
         case "clean" | "heat" | "cool":
-            return f"You {verb} the {thing} using the {place}."
+            return TREATED.format(verb, thing, place)
         case "slice":
-            return f"You sliced the {thing} with the {game.objects[state.held].name}."
+            return SLICED.format(thing, game.objects[state.held].name)
         case "look":
             return _look(game, state)
         case "inventory" if state.held >= 0:
-            return f"You are carrying: a {game.objects[state.held].name}."
+            return CARRYING.format(game.objects[state.held].name)
         case "inventory":
-            return "You are not carrying anything."
+            return EMPTY_HANDED
         case "help":
-            return HELP
+            return HELP_TEXT
 
 
 def _receptacle(game: Game, state: State, r: int) -> str:
     receptacle = game.receptacles[r]
     is_open = state.opened >> r & 1
     if receptacle.openable and not is_open:
-        return f"The {receptacle.name} is closed."
-    contents = _listed([game.objects[o].name for o in state.contents[r]], "a ")
+        return IS_CLOSED.format(receptacle.name)
+    objects = game.objects
+    contents = WITH_ARTICLE.format([objects[o].name for o in state.contents[r]])
     if receptacle.openable:
-        return f"The {receptacle.name} is open. In it, you see {contents}."
-    return f"On the {receptacle.name}, you see {contents}."
+        return IS_OPEN.format(receptacle.name, contents)
+    return HOLDS.format(receptacle.name, contents)
 
 
 def _object(game: Game, state: State, o: int) -> str:
     thing = game.objects[o]
     if thing.holds_objects:
-        inner = _listed([game.objects[i].name for i in thing.inner], "a ")
-        return f"This is a normal {thing.name}. In it, you see {inner}."
-    clean, hot, cool, sliced = (flags >> o & 1 for flags in (state.clean, state.hot, state.cool, state.sliced))
-    temperature = "hot" if hot else "cool" if cool else ""
-    if sliced and (temperature or clean):
-        words = " and ".join(filter(None, (temperature, "clean" if clean else "")))
-        return f"This is a {words} sliced {thing.name}."
-    if temperature and clean:
-        return f"This is a {temperature} and clean {thing.name}."
-    if hot:
-        return f"This is a hot {thing.name}."
-    if clean:
-        return f"This is a clean {thing.name}."
-    if cool:
-        return f"This is a cold {thing.name}."
+        return CONTAINS.format(thing.name, WITH_ARTICLE.format([game.objects[i].name for i in thing.inner]))
+    clean, hot, cool, sliced = (bool(flags >> o & 1) for flags in (state.clean, state.hot, state.cool, state.sliced))
+    if clean or hot or cool:
+        return CHANGED.format(condition(hot=hot, cool=cool, clean=clean, sliced=sliced), thing.name)
     if thing.toggleable and state.toggled >> o & 1:
-        return f"This {thing.name} is on."
+        return IS_ON.format(thing.name)
     if thing.sliceable and sliced:
-        return f"This is a sliced {thing.name}."
-    return f"There's nothing special about {thing.name}."
+        return CHANGED.format(condition(sliced=True), thing.name)
+    return NOT_SPECIAL.format(thing.name)
 
 
 def _look(game: Game, state: State) -> str:
     here = game.locations[state.location].receptacles
     if not here:
-        return "You are in the middle of a room. Looking quickly around you, you see nothing."
+        return IN_ROOM.format(NOTHING)
     # An object is listed once for each receptacle here that it was once taken out of, as the reference does.
     around = [
         game.objects[o].name
         for o, r in sorted(state.taken_from)
         if r in here and (o, state.location) in state.object_at
     ]
-    facing = _listed([game.receptacles[r].name for r in here])
-    return f"You are facing the {facing}. Next to it, you see {_listed(around, 'a ')}."
-
-
-def _listed(names: Sequence[str], article: str = "") -> str:
-    if not names:
-        return "nothing"
-    if len(names) == 1:
-        return article + names[0]
-    return f"{article}{f', {article}'.join(names[:-1])}, and {article}{names[-1]}"
+    facing = WITHOUT_ARTICLE.format([game.receptacles[r].name for r in here])
+    return FACING.format(facing, WITH_ARTICLE.format(around))

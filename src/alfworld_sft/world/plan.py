@@ -18,6 +18,7 @@ from math import inf
 from typing import NamedTuple, Protocol, TypeAlias
 
 from alfworld_sft.world.game import NOTHING, Game, LightGoal, PlaceGoal, State
+from alfworld_sft.world.language import GO, OPEN, PUT, TAKE, TREAT, USE
 from alfworld_sft.world.rules import COOLING_TYPE, HEATING_TYPE, Action, Verb, goal_reached
 
 NOWHERE = -1
@@ -54,17 +55,17 @@ def command_of(game: Game, action: Action) -> str:
     place = game.receptacles[r].name if r >= 0 else ""
     match verb:
         case "go":
-            return f"go to {place}"
+            return GO.format(place)
         case "open":
-            return f"open {place}"
+            return OPEN.format(place)
         case "take":
-            return f"take {thing} from {place}"
+            return TAKE.format(thing, place)
         case "put":
-            return f"move {thing} to {place}" if game.grammar == "move" else f"put {thing} in/on {place}"
+            return PUT[game.grammar].format(thing, place)
         case "use":
-            return f"use {thing}"
+            return USE.format(thing)
         case "clean" | "heat" | "cool":
-            return f"{verb} {thing} with {place}"
+            return TREAT[verb].format(thing, place)
     raise ValueError(f"no plan has the action {action}")
 
 

@@ -11,6 +11,20 @@ from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 from alfworld_sft.world.game import NOTHING, Game, LightGoal, State
+from alfworld_sft.world.language import (
+    CLOSE,
+    EXAMINE,
+    GO,
+    HELP,
+    INVENTORY,
+    LOOK,
+    OPEN,
+    PUT,
+    SLICE,
+    TAKE,
+    TREAT,
+    USE,
+)
 
 Verb = Literal[
     "go", "open", "close", "take", "put", "examine receptacle", "examine object", "use", "clean", "heat", "cool",
@@ -80,19 +94,19 @@ class _Place:
     def __init__(self, game: Game, location: int) -> None:
         ways: dict[str, Action] | None = game.action_cache.get("ways")
         if ways is None:
-            reachable = ((f"go to {p.name}", r) for r, p in enumerate(game.receptacles) if p.location is not None)
+            reachable = ((GO.format(p.name), r) for r, p in enumerate(game.receptacles) if p.location is not None)
             ways = game.action_cache["ways"] = {command: Action("go", NOTHING, r) for command, r in sorted(reachable)}
         self.ways = ways
         self.receptacles = game.locations[location].receptacles
         self.bits = sum([1 << r for r in self.receptacles])
-        self.always = {"inventory": _INVENTORY, "look": _LOOK}
+        self.always = {INVENTORY.template: _INVENTORY, LOOK.template: _LOOK}
         if game.variant.has_help:
-            self.always["help"] = _HELP
+            self.always[HELP.template] = _HELP
         self.ways_out = list(ways)
         for r in self.receptacles:
             name = game.receptacles[r].name
-            self.always[f"examine {name}"] = Action("examine receptacle", NOTHING, r)
-            self.ways_out.remove(f"go to {name}")
+            self.always[EXAMINE.format(name)] = Action("examine receptacle", NOTHING, r)
+            self.ways_out.remove(GO.format(name))
         self.takes: dict[tuple[int, int], tuple[str, Action]] = {}
 
 
@@ -102,13 +116,13 @@ def _derive_admissible(game: Game, state: State, place: _Place) -> Admissible:
         _add_actions_at(game, state, r, actions, place.takes)
     if state.held != NOTHING:
         held = game.objects[state.held]
-        actions[f"examine {held.name}"] = Action("examine object", state.held)
+        actions[EXAMINE.format(held.name)] = Action("examine object", state.held)
         if held.type in _KNIVES:
             for o, location in state.object_at:
                 if location == state.location and game.objects[o].sliceable:
-                    actions[f"slice {game.objects[o].name} with {held.name}"] = Action("slice", o)
+                    actions[SLICE.format(game.objects[o].name, held.name)] = Action("slice", o)
     commands = sorted(actions)
-    first = bisect(commands, "go to ")
+    first = bisect(commands, GO.prefix)
     commands[first:first] = place.ways_out
     return Admissible(tuple(commands), actions, place.ways, place.receptacles)
 
@@ -122,19 +136,19 @@ def _add_actions_at(
     is_open = state.opened >> r & 1
     if receptacle.openable:
         if is_open:
-            actions[f"close {name}"] = Action("close", NOTHING, r)
+            actions[CLOSE.format(name)] = Action("close", NOTHING, r)
         else:
-            actions[f"open {name}"] = Action("open", NOTHING, r)
+            actions[OPEN.format(name)] = Action("open", NOTHING, r)
     accessible = is_open or not receptacle.openable
     can_take = accessible and state.held == NOTHING
     for o in state.contents[r]:
         thing = game.objects[o]
         if thing.toggleable:
-            actions[f"use {thing.name}"] = Action("use", o)
+            actions[USE.format(thing.name)] = Action("use", o)
         if can_take and thing.pickupable:
             words = takes.get((o, r))
             if words is None:
-                words = takes[o, r] = (f"take {thing.name} from {name}", Action("take", o, r))
+                words = takes[o, r] = (TAKE.format(thing.name, name), Action("take", o, r))
             actions[words[0]] = words[1]
     if state.held != NOTHING:
         _add_actions_with_held(game, state.held, r, actions, accessible=bool(accessible))
@@ -144,14 +158,13 @@ def _add_actions_with_held(game: Game, o: int, r: int, actions: dict[str, Action
     held, receptacle = game.objects[o], game.receptacles[r]
     name = receptacle.name
     if accessible and held.type in receptacle.can_contain:
-        command = f"move {held.name} to {name}" if game.grammar == "move" else f"put {held.name} in/on {name}"
-        actions[command] = Action("put", o, r)
+        actions[PUT[game.variant.version].format(held.name, name)] = Action("put", o, r)
     if held.cleanable and receptacle.type in game.variant.cleaning_types:
-        actions[f"clean {held.name} with {name}"] = Action("clean", o, r)
+        actions[TREAT["clean"].format(held.name, name)] = Action("clean", o, r)
     if held.heatable and receptacle.type == HEATING_TYPE:
-        actions[f"heat {held.name} with {name}"] = Action("heat", o, r)
+        actions[TREAT["heat"].format(held.name, name)] = Action("heat", o, r)
     if held.coolable and receptacle.type == COOLING_TYPE:
-        actions[f"cool {held.name} with {name}"] = Action("cool", o, r)
+        actions[TREAT["cool"].format(held.name, name)] = Action("cool", o, r)
 
 
 def transition(game: Game, state: State, action: Action) -> State:
