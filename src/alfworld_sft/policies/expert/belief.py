@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from alfworld_sft.policies.expert.reading import Access, Offers, Reading, read_observation, read_offers
 from alfworld_sft.types import View
+from alfworld_sft.world.language import read_command
 
 OPENABLE = frozenset({"cabinet", "drawer", "fridge", "microwave", "safe"})
 """Classes that are usually closed at first; the single one may turn out otherwise."""
@@ -191,28 +192,26 @@ class Belief:
 
     def _learn_refusal(self, command: str) -> None:
         """Nothing happened: learn why, where only one reason is left."""
-        verb, _, rest = command.partition(" ")
-        if verb == "go":
-            name = rest.removeprefix("to ")
-            if name in self.places or (self.windowed and class_of(name) in RECEPTACLE_CLASSES):
-                self._join(name)
-            return
-        if verb == "open":
-            place = self.places.get(rest)
-            if place is not None and rest in self.in_reach() and place.access == "closed":
+        said = read_command(command)
+        match said and (said.command.verb, *said.names):
+            case ("go", name):
+                if name in self.places or (self.windowed and class_of(name) in RECEPTACLE_CLASSES):
+                    self._join(name)
+            case ("open", name):
+                place = self.places.get(name)
+                if place is not None and name in self.in_reach() and place.access == "closed":
+                    place.useless = True
+            case (verb, name, place_name) if place_name in self.places and place_name in self.in_reach():
+                self._learn_refused_deed(verb, name, self.places[place_name])
+
+    def _learn_refused_deed(self, verb: str, name: str, place: Place) -> None:
+        match verb:
+            case "take" if self.held == "" and place.accessible and place.contents:
+                place.contents = tuple(there for there in place.contents if there != name)
+            case "put" if self.held == name and place.accessible:
+                place.refuses |= {class_of(name)}
+            case "clean" | "heat" | "cool" if self.held == name:
                 place.useless = True
-            return
-        object_name, _, place_name = rest.replace(" in/on ", " to ").replace(" from ", " to ").partition(" to ")
-        object_name, _, treated_in = object_name.partition(" with ")
-        place = self.places.get(place_name or treated_in)
-        if place is None or place.name not in self.in_reach():
-            return
-        if verb == "take" and self.held == "" and place.accessible and place.contents:
-            place.contents = tuple(name for name in place.contents if name != object_name)
-        elif verb in ("move", "put") and self.held == object_name and place.accessible:
-            place.refuses |= {class_of(object_name)}
-        elif verb in ("clean", "heat", "cool") and self.held == object_name:
-            place.useless = True
 
     def _learn_offers(self, offers: Offers) -> None:
         """Take in the admissible commands: the places to go, what is in reach and how, and what the hand holds."""

@@ -14,7 +14,7 @@ from alfworld_sft.policies.expert.belief import Belief, Place, class_of, number_
 from alfworld_sft.policies.expert.goal import Goal
 from alfworld_sft.policies.expert.prior import Prior
 from alfworld_sft.policies.expert.search import Search, next_place, steps_to_see
-from alfworld_sft.world.grammar import GrammarVersion
+from alfworld_sft.world.language import EXAMINE, GO, LOOK, OPEN, PUT, TAKE, TREAT, USE, GrammarVersion, TreatmentVerb
 
 Aim = Literal["find", "fetch", "treat", "deliver", "light", "drop", "lost"]
 """Find: look where it may be. Fetch: get one that was seen. Lost: nothing is left to try but looking again."""
@@ -60,7 +60,7 @@ class Mind:
 
     def putting(self, name: str, place: str) -> str:
         """Return the command that puts a thing down, in the game's own wording."""
-        return f"move {name} to {place}" if self.grammar == "move" else f"put {name} in/on {place}"
+        return PUT[self.grammar].format(name, place)
 
     def _decide(self) -> Decision:
         belief, goal = self.belief, self.goal
@@ -76,7 +76,7 @@ class Mind:
         if source is not None:
             name, place = source
             return self._at(belief.place(place), "fetch", name) or Decision(
-                f"take {name} from {place}", "fetch", name, place
+                TAKE.format(name, place), "fetch", name, place
             )
         # Where the object would count as brought home it cannot be: the game would be won.
         return self._find(goal.object, goal.place if goal.count == 1 and not goal.treatment else "")
@@ -129,20 +129,20 @@ class Mind:
     def _at(self, place: Place, aim: Aim, name: str, opened: bool = True) -> Decision | None:
         """Return the next step towards having a receptacle in reach, and accessible; None when it is."""
         if place.name not in self.belief.in_reach():
-            return Decision(f"go to {place.name}", aim, name, place.name)
+            return Decision(GO.format(place.name), aim, name, place.name)
         if opened and place.access is None:
-            return Decision(f"examine {place.name}", aim, name, place.name)
+            return Decision(EXAMINE.format(place.name), aim, name, place.name)
         if opened and place.access == "closed":
-            return Decision(f"open {place.name}", aim, name, place.name)
+            return Decision(OPEN.format(place.name), aim, name, place.name)
         return None
 
     def _find(self, wanted: str, excluded: str = "") -> Decision:
         place = next_place(self.belief, wanted, excluded, self.prior, self.search)
         if place is None:
             return self._lost()
-        return self._at(place, "find", wanted) or Decision(f"examine {place.name}", "find", wanted, place.name)
+        return self._at(place, "find", wanted) or Decision(EXAMINE.format(place.name), "find", wanted, place.name)
 
-    def _treat(self, treatment: Literal["clean", "heat", "cool"]) -> Decision:
+    def _treat(self, treatment: TreatmentVerb) -> Decision:
         belief, name = self.belief, self.belief.held or ""
         reach = belief.in_reach()
         kind = _APPLIANCE[treatment]
@@ -151,7 +151,7 @@ class Mind:
             return self._lost()
         place = min(places, key=lambda p: (p.name not in reach, number_of(p.name)))
         return self._at(place, "treat", name, opened=False) or Decision(
-            f"{treatment} {name} with {place.name}", "treat", name, place.name
+            TREAT[treatment].format(name, place.name), "treat", name, place.name
         )
 
     def _deliver(self) -> Decision:
@@ -166,7 +166,7 @@ class Mind:
             return self._find(self.goal.lamp)
         name, place = lamp
         return self._at(self.belief.place(place), "light", name, opened=False) or Decision(
-            f"use {name}", "light", name, place
+            USE.format(name), "light", name, place
         )
 
     def _drop(self) -> Decision:
@@ -202,14 +202,14 @@ class Mind:
         commands = belief.view.admissible_commands
         closed = [p for p in belief.places.values() if p.name in reach and p.access == "closed" and not p.useless]
         if closed and belief.held == "":
-            return Decision(f"open {closed[0].name}", "lost", self.goal.object, closed[0].name)
+            return Decision(OPEN.format(closed[0].name), "lost", self.goal.object, closed[0].name)
         recent = {exchange.action: turn for turn, exchange in enumerate(belief.view.history)}
         elsewhere = [
             p
             for p in belief.places.values()
-            if p.name not in reach and (commands is None or f"go to {p.name}" in commands)
+            if p.name not in reach and (commands is None or GO.format(p.name) in commands)
         ]
         if not elsewhere:
-            return Decision("look", "lost", self.goal.object)
-        next_ = min(elsewhere, key=lambda p: (recent.get(f"go to {p.name}", -1), class_of(p.name), number_of(p.name)))
-        return Decision(f"go to {next_.name}", "lost", self.goal.object, next_.name)
+            return Decision(LOOK.format(), "lost", self.goal.object)
+        next_ = min(elsewhere, key=lambda p: (recent.get(GO.format(p.name), -1), class_of(p.name), number_of(p.name)))
+        return Decision(GO.format(next_.name), "lost", self.goal.object, next_.name)

@@ -8,6 +8,7 @@ from random import Random
 
 from alfworld_sft.policies.expert.belief import Belief, class_of
 from alfworld_sft.policies.expert.decide import Mind
+from alfworld_sft.world.language import CLOSE, EXAMINE, GO, HELP, INVENTORY, LOOK, OPEN, TAKE, USE, verb_of
 
 
 def mistake(mind: Mind, right: str, rng: Random) -> str:
@@ -17,9 +18,9 @@ def mistake(mind: Mind, right: str, rng: Random) -> str:
     the list, to try what cannot be.
     """
     commands = mind.belief.view.admissible_commands
-    options = [c for c in (imaginable(mind) if commands is None else commands) if c not in (right, "help")]
-    going = [command for command in options if command.startswith("go to ")]
-    doing = [command for command in options if not command.startswith("go to ")]
+    options = [c for c in (imaginable(mind) if commands is None else commands) if c not in (right, HELP.format())]
+    going = [command for command in options if verb_of(command) == "go"]
+    doing = [command for command in options if verb_of(command) != "go"]
     kinds: list[Sequence[str]] = [going, doing]
     if commands is None:
         kinds.append([command for command in impossible(mind) if command != right])
@@ -34,13 +35,14 @@ def impossible(mind: Mind) -> list[str]:
     belief, wanted = mind.belief, mind.goal.object
     counts = Counter(map(class_of, belief.places))
     elsewhere = sorted(belief.places.keys() - belief.in_reach())
-    commands = [f"go to {kind} {count + 1}" for kind, count in sorted(counts.items())]
-    commands += [f"examine {name}" for name in elsewhere]
+    commands = [GO.format(f"{kind} {count + 1}") for kind, count in sorted(counts.items())]
+    commands += [EXAMINE.format(name) for name in elsewhere]
     if belief.here is not None:
-        commands += [f"go to {belief.here}"] * len(counts)
+        commands += [GO.format(belief.here)] * len(counts)
         if not belief.held:
             there = belief.place(belief.here).contents or ()
-            commands += [f"take {wanted} {n} from {belief.here}" for n in (1, 2, 3) if f"{wanted} {n}" not in there] * 3
+            guesses = [f"{wanted} {n}" for n in (1, 2, 3)]
+            commands += [TAKE.format(name, belief.here) for name in guesses if name not in there] * 3
     if belief.held:
         commands += [mind.putting(belief.held, name) for name in elsewhere]
     return commands
@@ -49,21 +51,21 @@ def impossible(mind: Mind) -> list[str]:
 def imaginable(mind: Mind) -> list[str]:
     """Return commands that what was seen suggests; some of them the game may refuse."""
     belief = mind.belief
-    commands = ["inventory", "look", *(f"go to {name}" for name in sorted(belief.places))]
+    commands = [INVENTORY.format(), LOOK.format(), *(GO.format(name) for name in sorted(belief.places))]
     for name in sorted(belief.in_reach()):
         place = belief.place(name)
-        commands.append(f"examine {name}")
+        commands.append(EXAMINE.format(name))
         if place.access in ("closed", "open"):
-            commands.append(f"open {name}" if place.access == "closed" else f"close {name}")
+            commands.append((OPEN if place.access == "closed" else CLOSE).format(name))
         if place.access != "closed":
             commands += _with_hands(mind, belief, name)
     if belief.held:
-        commands.append(f"examine {belief.held}")
-    commands += [f"use {lamp}" for lamp, place in belief.seen("desklamp") if place in belief.in_reach()]
+        commands.append(EXAMINE.format(belief.held))
+    commands += [USE.format(lamp) for lamp, place in belief.seen("desklamp") if place in belief.in_reach()]
     return commands
 
 
 def _with_hands(mind: Mind, belief: Belief, place: str) -> list[str]:
     if belief.held:
         return [mind.putting(belief.held, place)]
-    return [f"take {name} from {place}" for name in belief.place(place).contents or ()]
+    return [TAKE.format(name, place) for name in belief.place(place).contents or ()]

@@ -6,78 +6,91 @@ receptacle holds what more than half of its class hold in the train games.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from alfworld_sft.policies.expert.belief import Belief, Place, class_of, in_game_order, number_of
 from alfworld_sft.policies.expert.decide import Mind
-
-_REFUSED = "Nothing happens."
+from alfworld_sft.world.language import (
+    ARRIVED,
+    CARRYING,
+    CHANGED,
+    CLOSED,
+    EMPTY_HANDED,
+    FACING,
+    HOLDS,
+    IN_ROOM,
+    IS_CLOSED,
+    IS_OPEN,
+    LOCATION,
+    NOT_SPECIAL,
+    NOTHING,
+    NOTHING_HAPPENS,
+    OPENED,
+    PUT_DOWN,
+    SLICED,
+    TAKEN,
+    TREATED,
+    TURNED_ON,
+    WITH_ARTICLE,
+    WITHOUT_ARTICLE,
+    condition,
+    read_command,
+)
 
 
 def predict(mind: Mind, command: str) -> str:
     """Return the guess for one command."""
     belief = mind.belief
-    verb, _, rest = command.partition(" ")
-    match verb:
-        case "go":
-            return _arrival(mind, rest.removeprefix("to "))
-        case "open":
-            return f"You open the {rest}. {_opened(mind, belief.place(rest))}"
-        case "close":
-            return f"You close the {rest}."
-        case "take":
-            name, _, place = rest.partition(" from ")
-            return f"You pick up the {name} from the {place}."
-        case "move":
-            name, _, place = rest.partition(" to ")
-            return f"You move the {name} to the {place}."
-        case "put":
-            name, _, place = rest.partition(" in/on ")
-            return f"You put the {name} in/on the {place}."
-        case "clean" | "heat" | "cool":
-            name, _, place = rest.partition(" with ")
-            return f"You {verb} the {name} using the {place}."
-        case "slice":
-            name, _, knife = rest.partition(" with ")
-            return f"You sliced the {name} with the {knife}."
-        case "use":
-            return f"You turn on the {rest}."
-        case "examine" if rest == belief.held:
-            return _object(belief, rest)
-        case "examine":
-            return _described(mind, belief.place(rest))
-        case "inventory" if belief.held:
-            return f"You are carrying: a {belief.held}."
-        case "inventory":
-            return "You are not carrying anything."
-        case "look":
+    said = read_command(command)
+    match said and (said.command.verb, *said.names):
+        case ("go", place):
+            return _arrival(mind, place)
+        case ("open", place):
+            return OPENED.format(place, _opened(mind, belief.place(place)))
+        case ("close", place):
+            return CLOSED.format(place)
+        case ("take", name, place):
+            return TAKEN.format(name, place)
+        case ("put", name, place):
+            return PUT_DOWN[mind.grammar].format(name, place)
+        case ("clean" | "heat" | "cool" as verb, name, place):
+            return TREATED.format(verb, name, place)
+        case ("slice", name, knife):
+            return SLICED.format(name, knife)
+        case ("use", lamp):
+            return TURNED_ON.format(lamp)
+        case ("examine", name) if name == belief.held:
+            return _object(belief, name)
+        case ("examine", place):
+            return _described(mind, belief.place(place))
+        case ("inventory",):
+            return CARRYING.format(belief.held) if belief.held else EMPTY_HANDED
+        case ("look",):
             return _around(belief)
-    return _REFUSED
+    return NOTHING_HAPPENS
 
 
 def _arrival(mind: Mind, name: str) -> str:
     belief = mind.belief
     if name in belief.in_reach():
-        return _REFUSED
+        return NOTHING_HAPPENS
     place = belief.place(name)
     arrived = name
     if mind.grammar == "put":  # this wording tells the location's own name, which one knows only after a visit
         heard = {p.arrival for p in belief.places.values() if p.arrival}
-        unused = (f"loc {n}" for n in range(1, len(heard) + 2))
+        unused = (LOCATION.format(str(n)) for n in range(1, len(heard) + 2))
         arrived = place.arrival or next(location for location in unused if location not in heard)
-    return f"You arrive at {arrived}. {_described(mind, place)}"
+    return ARRIVED.format(arrived, _described(mind, place))
 
 
 def _described(mind: Mind, place: Place) -> str:
     if place.access == "open":
         return _opened(mind, place)
     if place.probably_closed:
-        return f"The {place.name} is closed."
-    return f"On the {place.name}, you see {listed(_contents(mind, place))}."
+        return IS_CLOSED.format(place.name)
+    return HOLDS.format(place.name, WITH_ARTICLE.format(_contents(mind, place)))
 
 
 def _opened(mind: Mind, place: Place) -> str:
-    return f"The {place.name} is open. In it, you see {listed(_contents(mind, place))}."
+    return IS_OPEN.format(place.name, WITH_ARTICLE.format(_contents(mind, place)))
 
 
 def _contents(mind: Mind, place: Place) -> tuple[str, ...]:
@@ -91,25 +104,12 @@ def _contents(mind: Mind, place: Place) -> tuple[str, ...]:
 
 def _object(belief: Belief, name: str) -> str:
     done = {how for thing, how in belief.treated if thing == name}
-    temperature = "hot" if "heat" in done else "cool" if "cool" in done else ""
-    if temperature and "clean" in done:
-        return f"This is a {temperature} and clean {name}."
-    if done:
-        return f"This is a {'hot' if 'heat' in done else 'clean' if 'clean' in done else 'cold'} {name}."
-    return f"There's nothing special about {name}."
+    how = condition(hot="heat" in done, cool="cool" in done, clean="clean" in done)
+    return CHANGED.format(how, name) if how else NOT_SPECIAL.format(name)
 
 
 def _around(belief: Belief) -> str:
     if belief.here is None:
-        return "You are in the middle of a room. Looking quickly around you, you see nothing."
+        return IN_ROOM.format(NOTHING)
     facing = sorted(belief.in_reach(), key=lambda name: (class_of(name), -number_of(name)))
-    names = f"{', '.join(facing[:-1])}, and {facing[-1]}" if len(facing) > 1 else facing[0]
-    return f"You are facing the {names}. Next to it, you see nothing."
-
-
-def listed(names: Iterable[str]) -> str:
-    """Return the names as the game lists them: "a mug 2, and a mug 1"."""
-    items = [f"a {name}" for name in names]
-    if not items:
-        return "nothing"
-    return f"{', '.join(items[:-1])}, and {items[-1]}" if len(items) > 1 else items[0]
+    return FACING.format(WITHOUT_ARTICLE.format(facing), NOTHING)

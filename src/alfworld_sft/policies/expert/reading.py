@@ -1,14 +1,42 @@
 """What does one text say? An observation → `Reading`, a list of admissible commands → `Offers`.
 
 Both are pure and cached: texts repeat themselves within an episode (each prompt shows the history again) and
-between episodes. Both wordings of the game are understood ("move x to y", and "put x in/on y" before it).
+between episodes. Both versions of the game's wording are understood.
 """
 
 from __future__ import annotations
 
-import re
+from collections import defaultdict
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Literal, NamedTuple
+
+from alfworld_sft.world.language import (
+    ARRIVED,
+    CARRYING,
+    CHANGED,
+    CLOSED,
+    CONTAINS,
+    EMPTY_HANDED,
+    FACING,
+    HOLDS,
+    IN_ROOM,
+    IS_CLOSED,
+    IS_OPEN,
+    NOT_SPECIAL,
+    NOTHING_HAPPENS,
+    OPENED,
+    PUT_DOWN,
+    TAKEN,
+    TREAT,
+    TREATED,
+    TURNED_ON,
+    WITH_ARTICLE,
+    WITHOUT_ARTICLE,
+    Sentence,
+    read_command,
+    read_sentence,
+)
 
 Access = Literal["flat", "closed", "open"]
 """How a receptacle gives what it holds: it cannot be opened and needs not be, or it is closed or open now."""
@@ -37,24 +65,6 @@ class Reading(NamedTuple):
     how: str = ""
 
 
-_NAMED = re.compile(r"\ban? ([^\s,.]+ \d+)")
-_NAMES = re.compile(r"([^\s,.]+ \d+)")
-_ARRIVAL = re.compile(r"You arrive at ([^.]+)\. (.*)", re.DOTALL)
-_OPENING = re.compile(r"You open the ([^.]+)\. (.*)", re.DOTALL)
-_CLOSED = re.compile(r"The (.+) is closed\.")
-_OPEN = re.compile(r"The (.+) is open\. In it, you see (.*)\.", re.DOTALL)
-_FLAT = re.compile(r"On the (.+?), you see (.*)\.", re.DOTALL)
-_TAKEN = re.compile(r"You pick up the (.+) from the (.+)\.")
-_MOVED = re.compile(r"You move the (.+) to the (.+)\.")
-_PUT = re.compile(r"You put the (.+) in/on the (.+)\.")
-_TREATED = re.compile(r"You (clean|heat|cool) the (.+) using the (.+)\.")
-_CLOSING = re.compile(r"You close the (.+)\.")
-_USED = re.compile(r"You turn on the (.+)\.")
-_CARRYING = re.compile(r"You are carrying: an? (.+)\.")
-_OBJECT = re.compile(r"This is a ([a-z ]*?)([^\s.]+ \d+)\.(?: |$)")
-_PLAIN = re.compile(r"There's nothing special about (.+)\.")
-_FACING = re.compile(r"You are facing the (.*)\. Next to it", re.DOTALL)
-_ROOM = "You are in the middle of a room."
 _REFUSED = Reading("refused")
 _OTHER = Reading("other")
 
@@ -62,56 +72,54 @@ _OTHER = Reading("other")
 @lru_cache(maxsize=1 << 15)
 def read_observation(text: str) -> Reading:
     """Understand one observation; what tells nothing of use is of the kind "other"."""
-    if text == "Nothing happens.":
+    if text == NOTHING_HAPPENS:
         return _REFUSED
-    if text.startswith(_ROOM):
-        names = tuple(_NAMED.findall(text))
-        return Reading("room", names=names) if names else _OTHER
-    match = _ARRIVAL.fullmatch(text)
-    if match is not None:
-        sight = _sight(match[2])
-        return sight._replace(kind="arrive", how=match[1]) if sight else _OTHER
-    match = _OPENING.fullmatch(text)
-    if match is not None:
-        sight = _sight(match[2])
-        return sight._replace(kind="open") if sight else _OTHER
-    return _sight(text) or _deed(text) or _OTHER
-
-
-def _sight(text: str) -> Reading | None:
-    match = _FLAT.fullmatch(text)
-    if match is not None:
-        return Reading("sight", match[1], access="flat", contents=tuple(_NAMED.findall(match[2])))
-    match = _OPEN.fullmatch(text)
-    if match is not None:
-        return Reading("sight", match[1], access="open", contents=tuple(_NAMED.findall(match[2])))
-    match = _CLOSED.fullmatch(text)
-    return None if match is None else Reading("sight", match[1], access="closed")
-
-
-def _deed(text: str) -> Reading | None:
-    """Read what was done, or what the hand holds."""
-    if match := _TAKEN.fullmatch(text):
-        return Reading("take", match[2], match[1])
-    if match := _MOVED.fullmatch(text) or _PUT.fullmatch(text):
-        return Reading("put", match[2], match[1])
-    if match := _TREATED.fullmatch(text):
-        return Reading("treat", match[3], match[2], how=match[1])
-    if match := _CLOSING.fullmatch(text):
-        return Reading("close", match[1])
-    if match := _USED.fullmatch(text):
-        return Reading("use", object=match[1])
-    if match := _FACING.match(text):
-        return Reading("here", names=tuple(_NAMES.findall(match[1])))
-    if match := _CARRYING.fullmatch(text):
-        return Reading("hand", object=match[1])
-    if text == "You are not carrying anything.":
+    if text == EMPTY_HANDED:
         return Reading("hand")
-    if match := _PLAIN.fullmatch(text):
-        return Reading("object", object=match[1])
-    if match := _OBJECT.match(text):
-        return Reading("object", object=match[2], how=match[1].strip())
-    return None
+    said = read_sentence(text)
+    read = _READERS.get(said.sentence) if said else None
+    return read(*said.values) if said and read else _OTHER
+
+
+def _sight(place: str, access: Access, listed: str) -> Reading:
+    return Reading("sight", place, access=access, contents=WITH_ARTICLE.parse(listed))
+
+
+def _arrived(location: str, sight: str) -> Reading:
+    seen = read_observation(sight)
+    return seen._replace(kind="arrive", how=location) if seen.kind == "sight" else _OTHER
+
+
+def _opened(_: str, sight: str) -> Reading:
+    seen = read_observation(sight)
+    return seen._replace(kind="open") if seen.kind == "sight" else _OTHER
+
+
+def _room(listed: str) -> Reading:
+    names = WITH_ARTICLE.parse(listed)
+    return Reading("room", names=names) if names else _OTHER
+
+
+_READERS: Mapping[Sentence, Callable[..., Reading]] = {
+    IN_ROOM: _room,
+    ARRIVED: _arrived,
+    OPENED: _opened,
+    HOLDS: lambda place, listed: _sight(place, "flat", listed),
+    IS_OPEN: lambda place, listed: _sight(place, "open", listed),
+    IS_CLOSED: lambda place: Reading("sight", place, access="closed"),
+    TAKEN: lambda name, place: Reading("take", place, name),
+    PUT_DOWN["move"]: lambda name, place: Reading("put", place, name),
+    PUT_DOWN["put"]: lambda name, place: Reading("put", place, name),
+    TREATED: lambda verb, name, place: Reading("treat", place, name, how=verb),
+    CLOSED: lambda place: Reading("close", place),
+    TURNED_ON: lambda name: Reading("use", object=name),
+    FACING: lambda here, _: Reading("here", names=WITHOUT_ARTICLE.parse(here)),
+    CARRYING: lambda name: Reading("hand", object=name),
+    NOT_SPECIAL: lambda name: Reading("object", object=name),
+    CONTAINS: lambda name, _: Reading("object", object=name, how="normal"),
+    CHANGED: lambda how, name: Reading("object", object=name, how=how),
+}
+"""What is made of the slots of each sentence that tells something of use."""
 
 
 class Offers(NamedTuple):
@@ -141,32 +149,24 @@ class Offers(NamedTuple):
 @lru_cache(maxsize=1 << 14)
 def read_offers(commands: tuple[str, ...]) -> Offers:
     """Sort the admissible commands by what they tell."""
-    go: list[str] = []
-    single: dict[str, list[str]] = {"examine": [], "open": [], "close": [], "use": []}
-    take: list[tuple[str, str]] = []
-    put: list[tuple[str, str]] = []
-    treat: list[tuple[str, str]] = []
-    for command in commands:
-        if command.startswith("go to "):
-            go.append(command[6:])
+    one: dict[str, list[str]] = defaultdict(list)
+    two: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for text in commands:
+        said = read_command(text)
+        if said is None:
             continue
-        verb, _, rest = command.partition(" ")
-        if verb in single:
-            single[verb].append(rest)
-        elif verb == "take":
-            take.append(_pair(rest, " from "))
-        elif verb == "move":
-            put.append(_pair(rest, " to "))
-        elif verb == "put":
-            put.append(_pair(rest, " in/on "))
-        elif verb in ("clean", "heat", "cool"):
-            treat.append(_pair(rest, " with "))
-    one = {verb: tuple(names) for verb, names in single.items()}
+        command, names = said
+        if len(names) == 1:
+            one[command.verb].append(names[0])
+        elif len(names) == 2:
+            two["treat" if command.verb in TREAT else command.verb].append((names[0], names[1]))
     return Offers(
-        tuple(go), one["examine"], one["open"], one["close"], tuple(take), tuple(put), tuple(treat), one["use"]
+        go=tuple(one["go"]),
+        examine=tuple(one["examine"]),
+        open=tuple(one["open"]),
+        close=tuple(one["close"]),
+        take=tuple(two["take"]),
+        put=tuple(two["put"]),
+        treat=tuple(two["treat"]),
+        use=tuple(one["use"]),
     )
-
-
-def _pair(rest: str, word: str) -> tuple[str, str]:
-    first, _, second = rest.partition(word)
-    return first, second

@@ -14,6 +14,7 @@ from alfworld_sft.policies.expert.belief import OPENABLE, Belief, class_of
 from alfworld_sft.policies.expert.decide import Decision, Mind
 from alfworld_sft.policies.expert.goal import Goal
 from alfworld_sft.policies.expert.reading import Reading
+from alfworld_sft.world.language import GO, verb_of
 
 _INSIDE = OPENABLE | {"bathtubbasin", "garbagecan", "laundryhamper", "sinkbasin", "toaster"}
 _UNCOUNTED = {
@@ -41,8 +42,7 @@ _TO_BE = {"clean": "cleaned", "heat": "heated", "cool": "cooled"}
 def think(mind: Mind, decision: Decision, rng: Random) -> str:
     """Return one to three sentences: where things stand, and why the command comes next."""
     belief = mind.belief
-    verb = decision.command.partition(" ")[0]
-    verb = "put" if verb == "move" else verb
+    verb = verb_of(decision.command) or ""
     sentences = []
     if belief.last.kind == "refused":
         sentences.append(_refusal(belief, decision, rng))
@@ -79,9 +79,8 @@ _GOAL = (
 
 
 def _refusal(belief: Belief, decision: Decision, rng: Random) -> str:
-    action = belief.view.history[-1].action if belief.view.history else ""
-    place = action.removeprefix("go to ")
-    if place not in (action, belief.here) and place == decision.place and place in belief.in_reach():
+    (place,) = GO.parse(belief.view.history[-1].action if belief.view.history else "") or ("",)
+    if place and place != belief.here and place == decision.place and place in belief.in_reach():
         refused_way = (
             f"Nothing happened, so {place} must be within reach from here.",
             f"I could not go to {place}: I must be standing at it already.",
