@@ -1,4 +1,4 @@
-"""What each room imports (the table in `docs/architecture.md`), and that nothing imports in a circle."""
+"""What each room imports (the table in `docs/architecture.md`), no import in a circle, and what stands only once."""
 
 import ast
 import re
@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import alfworld_sft
+from alfworld_sft.evaluate.worldmodel import KINDS
+from alfworld_sft.world import language
 
 PACKAGE = Path(alfworld_sft.__file__).parent
 ARCHITECTURE = Path(__file__).parents[1] / "docs" / "architecture.md"
@@ -127,3 +129,60 @@ def test_the_commands_start_without_the_learning_libraries():
     hidden = f"import sys; sys.modules.update(dict.fromkeys({sorted(LEARNING)!r})); import alfworld_sft.cli"
     done = subprocess.run([sys.executable, "-c", hidden], capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+LANGUAGE = "world/language.py"
+AGENTS_OWN_WORDS = {"policies/expert/thoughts.py", "models/chat.py"}
+"""Where English is not the game's: what the expert thinks, and a conversation that only tries out a chat template."""
+
+
+def written_texts(source: str) -> set[str]:
+    """All texts of a source but its docstrings, as the source writes them; a gap in an f-string is "desk 1"."""
+    tree = ast.parse(source)
+    documents = {id(n.value) for n in ast.walk(tree) if isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant)}
+    parts = {id(part) for n in ast.walk(tree) if isinstance(n, ast.JoinedStr) for part in n.values}
+    texts = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr):
+            texts.add("".join(str(part.value) if isinstance(part, ast.Constant) else "desk 1" for part in node.values))
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in documents | parts:
+            texts.add(node.value)
+    return texts
+
+
+def words_of_the_game(texts: set[str]) -> set[str]:
+    """Those of the texts that are a command or a sentence of the game, or hold the words that one begins with."""
+    openings = {p.prefix for p in (*language.COMMANDS, *language.SENTENCES) if p.slots and p.prefix.count(" ") > 1}
+    fixed = {language.EMPTY_HANDED, language.NOTHING_HAPPENS, language.BANNER, language.TASK_PREFIX, " in/on "}
+    starts = {command.prefix for command in language.COMMANDS if command.slots}
+    return {
+        text
+        for text in texts
+        if text in starts
+        or (language.read_command(text) and text.count(" "))
+        or language.read_sentence(text)
+        or any(words in text for words in openings | fixed)
+    }
+
+
+def test_words_of_the_game_are_found():
+    source = '''
+def f(x, y):
+    """Doc: go to desk 1"""
+    g(f"take {x} from {y}", "go to ", f"You pick up the {x}", r"You arrive at (.+)", x.partition(" in/on "), "look")
+    g(f"The {x} is closed.", f"take {x} away", "Nothing happens.", f"I take {x}.", {"take": 1})
+'''
+    assert words_of_the_game(written_texts(source)) == {
+        "take desk 1 from desk 1", "go to ", "You pick up the desk 1", "You arrive at (.+)", " in/on ",
+        "The desk 1 is closed.", "Nothing happens.",
+    }  # fmt: skip
+
+
+def test_the_language_of_the_game_stands_in_one_file():
+    found = {
+        file: words
+        for file in modules()
+        if file != LANGUAGE and (words := words_of_the_game(written_texts((PACKAGE / file).read_text("utf-8"))))
+    }
+    assert found.pop("evaluate/worldmodel.py") < set(KINDS)  # names of metrics
+    assert found.keys() <= AGENTS_OWN_WORDS, found

@@ -14,14 +14,15 @@ from typing import Any, Literal, get_args
 
 from alfworld_sft.prompts.tags import parse_reply
 from alfworld_sft.types import Episode, Step
+from alfworld_sft.world.language import IS_CLOSED, LOCATION, CommandVerb, verb_of
 
 Kind = Literal[
     "go to open receptacle", "go to closed receptacle", "open", "close", "take", "move", "clean/heat/cool", "use",
     "look/inventory", "examine", "other", "invalid",
 ]  # fmt: skip
 KINDS: tuple[Kind, ...] = get_args(Kind)
-_KIND_OF_VERB: dict[str, Kind] = {
-    "open": "open", "close": "close", "take": "take", "move": "move", "put": "move", "clean": "clean/heat/cool",
+_KIND_OF_VERB: dict[CommandVerb, Kind] = {
+    "open": "open", "close": "close", "take": "take", "put": "move", "clean": "clean/heat/cool",
     "heat": "clean/heat/cool", "cool": "clean/heat/cool", "use": "use", "look": "look/inventory",
     "inventory": "look/inventory", "examine": "examine",
 }  # fmt: skip
@@ -29,7 +30,7 @@ _KIND_OF_VERB: dict[str, Kind] = {
 Predictor = Literal["policy", "copy of the last observation", "most frequent answer"]
 PREDICTORS: tuple[Predictor, ...] = get_args(Predictor)
 
-_NAME = re.compile(r"\b(?!loc )([^\W\d_]+ \d+)\b")
+_NAME = re.compile(rf"\b(?!{LOCATION.prefix})([^\W\d_]+ \d+)\b")
 
 
 @dataclass
@@ -123,11 +124,11 @@ def kind_of(step: Step) -> Kind:
     """Return the kind of what was done; only the answer tells whether the receptacle gone to is closed."""
     if step.problem is not None:
         return "invalid"
-    verb = step.command.partition(" ")[0]
+    verb = verb_of(step.command)
     if verb == "go":
-        closed = step.next_observation.endswith(" is closed.")
+        closed = step.next_observation.endswith(IS_CLOSED.suffix)
         return "go to closed receptacle" if closed else "go to open receptacle"
-    return _KIND_OF_VERB.get(verb, "other")
+    return _KIND_OF_VERB.get(verb, "other") if verb else "other"
 
 
 def names_in(text: str) -> frozenset[str]:

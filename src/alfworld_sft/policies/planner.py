@@ -9,6 +9,7 @@ from alfworld_sft.policies.base import Player
 from alfworld_sft.prompts.tags import compose_reply
 from alfworld_sft.types import Prompt, Reply, View
 from alfworld_sft.world import Game
+from alfworld_sft.world.language import LOOK
 from alfworld_sft.world.observations import feedback
 from alfworld_sft.world.plan import UnsolvableError, command_of, shortest_actions
 from alfworld_sft.world.rules import Action, admissible_actions, transition
@@ -62,7 +63,7 @@ class _Player:
         except UnsolvableError as error:
             raise PolicyError(str(error)) from None
         action = plan[0] if plan else Action("look")  # nothing is left to do
-        self._last_command = command = command_of(game, action) if plan else "look"
+        self._last_command = command = command_of(game, action) if plan else LOOK.format()
         rng = Random(prompt.seed)
         thought = rng.choice(_THOUGHTS if len(plan) > 1 else _LAST_THOUGHTS) if plan else "The task is done."
         parts = {

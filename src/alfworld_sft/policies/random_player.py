@@ -16,7 +16,7 @@ from alfworld_sft.policies.expert.thoughts import summarise
 from alfworld_sft.prompts.tags import compose_reply
 from alfworld_sft.types import Prompt, Reply
 from alfworld_sft.world import Game
-from alfworld_sft.world.grammar import GrammarVersion
+from alfworld_sft.world.language import GrammarVersion
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,19 +2,38 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from alfworld_sft.types import Exchange
+from alfworld_sft.world.language import (
+    ARRIVED,
+    CLOSED,
+    HOLDS,
+    IN_ROOM,
+    IS_CLOSED,
+    IS_OPEN,
+    NOTHING,
+    OPENED,
+    PUT_DOWN,
+    SLICED,
+    TAKE,
+    TAKEN,
+    TREATED,
+    TURNED_ON,
+    WITH_ARTICLE,
+    Command,
+    read_command,
+    read_sentence,
+    verb_of,
+)
 
 NO_ACTION = "(no valid action)"
 """How the history shows a turn whose reply held no action at all."""
 
-_ALWAYS = ("go to ", "look", "inventory", "help")
-_GO = re.compile(r"(go to|examine) (.+)")
-_TAKE = re.compile(r"take (.+) from (.+)")
-_PUT = re.compile(r"(move .+ to|put .+ in/on) (.+)")
+_ALWAYS = ("go", "look", "inventory", "help")
+_DONE = (TAKEN, *PUT_DOWN.values(), TREATED, CLOSED, TURNED_ON, SLICED)
+"""Sentences that tell no more than the command that led to them."""
 
 
 def list_commands(commands: Iterable[str]) -> str:
@@ -29,20 +48,23 @@ def list_grouped_commands(commands: Iterable[str]) -> str:
     'look; go to (bed 1, shelf 1-2); take pen 1 from bed 1'
     """
     plain: list[str] = []
-    ways: dict[str, list[str]] = defaultdict(list)
-    puts: dict[str, list[str]] = defaultdict(list)
+    ways: dict[Command, list[str]] = defaultdict(list)
+    puts: dict[tuple[Command, str], list[str]] = defaultdict(list)
     takes: dict[str, list[str]] = defaultdict(list)
-    for command in commands:
-        if match := _GO.fullmatch(command):
-            ways[match[1]].append(match[2])
-        elif match := _TAKE.fullmatch(command):
-            takes[match[2]].append(match[1])
-        elif match := _PUT.fullmatch(command):
-            puts[match[1]].append(match[2])
+    for text in commands:
+        said = read_command(text)
+        command, names = said or (None, ())
+        if command is None or command.verb not in ("go", "examine", "put", "take"):
+            plain.append(text)
+        elif command.verb == "take":
+            takes[names[1]].append(names[0])
+        elif command.verb == "put":
+            puts[command, names[0]].append(names[1])
         else:
-            plain.append(command)
-    plain += [f"{verb} {_bracketed(places)}" for verb, places in (*ways.items(), *puts.items())]
-    plain += [f"take {_bracketed(objects)} from {place}" for place, objects in takes.items()]
+            ways[command].append(names[0])
+    plain += [command.format(_bracketed(names)) for command, names in ways.items()]
+    plain += [command.format(name, _bracketed(places)) for (command, name), places in puts.items()]
+    plain += [TAKE.format(_bracketed(names), place) for place, names in takes.items()]
     return "; ".join(plain)
 
 
@@ -57,9 +79,9 @@ def list_special_commands(commands: Iterable[str]) -> str:
     >>> list_special_commands(["look", "examine desk 1", "examine drawer 1", "open drawer 1"])
     'open drawer 1; examine (desk 1, drawer 1)'
     """
-    special = [command for command in commands if not command.startswith(_ALWAYS)]
-    if sum(command.startswith("examine ") for command in special) == 1:
-        special = [command for command in special if not command.startswith("examine ")]
+    special = [command for command in commands if verb_of(command) not in _ALWAYS]
+    if sum(verb_of(command) == "examine" for command in special) == 1:
+        special = [command for command in special if verb_of(command) != "examine"]
     return list_grouped_commands(special) or "nothing else"
 
 
@@ -76,16 +98,6 @@ def list_short_history(history: Sequence[Exchange]) -> str:
     return "\n".join(f"{shorten(past.observation)}\n> {past.action or NO_ACTION}" for past in history)
 
 
-_ROOM = re.compile(r"You are in the middle of a room\. Looking quickly around you, you see (.+)\.", re.DOTALL)
-_SEEN = re.compile(
-    r"(?:You (?:arrive at|open the) [a-z]+ \d+\. )?"
-    r"(?:On the (?P<on>[a-z]+ \d+), you see (?P<on_it>.+)\.|"
-    r"The (?P<open>[a-z]+ \d+) is open\. In it, you see (?P<in_it>.+)\.|"
-    r"The (?P<closed>[a-z]+ \d+) is closed\.)"
-)
-_DONE = re.compile(r"You (?:pick up|move|put|heat|cool|clean|close|turn on|sliced) .+\.")
-
-
 def shorten(observation: str) -> str:
     """Say an observation in few words without losing what it tells beyond the command that led to it.
 
@@ -94,20 +106,26 @@ def shorten(observation: str) -> str:
     >>> shorten("You pick up the pen 2 from the desk 1.")
     'ok'
     """
-    if match := _ROOM.fullmatch(observation):
-        return _by_class(_names(match[1]))
-    if match := _SEEN.fullmatch(observation):
-        if match["closed"]:
-            return f"{match['closed']} closed"
-        if match["open"]:
-            return f"{match['open']} open: {' '.join(_names(match['in_it']))}"
-        return f"{match['on']}: {' '.join(_names(match['on_it']))}"
-    return "ok" if _DONE.fullmatch(observation) else observation
+    said = read_sentence(observation)
+    if said is None:
+        return observation
+    if said.sentence in (ARRIVED, OPENED):
+        said = read_sentence(said.values[1]) or said
+    sentence, values = said
+    if sentence is IN_ROOM:
+        return _by_class(_listed(values[0]))
+    if sentence is IS_CLOSED:
+        return f"{values[0]} closed"
+    if sentence is IS_OPEN:
+        return f"{values[0]} open: {' '.join(_listed(values[1]))}"
+    if sentence is HOLDS:
+        return f"{values[0]}: {' '.join(_listed(values[1]))}"
+    return "ok" if sentence in _DONE else observation
 
 
-def _names(listed: str) -> list[str]:
-    """Split the game's "a pen 2, and a mug 1" into names."""
-    return [name.removeprefix("and ").removeprefix("a ") for name in listed.split(", ")]
+def _listed(text: str) -> tuple[str, ...]:
+    """Return the names in one of the game's lists, and what the game says of an empty one."""
+    return WITH_ARTICLE.parse(text) or (NOTHING,)
 
 
 def _by_class(names: Sequence[str]) -> str:

@@ -37,6 +37,7 @@ from alfworld_sft.runs.rollout import Protocol, run_episode
 from alfworld_sft.seeds import derive_seed
 from alfworld_sft.types import Prompt, Reply
 from alfworld_sft.world import Game
+from alfworld_sft.world.language import LOOK
 
 TURN_START, TURN_END, TEXT_END = "<|im_start|>", "<|im_end|>", "<|endoftext|>"
 ROLE_TOKENS = ("<|system|>", "<|user|>", "<|assistant|>")
@@ -258,5 +259,5 @@ class _Wanderer:
         if self._walk and rng.random() < 0.5:
             action = self._walk.pop(0)
         else:
-            action = rng.choice(prompt.view.admissible_commands or ("look",))
+            action = rng.choice(prompt.view.admissible_commands or (LOOK.format(),))
         return Reply(compose_reply(prompt.tags, {"think": f"I {action}.", "action": action}))

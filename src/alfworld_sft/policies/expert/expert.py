@@ -22,7 +22,7 @@ from alfworld_sft.policies.expert.thoughts import summarise, think
 from alfworld_sft.prompts.tags import compose_reply
 from alfworld_sft.types import Prompt, Reply, View
 from alfworld_sft.world import Game
-from alfworld_sft.world.grammar import GrammarVersion
+from alfworld_sft.world.language import GrammarVersion
 
 _MISTAKEN_THOUGHTS = ("I try something else.", "Perhaps this helps.", "I will try this.")
 
