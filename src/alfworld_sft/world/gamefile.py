@@ -17,9 +17,21 @@ from typing import Any, cast
 
 from alfworld_sft.errors import GameFileError
 from alfworld_sft.types import TaskType
-from alfworld_sft.world.game import NOTHING, Game, Kind, LightGoal, Location, Object, PlaceGoal, Receptacle, State
+from alfworld_sft.world.game import (
+    NOTHING,
+    TREATMENTS,
+    TREATMENTS_BY_FLAG,
+    Game,
+    Kind,
+    LightGoal,
+    Location,
+    Object,
+    PlaceGoal,
+    Receptacle,
+    State,
+)
 from alfworld_sft.world.grammar import recognise, split_task
-from alfworld_sft.world.sentence import Goal, Treatment, contradiction
+from alfworld_sft.world.sentence import Goal, contradiction
 from alfworld_sft.world.sexpr import SExpr, parse_sexpr
 
 MAX_FILE_BYTES = 4 * 2**20
@@ -45,21 +57,16 @@ _SIGNATURES: dict[str, tuple[Kind, ...]] = {
     "full": ("receptacle",),
     "pickupable": ("object",),
     "moveable": ("object",),
-    "cleanable": ("object",),
-    "heatable": ("object",),
-    "coolable": ("object",),
     "sliceable": ("object",),
     "toggleable": ("object",),
-    "isclean": ("object",),
-    "ishot": ("object",),
-    "iscool": ("object",),
     "issliced": ("object",),
     "istoggled": ("object",),
     "ison": ("object",),
+    **{treatment.ability: ("object",) for treatment in TREATMENTS.values()},
+    **{treatment.predicate.lower(): ("object",) for treatment in TREATMENTS.values()},
 }
-_ABILITIES = ("pickupable", "cleanable", "heatable", "coolable", "sliceable", "toggleable", "isreceptacleobject")
-_TREATMENTS: dict[str, Treatment] = {"isclean": "clean", "ishot": "heat", "iscool": "cool"}
-_FLAG_NEEDS = {"clean": "cleanable", "hot": "heatable", "cool": "coolable"}
+_ABILITIES = ("pickupable", *(t.ability for t in TREATMENTS.values()), "sliceable", "toggleable", "isreceptacleobject")
+_TREATMENT_VERBS = {treatment.predicate.lower(): treatment.verb for treatment in TREATMENTS.values()}
 
 
 def load_game(path: str | Path, *, game_id: str | None = None, split: str = "") -> Game:
@@ -351,7 +358,7 @@ def _scene_of(game_id: str) -> int | None:
 def _goal_of(facts: set[tuple[str, ...]]) -> Goal:
     """Return the goal of one of the six formulas in the classes that a task sentence names."""
     types = {fact[1]: fact[2].removesuffix("type") for fact in facts if fact[0] in ("objecttype", "receptacletype")}
-    treatment = next((_TREATMENTS[fact[0]] for fact in facts if fact[0] in _TREATMENTS), None)
+    treatment = next((_TREATMENT_VERBS[fact[0]] for fact in facts if fact[0] in _TREATMENT_VERBS), None)
     if "?ot" in types:
         return Goal(types["?o"], lamp=types["?ot"])
     if "?o2" in types:
@@ -391,7 +398,7 @@ def _read_goal(
         if shape == flag_shape:
             able = having(value_of("objecttype", "?o"))
             if flag:
-                able = frozenset(i for i in able if getattr(objects[i], _FLAG_NEEDS[flag]))
+                able = frozenset(i for i in able if getattr(objects[i], TREATMENTS_BY_FLAG[flag].ability))
             flags = (flag,) if flag else ()
             return PlaceGoal(able, within(value_of("receptacletype", "?r")), flags, 1), task_type
     raise ValueError("its goal is none of ALFWorld's six")
@@ -447,9 +454,10 @@ def _bound_variables(declaration: tuple[SExpr, ...]) -> list[str]:
 _PLACE_SHAPE: set[tuple[str, ...]] = {("inreceptacle", "?o", "?r"), ("objecttype", "?o"), ("receptacletype", "?r")}
 _PLACE_SHAPES: dict[str, tuple[TaskType, set[tuple[str, ...]]]] = {
     "": ("pick_and_place_simple", _PLACE_SHAPE),
-    "clean": ("pick_clean_then_place_in_recep", _PLACE_SHAPE | {("cleanable", "?o"), ("isclean", "?o")}),
-    "hot": ("pick_heat_then_place_in_recep", _PLACE_SHAPE | {("heatable", "?o"), ("ishot", "?o")}),
-    "cool": ("pick_cool_then_place_in_recep", _PLACE_SHAPE | {("coolable", "?o"), ("iscool", "?o")}),
+    **{
+        flag: (treatment.task_type, _PLACE_SHAPE | {(treatment.ability, "?o"), (treatment.predicate.lower(), "?o")})
+        for flag, treatment in TREATMENTS_BY_FLAG.items()
+    },
 }
 _PAIR_SHAPE: set[tuple[str, ...]] = {
     ("objecttype", "?o1"),

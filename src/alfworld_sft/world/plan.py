@@ -17,13 +17,12 @@ from itertools import combinations
 from math import inf
 from typing import NamedTuple, Protocol, TypeAlias
 
-from alfworld_sft.world.game import NOTHING, Game, LightGoal, PlaceGoal, State
+from alfworld_sft.world.game import NOTHING, TREATMENTS_BY_FLAG, Game, LightGoal, PlaceGoal, State
 from alfworld_sft.world.language import GO, OPEN, PUT, TAKE, TREAT, USE
-from alfworld_sft.world.rules import COOLING_TYPE, HEATING_TYPE, Action, Verb, goal_reached
+from alfworld_sft.world.rules import Action, goal_reached
 
 NOWHERE = -1
 """The location of a receptacle that cannot be reached; no agent is there."""
-_FLAG_VERBS: dict[str, Verb] = {"clean": "clean", "hot": "heat", "cool": "cool"}
 
 
 class UnsolvableError(ValueError):
@@ -147,9 +146,9 @@ class _House:
     """What never changes in a game, arranged for the search, and the state that the plan begins in."""
 
     def __init__(self, game: Game, state: State) -> None:
+        self._game = game
         self.objects = game.objects
         self.receptacles = game.receptacles
-        self.cleaning_types = game.variant.cleaning_types
         self.location_of = [NOWHERE if place.location is None else place.location for place in game.receptacles]
         self.state = state
         openable = sum(1 << r for r, place in enumerate(game.receptacles) if place.openable)
@@ -169,9 +168,11 @@ class _House:
 
     def stations(self, flag: str) -> tuple[int, ...]:
         """Return the receptacles within reach where a held object gets the flag."""
-        types = {"clean": self.cleaning_types, "hot": {HEATING_TYPE}, "cool": {COOLING_TYPE}}[flag]
+        treatment = TREATMENTS_BY_FLAG[flag]
         return tuple(
-            r for r, place in enumerate(self.receptacles) if place.type in types and place.location is not None
+            r
+            for r, location in enumerate(self.location_of)
+            if location != NOWHERE and self._game.treatment_at(r) is treatment
         )
 
     def sources(self, o: int, where: int) -> list[tuple[int, int]]:
@@ -254,7 +255,7 @@ class _OneInPlace:
     def __init__(self, house: _House, o: int, r: int, flags: tuple[str, ...]) -> None:
         self._house, self._o, self._place = house, o, _Place(house, r, o)
         ready = all(getattr(house.state, flag) >> o & 1 for flag in flags)
-        self._verb = _FLAG_VERBS[flags[0]] if flags else None
+        self._verb = TREATMENTS_BY_FLAG[flags[0]].verb if flags else None
         self._stations = house.stations(flags[0]) if flags else ()
         self._station_locations = {house.location_of[r] for r in self._stations}
         self.start = house.start((o,), ready=ready)

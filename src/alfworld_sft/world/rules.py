@@ -10,7 +10,7 @@ from bisect import bisect
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
-from alfworld_sft.world.game import NOTHING, Game, LightGoal, State
+from alfworld_sft.world.game import NOTHING, TREATMENTS, Game, LightGoal, State, Treatment
 from alfworld_sft.world.language import (
     CLOSE,
     EXAMINE,
@@ -60,8 +60,6 @@ class Admissible(NamedTuple):
         return action
 
 
-HEATING_TYPE = "microwavetype"
-COOLING_TYPE = "fridgetype"
 _KNIVES = frozenset({"knifetype", "butterknifetype"})
 _CACHE_ENTRIES = 2048
 _INVENTORY, _LOOK, _HELP = Action("inventory"), Action("look"), Action("help")
@@ -108,12 +106,14 @@ class _Place:
             self.always[EXAMINE.format(name)] = Action("examine receptacle", NOTHING, r)
             self.ways_out.remove(GO.format(name))
         self.takes: dict[tuple[int, int], tuple[str, Action]] = {}
+        treatments = {r: game.treatment_at(r) for r in self.receptacles}
+        self.treatments = {r: treatment for r, treatment in treatments.items() if treatment}
 
 
 def _derive_admissible(game: Game, state: State, place: _Place) -> Admissible:
     actions = place.always.copy()
     for r in place.receptacles:
-        _add_actions_at(game, state, r, actions, place.takes)
+        _add_actions_at(game, state, r, actions, place)
     if state.held != NOTHING:
         held = game.objects[state.held]
         actions[EXAMINE.format(held.name)] = Action("examine object", state.held)
@@ -127,10 +127,8 @@ def _derive_admissible(game: Game, state: State, place: _Place) -> Admissible:
     return Admissible(tuple(commands), actions, place.ways, place.receptacles)
 
 
-def _add_actions_at(
-    game: Game, state: State, r: int, actions: dict[str, Action], takes: dict[tuple[int, int], tuple[str, Action]]
-) -> None:
-    """Add what can be done at one receptacle in reach; `takes` remembers the words for taking an object from it."""
+def _add_actions_at(game: Game, state: State, r: int, actions: dict[str, Action], place: _Place) -> None:
+    """Add what can be done at one receptacle in reach."""
     receptacle = game.receptacles[r]
     name = receptacle.name
     is_open = state.opened >> r & 1
@@ -146,25 +144,17 @@ def _add_actions_at(
         if thing.toggleable:
             actions[USE.format(thing.name)] = Action("use", o)
         if can_take and thing.pickupable:
-            words = takes.get((o, r))
+            words = place.takes.get((o, r))
             if words is None:
-                words = takes[o, r] = (TAKE.format(thing.name, name), Action("take", o, r))
+                words = place.takes[o, r] = (TAKE.format(thing.name, name), Action("take", o, r))
             actions[words[0]] = words[1]
     if state.held != NOTHING:
-        _add_actions_with_held(game, state.held, r, actions, accessible=bool(accessible))
-
-
-def _add_actions_with_held(game: Game, o: int, r: int, actions: dict[str, Action], *, accessible: bool) -> None:
-    held, receptacle = game.objects[o], game.receptacles[r]
-    name = receptacle.name
-    if accessible and held.type in receptacle.can_contain:
-        actions[PUT[game.variant.version].format(held.name, name)] = Action("put", o, r)
-    if held.cleanable and receptacle.type in game.variant.cleaning_types:
-        actions[TREAT["clean"].format(held.name, name)] = Action("clean", o, r)
-    if held.heatable and receptacle.type == HEATING_TYPE:
-        actions[TREAT["heat"].format(held.name, name)] = Action("heat", o, r)
-    if held.coolable and receptacle.type == COOLING_TYPE:
-        actions[TREAT["cool"].format(held.name, name)] = Action("cool", o, r)
+        held = game.objects[state.held]
+        if accessible and held.type in receptacle.can_contain:
+            actions[PUT[game.variant.version].format(held.name, name)] = Action("put", state.held, r)
+        treatment = place.treatments.get(r)
+        if treatment and getattr(held, treatment.ability):
+            actions[TREAT[treatment.verb].format(held.name, name)] = Action(treatment.verb, state.held, r)
 
 
 def transition(game: Game, state: State, action: Action) -> State:
@@ -196,17 +186,21 @@ def transition(game: Game, state: State, action: Action) -> State:
                 state.taken_from - {(o, r)},
                 *state[5:],
             )
-        case "clean":
-            return state._replace(clean=state.clean | 1 << o)
-        case "heat":
-            return state._replace(hot=state.hot | 1 << o, cool=state.cool & ~(1 << o))
-        case "cool":
-            return state._replace(cool=state.cool | 1 << o, hot=state.hot & ~(1 << o))
+        case "clean" | "heat" | "cool":
+            return _treated(state, o, TREATMENTS[verb])
         case "slice":
             return state._replace(sliced=state.sliced | 1 << o)
         case "use":
             return state._replace(toggled=state.toggled | 1 << o)
     return state
+
+
+def _treated(state: State, o: int, treatment: Treatment) -> State:
+    flags = {treatment.flag: getattr(state, treatment.flag) | 1 << o}
+    if treatment.undoes:
+        undone = TREATMENTS[treatment.undoes].flag
+        flags[undone] = getattr(state, undone) & ~(1 << o)
+    return state._replace(**flags)
 
 
 def _with_contents(state: State, r: int, contents: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:

@@ -9,10 +9,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
 
-Treatment = Literal["clean", "heat", "cool"]
-"""What must be done to the object before it is put down."""
+from alfworld_sft.world.game import TREATMENTS
+from alfworld_sft.world.language import TreatmentVerb
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,30 +23,24 @@ class Goal:
 
     object: str
     place: str = ""
-    treatment: Treatment | None = None
+    treatment: TreatmentVerb | None = None
     count: int = 1
     lamp: str = ""
 
 
 _SOME = r"(?:an?|some|the)"
-_Pattern = tuple[str, Treatment | None, int]
+_WHERE = r"(?:in|on) (?:the )?(?P<place>\w+)"
+_Pattern = tuple[str, TreatmentVerb | None, int]
 _PATTERNS: tuple[_Pattern, ...] = (
     (rf"(?:look at|examine) (?:{_SOME} )?(?P<object>\w+) (?:under|with) the (?P<lamp>\w+)", None, 1),
-    (rf"put {_SOME} clean (?P<object>\w+) (?:in|on) (?:the )?(?P<place>\w+)", "clean", 1),
-    (rf"clean {_SOME} (?P<object>\w+) and put it (?:in|on) (?:the )?(?P<place>\w+)", "clean", 1),
-    (rf"put {_SOME} hot (?P<object>\w+) (?:in|on) (?:the )?(?P<place>\w+)", "heat", 1),
-    (rf"heat {_SOME} (?P<object>\w+) and put it (?:in|on) (?:the )?(?P<place>\w+)", "heat", 1),
-    (rf"put {_SOME} cool (?P<object>\w+) (?:in|on) (?:the )?(?P<place>\w+)", "cool", 1),
-    (rf"cool {_SOME} (?P<object>\w+) and put it (?:in|on) (?:the )?(?P<place>\w+)", "cool", 1),
-    (r"put two (?P<object>\w+) (?:in|on) (?:the )?(?P<place>\w+)", None, 2),
-    (r"find two (?P<object>\w+) and put them (?:in|on) (?:the )?(?P<place>\w+)", None, 2),
-    (rf"put {_SOME} (?P<object>\w+) (?:in|on) (?:the )?(?P<place>\w+)", None, 1),
+    *((rf"put {_SOME} {t.flag} (?P<object>\w+) {_WHERE}", t.verb, 1) for t in TREATMENTS.values()),
+    *((rf"{t.verb} {_SOME} (?P<object>\w+) and put it {_WHERE}", t.verb, 1) for t in TREATMENTS.values()),
+    (rf"put two (?P<object>\w+) {_WHERE}", None, 2),
+    (rf"find two (?P<object>\w+) and put them {_WHERE}", None, 2),
+    (rf"put {_SOME} (?P<object>\w+) {_WHERE}", None, 1),
 )
-_WITHOUT_VERB: tuple[_Pattern, ...] = (
-    (rf"{_SOME} (?P<object>\w+) and put it (?:in|on) (?:the )?(?P<place>\w+)", None, 1),
-)
+_WITHOUT_VERB: tuple[_Pattern, ...] = ((rf"{_SOME} (?P<object>\w+) and put it {_WHERE}", None, 1),)
 """What is left of a template whose treatment was cut out: no task to play, but one that can contradict the goal."""
-_STATES: dict[Treatment | None, str] = {None: "", "clean": "clean ", "heat": "hot ", "cool": "cool "}
 
 
 @lru_cache(maxsize=4096)
@@ -83,4 +76,5 @@ def _in_words(goal: Goal) -> str:
     if goal.lamp:
         return f"a look at a {goal.object} with the {goal.lamp}"
     number = "two" if goal.count > 1 else "a"
-    return f"{number} {_STATES[goal.treatment]}{goal.object} in or on a {goal.place}"
+    state = f"{TREATMENTS[goal.treatment].flag} " if goal.treatment else ""
+    return f"{number} {state}{goal.object} in or on a {goal.place}"
