@@ -14,17 +14,18 @@ from typing import Any, Literal, get_args
 
 from alfworld_sft.prompts.tags import parse_reply
 from alfworld_sft.types import Episode, Step
-from alfworld_sft.world.language import IS_CLOSED, LOCATION, CommandVerb, verb_of
+from alfworld_sft.world.game import TREATMENTS
+from alfworld_sft.world.language import IS_CLOSED, LOCATION, verb_of
 
 Kind = Literal[
     "go to open receptacle", "go to closed receptacle", "open", "close", "take", "move", "clean/heat/cool", "use",
     "look/inventory", "examine", "other", "invalid",
 ]  # fmt: skip
 KINDS: tuple[Kind, ...] = get_args(Kind)
-_KIND_OF_VERB: dict[CommandVerb, Kind] = {
-    "open": "open", "close": "close", "take": "take", "put": "move", "clean": "clean/heat/cool",
-    "heat": "clean/heat/cool", "cool": "clean/heat/cool", "use": "use", "look": "look/inventory",
+_KIND_OF_VERB: dict[str, Kind] = {
+    "open": "open", "close": "close", "take": "take", "put": "move", "use": "use", "look": "look/inventory",
     "inventory": "look/inventory", "examine": "examine",
+    **dict.fromkeys(TREATMENTS, "clean/heat/cool"),
 }  # fmt: skip
 
 Predictor = Literal["policy", "copy of the last observation", "most frequent answer"]
@@ -128,7 +129,7 @@ def kind_of(step: Step) -> Kind:
     if verb == "go":
         closed = step.next_observation.endswith(IS_CLOSED.suffix)
         return "go to closed receptacle" if closed else "go to open receptacle"
-    return _KIND_OF_VERB.get(verb, "other") if verb else "other"
+    return _KIND_OF_VERB.get(verb or "", "other")
 
 
 def names_in(text: str) -> frozenset[str]:

@@ -102,7 +102,7 @@ class Treatment:
         return f"is{self.flag.capitalize()}"
 
 
-TREATMENTS: Mapping[TreatmentVerb, Treatment] = {
+TREATMENTS: Mapping[str, Treatment] = {
     treatment.verb: treatment
     for treatment in (
         Treatment(
@@ -137,6 +137,7 @@ TREATMENTS: Mapping[TreatmentVerb, Treatment] = {
         ),
     )
 }
+"""By verb, as TREATMENTS["heat"]."""
 TREATMENTS_BY_FLAG: Mapping[str, Treatment] = {treatment.flag: treatment for treatment in TREATMENTS.values()}
 TREATMENTS_BY_TASK: Mapping[TaskType, Treatment] = {treatment.task_type: treatment for treatment in TREATMENTS.values()}
 _HEATING_AND_COOLING = {f"{TREATMENTS[verb].appliance}type": TREATMENTS[verb] for verb in ("heat", "cool")}

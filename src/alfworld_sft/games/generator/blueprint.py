@@ -16,16 +16,22 @@ from typing import Any, NamedTuple
 from alfworld_sft.games.generator.facts import ABILITIES, statistics
 from alfworld_sft.games.generator.logic import domain_text, grammar_text
 from alfworld_sft.types import TaskType
-from alfworld_sft.world.game import NOTHING, Game, LightGoal, Location, Object, PlaceGoal, Receptacle, State
+from alfworld_sft.world.game import (
+    NOTHING,
+    TREATMENTS,
+    TREATMENTS_BY_TASK,
+    Game,
+    LightGoal,
+    Location,
+    Object,
+    PlaceGoal,
+    Receptacle,
+    State,
+)
 from alfworld_sft.world.grammar import Variant, recognise, split_task
+from alfworld_sft.world.language import LOCATION
 
 _NO_TASK = "no task yet."
-_GOAL_FLAGS: dict[TaskType, tuple[str, str, str]] = {
-    # task type → (flag of the state, ability needed, predicate)
-    "pick_clean_then_place_in_recep": ("clean", "cleanable", "isClean"),
-    "pick_heat_then_place_in_recep": ("hot", "heatable", "isHot"),
-    "pick_cool_then_place_in_recep": ("cool", "coolable", "isCool"),
-}
 _PREDICATES = {ability: ability for ability in ABILITIES} | {"holds_objects": "isReceptacleObject"}
 
 
@@ -212,7 +218,7 @@ def display_names(blueprint: Blueprint) -> list[str]:
             names.append(f"{entity_class} {numbers[entity_class]}")
             numbers[entity_class] -= 1
     spots = len(blueprint.spots)
-    return [*names, *(f"loc {spots - i}" for i in range(spots))]
+    return [*names, *(LOCATION.format(str(spots - i)) for i in range(spots))]
 
 
 def _goal_of(blueprint: Blueprint) -> PlaceGoal | LightGoal:
@@ -220,8 +226,8 @@ def _goal_of(blueprint: Blueprint) -> PlaceGoal | LightGoal:
     if blueprint.task_type == "look_at_obj_in_light":
         return LightGoal(targets, frozenset(o for o, t in enumerate(blueprint.things) if t.type == blueprint.goal))
     places = tuple(r for r, place in enumerate(blueprint.furniture) if place.type == blueprint.goal)
-    flagged = _GOAL_FLAGS.get(blueprint.task_type)
-    flags = (flagged[0],) if flagged else ()
+    treatment = TREATMENTS_BY_TASK.get(blueprint.task_type)
+    flags = (treatment.flag,) if treatment else ()
     return PlaceGoal(targets, places, flags, 2 if blueprint.task_type == "pick_two_obj_and_place" else 1)
 
 
@@ -288,7 +294,7 @@ def problem_text(blueprint: Blueprint, name: str) -> str:
         ]
     lines += [f"(openable {i})" for i, place in zip(places, furniture, strict=True) if place.openable]
     lines.append(f"(atLocation agent1 {locations[blueprint.start]})")
-    lines += [f"(isCool {i})" for i, thing in zip(objects, things, strict=True) if thing.cool]
+    lines += [f"({TREATMENTS['cool'].predicate} {i})" for i, thing in zip(objects, things, strict=True) if thing.cool]
     for i, thing in zip(objects, things, strict=True):
         lines += [f"(inReceptacle {i} {places[r]})" for r in thing.holders]
         if thing.inside != NOTHING:
@@ -324,8 +330,8 @@ def _goal_text(blueprint: Blueprint) -> str:
     (exists (?o2 - object) (and
       (not (= ?o1 ?o2)) (objectType ?o2 {target}) (receptacleType ?r {goal}) (inReceptacle ?o2 ?r))))))
 ))"""
-    _, ability, predicate = _GOAL_FLAGS.get(blueprint.task_type, ("", "", ""))
-    flag = f" ({ability} ?o) ({predicate} ?o)" if ability else ""
+    treatment = TREATMENTS_BY_TASK.get(blueprint.task_type)
+    flag = f" ({treatment.ability} ?o) ({treatment.predicate} ?o)" if treatment else ""
     return f"""(:goal (and
   (exists (?r - receptacle) (exists (?o - object) (and
     (objectType ?o {target}) (receptacleType ?r {goal}) (inReceptacle ?o ?r){flag})))

@@ -17,6 +17,7 @@ from typing import Any, Literal, get_args
 
 from alfworld_sft.games.generator.dice import Choices
 from alfworld_sft.types import TASK_TYPES, TaskType
+from alfworld_sft.world.game import TREATMENTS_BY_TASK
 
 Room = Literal["kitchen", "living_room", "bedroom", "bathroom"]
 ROOMS: tuple[Room, ...] = get_args(Room)
@@ -106,11 +107,7 @@ def room_of_scene(scene: int) -> Room:
     return rooms[scene // 100]
 
 
-STATIONS: Mapping[TaskType, str] = {
-    "pick_clean_then_place_in_recep": "SinkBasin",
-    "pick_heat_then_place_in_recep": "Microwave",
-    "pick_cool_then_place_in_recep": "Fridge",
-}
+STATIONS: Mapping[TaskType, str] = {t: treatment.appliance_type for t, treatment in TREATMENTS_BY_TASK.items()}
 """Where a task has the wanted thing treated."""
 
 

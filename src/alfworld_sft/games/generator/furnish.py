@@ -9,7 +9,7 @@ from alfworld_sft.games.generator.dice import Choices, Dice
 from alfworld_sft.games.generator.facts import BANDS, statistics
 from alfworld_sft.games.generator.rooms import Difficulty, House, Space
 from alfworld_sft.games.generator.tasks import Task, copies, sentence
-from alfworld_sft.world.game import NOTHING
+from alfworld_sft.world.game import NOTHING, TREATMENTS
 
 PLACES_TRIED = 6
 DRAWS_TRIED = 40
@@ -119,7 +119,9 @@ class _Filling:
                 self._held[r] += 1
             if holders and self._dice.chance(self._facts.astray):
                 thing = thing._replace(spot=self._space.new_spot())
-            if in_fridge_cool and any(self._house.furniture[r].type == "Fridge" for r in holders):
+            if in_fridge_cool and any(
+                self._house.furniture[r].type == TREATMENTS["cool"].appliance_type for r in holders
+            ):
                 thing = thing._replace(cool=True)  # so it is in the real games, for what is wanted alone
             self.things.append(thing)
 

@@ -10,17 +10,14 @@ from alfworld_sft.errors import UserError
 from alfworld_sft.games.generator.dice import Choices, Dice
 from alfworld_sft.games.generator.facts import ROOMS, STATIONS, Room, barred_at_start, statistics
 from alfworld_sft.types import TASK_TYPES, TaskType
+from alfworld_sft.world.game import TREATMENTS_BY_TASK
 
 UNSEEN_TARGET = 0.2
 UNSEEN_GOAL = 0.12
 """The weight of what none of the real games at hand asks for but the rules allow; what was seen once has 1 more."""
 RARE = 0.1
 """A type in fewer rooms than this share becomes no target by the rules alone."""
-_NEEDS: dict[TaskType, str] = {
-    "pick_clean_then_place_in_recep": "cleanable",
-    "pick_heat_then_place_in_recep": "heatable",
-    "pick_cool_then_place_in_recep": "coolable",
-}
+_NEEDS: dict[TaskType, str] = {t: treatment.ability for t, treatment in TREATMENTS_BY_TASK.items()}
 
 
 class Task(NamedTuple):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from alfworld_sft.policies.expert.reading import Access, Offers, Reading, read_observation, read_offers
 from alfworld_sft.types import View
+from alfworld_sft.world.game import TREATMENTS, Treatment
 from alfworld_sft.world.language import read_command
 
 OPENABLE = frozenset({"cabinet", "drawer", "fridge", "microwave", "safe"})
@@ -172,22 +173,22 @@ class Belief:
                     place.contents = in_game_order((*place.contents, reading.object))
             case "treat":
                 self.held = reading.object
-                self._treat(reading.object, reading.how)
+                self._treat(reading.object, TREATMENTS[reading.how])
             case "close":
                 place.access = "closed"
         if reading.kind in ("take", "put") and not place.accessible:
             place.access = "open" if class_of(place.name) in OPENABLE else "flat"
 
-    def _treat(self, name: str, treatment: str) -> None:
-        if treatment != "clean":
-            self.treated -= {(name, "heat"), (name, "cool")}
-        self.treated.add((name, treatment))
+    def _treat(self, name: str, treatment: Treatment) -> None:
+        if treatment.undoes:
+            self.treated.discard((name, treatment.undoes))
+        self.treated.add((name, treatment.verb))
 
     def _learn_object(self, reading: Reading) -> None:
         """Only the held object can be examined, and the game says what was done to it."""
         self.held = reading.object
-        for word, treatment in (("clean", "clean"), ("hot", "heat"), ("cool", "cool"), ("cold", "cool")):
-            if word in reading.how.split():
+        for treatment in TREATMENTS.values():
+            if not treatment.descriptions.isdisjoint(reading.how.split()):
                 self._treat(reading.object, treatment)
 
     def _learn_refusal(self, command: str) -> None:

@@ -14,12 +14,11 @@ from alfworld_sft.policies.expert.belief import Belief, Place, class_of, number_
 from alfworld_sft.policies.expert.goal import Goal
 from alfworld_sft.policies.expert.prior import Prior
 from alfworld_sft.policies.expert.search import Search, next_place, steps_to_see
+from alfworld_sft.world.game import TREATMENTS
 from alfworld_sft.world.language import EXAMINE, GO, LOOK, OPEN, PUT, TAKE, TREAT, USE, GrammarVersion, TreatmentVerb
 
 Aim = Literal["find", "fetch", "treat", "deliver", "light", "drop", "lost"]
 """Find: look where it may be. Fetch: get one that was seen. Lost: nothing is left to try but looking again."""
-
-_APPLIANCE = {"clean": "sinkbasin", "heat": "microwave", "cool": "fridge"}
 
 
 class Decision(NamedTuple):
@@ -145,7 +144,7 @@ class Mind:
     def _treat(self, treatment: TreatmentVerb) -> Decision:
         belief, name = self.belief, self.belief.held or ""
         reach = belief.in_reach()
-        kind = _APPLIANCE[treatment]
+        kind = TREATMENTS[treatment].appliance
         places = [p for p in belief.places.values() if class_of(p.name) == kind and not p.useless]
         if not places:
             return self._lost()

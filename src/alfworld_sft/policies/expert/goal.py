@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from alfworld_sft.errors import PolicyError
-from alfworld_sft.world.sentence import Goal, Treatment, read_sentence
+from alfworld_sft.world.sentence import Goal, read_sentence
 
-__all__ = ["Goal", "Treatment", "read_goal"]
+__all__ = ["Goal", "read_goal"]
 
 
 def read_goal(task: str) -> Goal:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from alfworld_sft.policies.expert.belief import Belief, Place, class_of, in_game_order, number_of
 from alfworld_sft.policies.expert.decide import Mind
+from alfworld_sft.world.game import TREATMENTS
 from alfworld_sft.world.language import (
     ARRIVED,
     CARRYING,
@@ -104,7 +105,7 @@ def _contents(mind: Mind, place: Place) -> tuple[str, ...]:
 
 def _object(belief: Belief, name: str) -> str:
     done = {how for thing, how in belief.treated if thing == name}
-    how = condition(hot="heat" in done, cool="cool" in done, clean="clean" in done)
+    how = condition(**{treatment.flag: verb in done for verb, treatment in TREATMENTS.items()})
     return CHANGED.format(how, name) if how else NOT_SPECIAL.format(name)
 
 

@@ -14,6 +14,7 @@ from alfworld_sft.policies.expert.belief import OPENABLE, Belief, class_of
 from alfworld_sft.policies.expert.decide import Decision, Mind
 from alfworld_sft.policies.expert.goal import Goal
 from alfworld_sft.policies.expert.reading import Reading
+from alfworld_sft.world.game import TREATMENTS
 from alfworld_sft.world.language import GO, verb_of
 
 _INSIDE = OPENABLE | {"bathtubbasin", "garbagecan", "laundryhamper", "sinkbasin", "toaster"}
@@ -35,8 +36,6 @@ _PLURALS = {
 _NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 _LIKELY = 0.15
 """From this chance on a place is called a likely one."""
-_DONE = {"clean": "clean", "heat": "hot", "cool": "cool"}
-_TO_BE = {"clean": "cleaned", "heat": "heated", "cool": "cooled"}
 
 
 def think(mind: Mind, decision: Decision, rng: Random) -> str:
@@ -65,7 +64,7 @@ def describe_goal(goal: Goal) -> str:
     if goal.count > 1:
         return f"put {_NUMBERS[goal.count]} {plural(goal.object)} {preposition(goal.place)} the same {goal.place}"
     if goal.treatment:
-        return f"put {a(goal.object, _DONE[goal.treatment])} {where}"
+        return f"put {a(goal.object, TREATMENTS[goal.treatment].flag)} {where}"
     return f"put {a(goal.object)} {where}"
 
 
@@ -163,8 +162,8 @@ def _next_steps(mind: Mind) -> Sequence[str]:
         return (f"Then I bring it to {lamp[0]}.", f"I have seen {lamp[0]} already, and I bring it there.")
     if goal.treatment:
         return (
-            f"Then it has to be {_TO_BE[goal.treatment]}.",
-            f"It must be {_TO_BE[goal.treatment]} before I put it away.",
+            f"Then it has to be {TREATMENTS[goal.treatment].done}.",
+            f"It must be {TREATMENTS[goal.treatment].done} before I put it away.",
         )
     where = f"{preposition(goal.place)} {a(goal.place)}"
     return (f"Then I can put it {where}.", f"It has to end up {where}.")
@@ -219,21 +218,14 @@ _REASONS: dict[tuple[str, str], tuple[str, ...]] = {
         "Now that I have {obj}, I go to {place}, where it can be {to_be}.",
         "The next step is to {treat} {obj} with {place}.",
     ),
-    ("treat", "clean"): (
-        "I am at {place} with {obj} in my hand, so I clean it now.",
-        "{place} is here, so {obj} can be cleaned.",
-        "{obj} must be clean, and {place} will do that.",
-    ),
-    ("treat", "heat"): (
-        "I am at {place} with {obj} in my hand, so I heat it now.",
-        "{place} is here, so {obj} can be heated.",
-        "{obj} must be hot, and {place} will do that.",
-    ),
-    ("treat", "cool"): (
-        "I am at {place} with {obj} in my hand, so I cool it now.",
-        "{place} is here, so {obj} can be cooled.",
-        "{obj} must be cool, and {place} will do that.",
-    ),
+    **{
+        ("treat", treatment.verb): (
+            f"I am at {{place}} with {{obj}} in my hand, so I {treatment.verb} it now.",
+            f"{{place}} is here, so {{obj}} can be {treatment.done}.",
+            f"{{obj}} must be {treatment.flag}, and {{place}} will do that.",
+        )
+        for treatment in TREATMENTS.values()
+    },
     ("deliver", "go"): (
         "I have {obj} and bring it to {place}.",
         "Now that I hold {obj}, I go to {place} to put it down there.",
@@ -322,8 +314,8 @@ def _vocabulary(mind: Mind, decision: Decision) -> dict[str, str]:
         "on": preposition(place),
         "in_place": f"{preposition(place)} {place}",
         "treat": goal.treatment or "",
-        "done": _DONE[goal.treatment] if goal.treatment else "",
-        "to_be": _TO_BE[goal.treatment] if goal.treatment else "",
+        "done": TREATMENTS[goal.treatment].flag if goal.treatment else "",
+        "to_be": TREATMENTS[goal.treatment].done if goal.treatment else "",
     }
     if goal.count > 1 and decision.aim == "deliver":
         words["companion"] = _companion(mind, decision) or ""
@@ -344,7 +336,8 @@ def summarise(reading: Reading, rng: Random) -> str:
             where = f"{preposition(place)} {place}"
             options = [f"{name} is now {where}.", f"I have put {name} {where}."]
         case "treat":
-            options = [f"{name} is {_DONE[reading.how]} now.", f"I have {_TO_BE[reading.how]} {name} with {place}."]
+            treatment = TREATMENTS[reading.how]
+            options = [f"{name} is {treatment.flag} now.", f"I have {treatment.done} {name} with {place}."]
         case "use":
             options = [f"{name} is on now.", f"I have turned on {name}."]
         case "close":
