@@ -79,10 +79,10 @@ def list_special_commands(commands: Iterable[str]) -> str:
     >>> list_special_commands(["look", "examine desk 1", "examine drawer 1", "open drawer 1"])
     'open drawer 1; examine (desk 1, drawer 1)'
     """
-    special = [command for command in commands if verb_of(command) not in _ALWAYS]
-    if sum(verb_of(command) == "examine" for command in special) == 1:
-        special = [command for command in special if verb_of(command) != "examine"]
-    return list_grouped_commands(special) or "nothing else"
+    special = [(verb, command) for command in commands if (verb := verb_of(command)) not in _ALWAYS]
+    if sum(verb == "examine" for verb, _ in special) == 1:
+        special = [(verb, command) for verb, command in special if verb != "examine"]
+    return list_grouped_commands(command for _, command in special) or "nothing else"
 
 
 def list_history(history: Sequence[Exchange], first_step: int) -> str:

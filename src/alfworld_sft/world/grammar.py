@@ -2,7 +2,7 @@
 
 A game file carries its own PDDL domain and a text grammar, and the reference evaluates expressions of that grammar
 as Python code. Here nothing of it is executed: both texts are reduced to a canonical form, and its fingerprint
-either belongs to a known variant, whose rules `rules.py` and `text.py` implement, or the file is refused.
+either belongs to a known variant, whose rules and words `rules.py` and `language.py` hold, or the file is refused.
 
 Spacing, comments, costs and unused parts do not count: the published files differ in those.
 """

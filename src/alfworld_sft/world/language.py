@@ -241,6 +241,7 @@ _BY_WORD = {command.template.partition(" ")[0]: command for command in COMMANDS}
 _LONGEST_PREFIX_FIRST = sorted(((s.prefix, s) for s in SENTENCES), key=lambda pair: -len(pair[0]))
 
 
+@lru_cache(maxsize=1 << 15)
 def verb_of(command: str) -> CommandVerb | None:
     """Return what a command does by its first word, whatever follows; None for a word of no command."""
     found = _BY_WORD.get(command.partition(" ")[0])

@@ -76,6 +76,18 @@ def test_a_refused_way_to_a_thing_that_nobody_saw_means_nothing():
     assert belief.in_reach() == {"desk 1"}
 
 
+def test_a_refusal_of_what_is_no_command_teaches_nothing():
+    """The game refused the wording, so nothing follows about the receptacle."""
+    belief = Belief(
+        view(
+            (ROOM, "go to desk 1"),
+            ("You arrive at desk 1. On the desk 1, you see nothing.", "go drawer 1"),
+            now="Nothing happens.",
+        )
+    )
+    assert belief.in_reach() == {"desk 1"}
+
+
 def test_being_in_reach_of_each_other_is_remembered_after_leaving():
     belief = Belief(
         view(
