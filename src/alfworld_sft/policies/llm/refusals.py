@@ -57,6 +57,7 @@ class Complaint:
 
     @property
     def shown(self) -> str:
+        """The status in words."""
         return "200, with an error" if self.guessed else str(self.status)
 
     @property
