@@ -10,6 +10,7 @@ from pathlib import Path
 import alfworld_sft
 from alfworld_sft.evaluate.worldmodel import KINDS
 from alfworld_sft.world import language
+from alfworld_sft.world.game import TREATMENTS
 
 PACKAGE = Path(alfworld_sft.__file__).parent
 ARCHITECTURE = Path(__file__).parents[1] / "docs" / "architecture.md"
@@ -186,3 +187,23 @@ def test_the_language_of_the_game_stands_in_one_file():
     }
     assert found.pop("evaluate/worldmodel.py") < set(KINDS)  # names of metrics
     assert found.keys() <= AGENTS_OWN_WORDS, found
+
+
+def tables_of_treatments(source: str) -> list[str]:
+    """The dict displays of a source that have an entry for heating alone."""
+    own = {TREATMENTS["heat"].verb, TREATMENTS["heat"].flag, TREATMENTS["heat"].task_type}
+    dicts = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Dict)]
+    return [ast.unparse(d) for d in dicts if any(isinstance(key, ast.Constant) and key.value in own for key in d.keys)]
+
+
+def test_tables_of_treatments_are_found():
+    assert tables_of_treatments('A = {"clean": 1, "heat": 2}\nB = {"cook": 1}\nC = {t.verb: 1 for t in T}\n') == [
+        "{'clean': 1, 'heat': 2}"
+    ]
+
+
+def test_what_belongs_to_a_treatment_stands_in_its_record_alone():
+    found = {
+        file: tables for file in modules() if (tables := tables_of_treatments((PACKAGE / file).read_text("utf-8")))
+    }
+    assert found == {}
