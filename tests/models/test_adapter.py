@@ -14,12 +14,12 @@ pytest.importorskip("peft", reason="training is an extra: pip install 'alfworld-
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from alfworld_sft.models import load as models
 from alfworld_sft.models.adapter import AdapterError
 from alfworld_sft.models.load import ModelError, load_config, load_model, load_tokenizer
 from alfworld_sft.models.merge import merge
 from alfworld_sft.models.reference import fetched_folder
 from alfworld_sft.policies.llm.local import LocalModel
-from alfworld_sft.train.model import prepare as models
 from tests.test_cli import command
 from tests.train.helpers_loop import write_model
 
