@@ -149,7 +149,7 @@ def test_the_name_tells_both():
 
 @pytest.mark.parametrize("name", ["expert", "planner", "random"])
 def test_only_a_language_model_writes_reasons(name):
-    with pytest.raises(ConfigError, match=rf"policy.name={name} is no model: name server or local"):
+    with pytest.raises(ConfigError, match=rf"policy.name={name} is not a model: use server or local"):
         build_config(CollectConfig, ["policy.rationalize=true", f"policy.name={name}"])
 
 
