@@ -154,7 +154,7 @@ def test_only_a_language_model_writes_reasons(name):
 
 
 def test_token_ids_of_a_hinted_request_are_refused():
-    with pytest.raises(ConfigError, match="a hint that is in no stored prompt"):
+    with pytest.raises(ConfigError, match="a hint that no stored prompt has"):
         build_config(CollectConfig, ["policy.rationalize=true", "policy.name=server", "policy.keep_token_ids=true"])
 
 
