@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Train an agent from random weights on this machine's CPU: collect, train, and play games that it has never seen.
+# Train an agent from random weights on this machine's CPU: collect, train, and evaluate on unseen games.
 #   make demo               twelve minutes on two cores
 #   MINUTES=3 make demo     less time, fewer episodes, a weaker agent
-#   ALFWORLD_DATA=DIR make demo     plays the real valid_seen games, too
+#   ALFWORLD_DATA=DIR make demo     also plays the real valid_seen games
 # Everything is left in OUTPUT_DIR (default: a new temporary folder).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

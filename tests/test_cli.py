@@ -64,8 +64,8 @@ def test_all_wrong_options_are_reported_one_a_line(tmp_path):
         (["games.source=/nowhere"], "error: no games found: /nowhere does not exist; get the official games with"),
         (["games.split=valid_sen"], "error: unknown split 'valid_sen'; did you mean 'valid_seen'?"),
         (["prompt.template=add_wm3"], "error: unknown template 'add_wm3'; did you mean 'add_wm"),
-        (["--resume", "/nowhere"], "error: /nowhere is no run's folder: it has no run.json"),
-        (["--resume", "/nowhere", "seed=3"], "error: --resume /nowhere goes on with that run's own config; leave out"),
+        (["--resume", "/nowhere"], "error: /nowhere is not a run's folder: it has no run.json"),
+        (["--resume", "/nowhere", "seed=3"], "error: --resume /nowhere uses that run's own config; leave out"),
     ],
 )
 def test_what_a_user_can_mend_is_one_line_and_exit_code_2(arguments, message, tmp_path):
@@ -95,7 +95,7 @@ def test_a_signal_says_how_to_go_on_and_loses_nothing(data, tmp_path, number, co
     process.send_signal(number)
     _, stderr = process.communicate(timeout=30)
     assert process.returncode == code
-    assert f"go on with: alfworld-sft collect --resume {tmp_path / 'run'}" in stderr.splitlines()[-1]
+    assert f"resume with: alfworld-sft collect --resume {tmp_path / 'run'}" in stderr.splitlines()[-1]
     assert "Traceback" not in stderr
     assert all(json.loads(line) for line in journal.read_bytes().splitlines())
 
@@ -168,7 +168,7 @@ def test_show_refuses_a_folder_without_a_dataset(tmp_path):
     (tmp_path / "run.json").write_text("{}")
     result = command("show", str(tmp_path))
     assert result.returncode == 2
-    assert "this run has no dataset yet; go on with: alfworld-sft collect --resume" in result.stderr
+    assert "this run has no dataset yet; resume with: alfworld-sft collect --resume" in result.stderr
 
 
 def test_show_refuses_an_evaluation_and_says_what_shows_it(tmp_path):

@@ -28,7 +28,7 @@ case "${COLLECT_SFT:-True}" in
     *) echo "error: COLLECT_SFT=$COLLECT_SFT: this script only collects; for anything else call alfworld-sft" >&2; exit 2 ;;
 esac
 if [ -n "${SERVE:-}" ] && [ -n "${OPENAI_BASE_URL:-}" ]; then
-    echo "error: SERVE starts a server, and OPENAI_BASE_URL names one that runs already; set one of them" >&2
+    echo "error: SERVE starts a server, and OPENAI_BASE_URL names a running one; set only one of them" >&2
     exit 2
 fi
 if [ -n "${SERVE:-}" ] && [ -z "${MODEL:-}" ]; then

@@ -31,7 +31,7 @@ train() {
         "trainer.default_local_dir=$save_path"
         "$@"
     )
-    # A wrong option or file is told once and at once, not by every process after a start of many seconds.
+    # Report a wrong option or file once and immediately, not from every process after many seconds of start-up.
     "$python" -m alfworld_sft.train --dry-run "${options[@]}"
     export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(( ($(nproc) + processes - 1) / processes ))}
     exec "$python" -m alfworld_sft.train.launch --standalone --nnodes=1 --nproc_per_node="$processes" \

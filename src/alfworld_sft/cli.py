@@ -39,7 +39,7 @@ app.command("tiny-model")(tiny_model)
 
 
 def main() -> None:
-    """Run the command line; what a user can mend becomes one line and exit code 2."""
+    """Run the command line; an error that the user can fix becomes one line and exit code 2."""
     handler = logging.StreamHandler()
     handler.setFormatter(PrintableFormatter("%(levelname)s: %(message)s"))
     logger.addHandler(handler)

@@ -1,4 +1,4 @@
-"""The error tree: what a user can mend, and what went wrong in one episode.
+"""The error tree: errors that a user can fix, and failures of one episode.
 
 `UserError` and its children carry one line that names the thing, the value and the way out; the command line
 prints that line and exits with 2. Everything else is a bug and keeps its traceback.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 
 class AlfworldSftError(Exception):
-    """Base of every error this package raises on purpose."""
+    """Base of every error that this package raises deliberately."""
 
 
 class UserError(AlfworldSftError):
@@ -49,12 +49,12 @@ class DatasetError(UserError):
 
 
 class ComparisonError(UserError):
-    """Two results that may not be set side by side."""
+    """Two results that cannot be compared."""
 
 
 class PolicyUnavailableError(UserError):
-    """Nobody can play any more: a model's server that cannot be started or reached, refuses all turns, or was lost."""
+    """The policy is unavailable for the rest of the run: its server cannot start, cannot be reached, or refuses."""
 
 
 class PolicyError(AlfworldSftError):
-    """A policy that could not act; the episode is recorded as failed and the run goes on."""
+    """A policy that could not act; the episode is recorded as failed and the run continues."""

@@ -1,4 +1,4 @@
-"""Files that appear whole, under their final name, or not at all."""
+"""Files that appear complete, under their final name, or not at all."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ def sigterm_interrupts() -> Iterator[StopRequest]:
 
 @contextmanager
 def _handler(handle: Callable[[int, FrameType | None], Any]) -> Iterator[None]:
-    """Handle SIGTERM, unless it is ignored here on purpose, or this is no main thread."""
+    """Handle SIGTERM, unless it is deliberately ignored here, or this is not the main thread."""
     before = signal.getsignal(signal.SIGTERM)
     if threading.current_thread() is not threading.main_thread() or before in (signal.SIG_IGN, None):
         yield

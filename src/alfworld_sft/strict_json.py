@@ -1,4 +1,4 @@
-"""Values → JSON that every reader takes: the standard has no NaN and no infinity, which Python writes all the same."""
+"""Values → JSON that every reader takes: the standard has no NaN and no infinity, which Python writes anyway."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a policy answered. `trained` is False for a mistake made on purpose: context, never a target.
+    """What a policy answered. `trained` is False for a deliberate mistake: context, never a target.
 
     Token ids and log-probabilities are kept where the policy gives them (one float per reply token), and so are the
     numbers of tokens read, of these the cached ones, and said, over all requests that the reply took.

@@ -71,7 +71,7 @@ def usage_of(episode: Episode) -> Usage:
 
 
 def usage_in_words(usage: dict[str, Any]) -> str:
-    """Return one sentence on what `Usage.with_cost` tells."""
+    """Return the figures of `Usage.with_cost` as one sentence."""
     cached = f" ({usage['cached_tokens']:,} of them cached)" if usage["cached_tokens"] else ""
     cost = "" if usage["cost_usd"] is None else f", ${usage['cost_usd']:,.4f}"
     return f"tokens: {usage['prompt_tokens']:,} read{cached}, {usage['completion_tokens']:,} said{cost}"

@@ -167,7 +167,7 @@ def test_a_server_that_is_lost_ends_the_run_early_and_resume_plays_what_is_owed(
 def test_a_run_that_is_resumed_stays_when_nobody_can_be_reached(data, tmp_path):
     with serving(chosen) as fake:
         start(data, tmp_path, fake).run.close()
-    with pytest.raises(UserError, match=r"cannot reach the server at .*; 0 of 12 episodes are played, go on with"):
+    with pytest.raises(UserError, match=r"cannot reach the server at .*; 0 of 12 episodes are played, resume with"):
         play(resume_run(tmp_path / "run"))
     assert (tmp_path / "run/run.json").exists()
 

@@ -117,7 +117,7 @@ def test_extra_info_as_pandas_writes_it_is_read() -> None:
 def test_extra_info_that_cannot_be_read_is_an_error(value: object) -> None:
     message = error_of({**RECORDS[0], "extra_info": value}, MULTI)
     assert message.startswith("train.parquet row 0: extra_info is ")
-    assert message.endswith("; mend or remove the column: it may say which turns are not to be trained")
+    assert message.endswith("; fix or remove the column: it may say which turns are not to be trained")
 
 
 def test_flags_of_messages_are_untrained_turns() -> None:
@@ -283,7 +283,7 @@ def test_columns_that_would_change_training_and_are_not_read_are_named(
 def test_validation_on_a_file_that_is_trained_on_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     file = write(tmp_path / "train.parquet", RECORDS)
     look_at(build_train_config([f"data.train_files={file}", f"data.val_files={file}"]))
-    assert caplog.messages == [f"data.val_files: {file} is trained on, so the validation loss will flatter"]
+    assert caplog.messages == [f"data.val_files: {file} is trained on, so the validation loss will be too optimistic"]
 
 
 def test_rows_of_two_folders_are_named_by_their_paths(tmp_path: Path) -> None:

@@ -88,10 +88,10 @@ def test_compare_refuses_different_protocols_unless_told_to(runs):
         (["games.split=valid_sen"], "error: unknown split 'valid_sen'; did you mean 'valid_seen'?"),
         (["repeats=0"], "error: repeats=0: input should be greater than or equal to 1"),
         (["num_episodes=3"], "error: unknown key 'num_episodes'; did you mean '"),
-        (["--resume", "/nowhere"], "error: /nowhere is no run's folder: it has no run.json"),
-        (["--resume", "/nowhere", "seed=3"], "error: --resume /nowhere goes on with that run's own config; leave out"),
-        (["--compare", "/nowhere", "/nowhere"], "error: /nowhere is no finished evaluation"),
-        (["--compare", "/a", "/b", "seed=3"], "error: --compare A B plays nothing; leave out what says how to play"),
+        (["--resume", "/nowhere"], "error: /nowhere is not a run's folder: it has no run.json"),
+        (["--resume", "/nowhere", "seed=3"], "error: --resume /nowhere uses that run's own config; leave out"),
+        (["--compare", "/nowhere", "/nowhere"], "error: /nowhere is not a finished evaluation"),
+        (["--compare", "/a", "/b", "seed=3"], "error: --compare A B plays nothing; leave out the options for playing"),
         (["--different-protocols"], "error: --different-protocols goes with --compare A B only"),
     ],
 )
@@ -119,7 +119,7 @@ def test_a_signal_says_how_to_go_on(data, tmp_path, number, code):
     process.send_signal(number)
     _, stderr = process.communicate(timeout=30)
     assert process.returncode == code
-    assert f"go on with: alfworld-sft evaluate --resume {tmp_path / 'run'}" in stderr.splitlines()[-1]
+    assert f"resume with: alfworld-sft evaluate --resume {tmp_path / 'run'}" in stderr.splitlines()[-1]
     assert "Traceback" not in stderr
 
 

@@ -64,7 +64,7 @@ def test_different_protocols_are_refused_by_name(changes, named):
     a, b = result("a", outcomes("+ -")), result("b", outcomes("+ -"), **changes)
     with pytest.raises(ComparisonError) as error:
         compare(a, b)
-    assert str(error.value) == f"a and b cannot be compared: {named} (--different-protocols compares them all the same)"
+    assert str(error.value) == f"a and b cannot be compared: {named} (--different-protocols compares them anyway)"
     assert compare(a, b, different_protocols=True).plays == 2
 
 
@@ -97,7 +97,7 @@ def test_a_result_is_read_from_its_folder_or_its_file(tmp_path):
 
 
 def test_what_is_no_finished_evaluation_is_refused(tmp_path):
-    with pytest.raises(RunFolderError, match=r"is no finished evaluation: there is no .*metrics\.json"):
+    with pytest.raises(RunFolderError, match=r"is not a finished evaluation: it has no .*metrics\.json"):
         read_result(tmp_path)
     with pytest.raises(RunFolderError, match=r"some of its episodes failed; play them first: .* --resume"):
         read_result(written(tmp_path / "metrics.json", status="incomplete"))

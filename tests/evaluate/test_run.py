@@ -153,7 +153,7 @@ def test_a_full_disk_loses_no_episode(data, tmp_path, monkeypatch):
 
 def test_an_evaluation_is_not_resumed_as_a_collection(data, tmp_path):
     folder, _ = evaluated(data, tmp_path)
-    with pytest.raises(RunFolderError, match=r"is a run of evaluate; go on with: alfworld-sft evaluate --resume"):
+    with pytest.raises(RunFolderError, match=r"is a run of evaluate; resume with: alfworld-sft evaluate --resume"):
         resume_run(folder)
 
 

@@ -43,4 +43,4 @@ def test_a_cost_that_cannot_be_told_is_a_warning(data, tmp_path):
     with serving([says(usage=None)]) as fake:
         words = [f"games.source={data}", "--output-dir", str(tmp_path), *PLAY, *PRICES]
         result = command("evaluate", *words, OPENAI_BASE_URL=fake.url)
-    assert "WARNING: no reply came with token counts, so what the run cost cannot be told" in result.stderr
+    assert "WARNING: no reply came with token counts, so the run's cost is unknown" in result.stderr

@@ -127,4 +127,4 @@ def test_an_interrupted_fetch_says_how_to_go_on(data: Path, monkeypatch: pytest.
     monkeypatch.setattr(cli, "fetch", interrupted)
     result = runner.invoke(cli.games_app, ["fetch", "--to", str(data)])
     assert result.exit_code == 130
-    assert result.stderr.splitlines()[-1] == "interrupted; run the same command again to go on"
+    assert result.stderr.splitlines()[-1] == "interrupted; run the same command again to resume"

@@ -35,7 +35,7 @@ def test_evaluation_games_are_not_trainable(split: str) -> None:
         check_split_is_trainable(split, allow=False)
     assert str(error.value) == (
         f"split '{split}' is for evaluation; data for training comes from 'train'"
-        " (to collect from it all the same: --allow-eval-split, or games.allow_eval_split=true)"
+        " (to collect from it anyway: --allow-eval-split, or games.allow_eval_split=true)"
     )
 
 

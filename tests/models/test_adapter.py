@@ -147,7 +147,7 @@ def test_an_adapter_is_not_taken_for_a_base(adapter, tmp_path):
     second = shutil.copytree(adapter, tmp_path / "second")
     change(second, base_model_name_or_path=str(adapter))
     change(adapter, base_model_name_or_path="someone/large")
-    with pytest.raises(ModelError, match="holds an adapter, not a whole model; merge it first"):
+    with pytest.raises(ModelError, match="holds an adapter, not a full model; merge it first"):
         merge(second, tmp_path / "out")
 
 

@@ -61,7 +61,9 @@ def test_a_server_that_dies_ends_the_run_with_one_line_and_resume_plays_what_is_
     assert done.returncode == 2
     line = done.stderr.splitlines()[-1]
     assert line.startswith("error: the server of tiny ended (exit code 3): loading the weights | out of memory")
-    assert line.endswith(f"; 7 of 12 episodes are played, go on with: alfworld-sft collect --resume {tmp_path / 'run'}")
+    assert line.endswith(
+        f"; 7 of 12 episodes are played, resume with: alfworld-sft collect --resume {tmp_path / 'run'}"
+    )
     assert "Traceback" not in done.stderr
     wait_until_gone(pids(tmp_path / "pids"))
     again = command("collect", "--resume", str(tmp_path / "run"))
@@ -105,7 +107,7 @@ def test_the_script_starts_what_serve_says(tmp_path):
         ({"SERVE": "vllm"}, "error: SERVE=vllm serves a model: name it in MODEL"),
         (
             {"SERVE": "vllm", "OPENAI_BASE_URL": "http://127.0.0.1:8000/v1", "MODEL": "tiny"},
-            "error: SERVE starts a server, and OPENAI_BASE_URL names one that runs already; set one of them",
+            "error: SERVE starts a server, and OPENAI_BASE_URL names a running one; set only one of them",
         ),
     ],
 )

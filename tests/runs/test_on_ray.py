@@ -214,7 +214,7 @@ def test_a_signal_stops_the_ray_that_was_started_and_loses_nothing(cluster, data
     assert process.returncode == code
     *before, last = stderr.splitlines()
     assert all(line.startswith("INFO: ") for line in before), stderr
-    assert f"go on with: alfworld-sft collect --resume {tmp_path / 'run'}" in last
+    assert f"resume with: alfworld-sft collect --resume {tmp_path / 'run'}" in last
     assert stdout == ""
     assert len(helpers) > 3
     assert psutil.wait_procs(helpers, timeout=30)[1] == []
@@ -250,7 +250,7 @@ def test_a_missing_ray_is_told_with_the_way_to_install_it(monkeypatch):
 @pytest.mark.parametrize("address", ["locl", "ray://head:10001", "head", "head:", ":6379", "http://head:80"])
 def test_an_address_that_is_none_is_refused(address):
     pytest.importorskip("ray", reason="needs the extra ray: pip install -e '.[ray]'")
-    with pytest.raises(UserError, match=rf"--ray {address}: say local .*, auto .*, or HOST:PORT"):
+    with pytest.raises(UserError, match=rf"--ray {address}: use local .*, auto .*, or HOST:PORT"):
         over_ray(address)
 
 

@@ -32,7 +32,7 @@ def test_the_default_name_tells_the_time(tmp_path):
 
 
 def test_an_existing_folder_is_never_taken_over(run):
-    with pytest.raises(RunFolderError, match=r"run exists; name another folder, or go on with: --resume"):
+    with pytest.raises(RunFolderError, match=r"run exists; name another folder, or resume with: --resume"):
         create_run(run.path.parent, {}, name="run")
 
 

@@ -123,7 +123,7 @@ def test_starting_over_does_not_mix_with_what_is_there(copied, data, model):
 def test_an_incomplete_checkpoint_is_passed_over_for_an_older_one(copied, caplog, victim):
     (copied / "global_step_8" / victim).unlink()
     assert newest(copied).path == copied / "global_step_4"
-    assert f"global_step_8 is not whole ({victim} is missing)" in caplog.text
+    assert f"global_step_8 is incomplete ({victim} is missing)" in caplog.text
 
 
 def test_a_cut_file_is_noticed_by_its_size(copied):

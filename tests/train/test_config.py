@@ -71,7 +71,7 @@ def test_one_item_stands_for_a_list_of_one():
         ("trainer.nnodes=2", "unknown key 'trainer.nnodes'; leave it out: torchrun's --nnodes decides it"),
         ("model.lora_rank=-1", "model.lora_rank=-1: input should be greater than or equal to 0"),
         ("trainer.logger=[mlflow]", "trainer.logger=['mlflow']: there are console, jsonl, tensorboard, wandb"),
-        ("optim.betas=[0.9,1.5]", "optim.betas are two numbers from 0 to below 1, as [0.9,0.95]"),
+        ("optim.betas=[0.9,1.5]", "optim.betas are two numbers from 0 to below 1, such as [0.9,0.95]"),
         ("worldmodel.observation_loss=0.3", "worldmodel.observation_loss needs data.multiturn.enable=true"),
     ],
 )

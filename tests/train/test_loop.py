@@ -147,7 +147,7 @@ def test_an_empty_validation_file_is_told_and_training_goes_on(data, model, tmp_
     empty = tmp_path / "empty.parquet"
     pq.write_table(pa.Table.from_pylist([], SCHEMA), empty)
     run(options(data, model, tmp_path / "out", f"data.val_files={empty}", "trainer.total_epochs=1"))
-    assert "no rows; training goes on without validation" in caplog.text
+    assert "no rows; training continues without validation" in caplog.text
     assert not any("val/loss" in line for line in metrics(tmp_path / "out"))
 
 

@@ -30,21 +30,22 @@ logger = logging.getLogger(__name__)
 
 def collect_command(
     overrides: Annotated[
-        list[str] | None, typer.Argument(help="Dotted keys, as seed=7 or +prompt.template=add_wm1; see --keys.")
+        list[str] | None,
+        typer.Argument(help="Dotted overrides such as seed=7 or +prompt.template=add_wm1; see --keys."),
     ] = None,
-    output_dir: Annotated[Path, typer.Option(help="Where the run's folder sft_data_… is made.")] = Path(),
-    name: Annotated[str | None, typer.Option(help="Another name for the run's folder.")] = None,
-    resume: Annotated[Path | None, typer.Option(help="Go on with this run's folder, with its own config.")] = None,
+    output_dir: Annotated[Path, typer.Option(help="Folder in which the run's folder sft_data_… is created.")] = Path(),
+    name: Annotated[str | None, typer.Option(help="Name of the run's folder, instead of the default.")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Resume the run in this folder with its saved config.")] = None,
     trust: TrustStored = False,
-    allow_eval_split: Annotated[bool, typer.Option(help="Let training data come from an evaluation split.")] = False,
+    allow_eval_split: Annotated[bool, typer.Option(help="Allow training data from an evaluation split.")] = False,
     rationalize: Annotated[
         bool,
-        typer.Option("--rationalize", help="Let the model of policy.model write the reasons of the expert's actions."),
+        typer.Option("--rationalize", help="Have policy.model write the reasoning for the expert's actions."),
     ] = False,
     ray: RayAddress = None,
-    keys: Annotated[bool, typer.Option("--keys", help="Print all keys with their defaults, and stop.")] = False,
+    keys: Annotated[bool, typer.Option("--keys", help="Print all keys with their defaults, and exit.")] = False,
 ) -> None:
-    """Play games and write a dataset: train and val as Parquet and CSV, and every episode whole."""
+    """Play games and write a dataset: train and val as Parquet and CSV, and every episode in full."""
     if keys:
         typer.echo(key_table(CollectConfig))
         return
@@ -63,7 +64,7 @@ def collect_command(
     _report(job, summary)
 
 
-def show(folder: Annotated[Path, typer.Argument(help="A run's folder, as sft_data_20261122_140550.")]) -> None:
+def show(folder: Annotated[Path, typer.Argument(help="A run's folder, e.g. sft_data_20261122_140550.")]) -> None:
     """Show what is in a dataset: episodes, success, rows, lengths, files, and one example turn."""
     contents = read_contents(folder)
     counts, console = contents.stamp["counts"], Console(soft_wrap=True, highlight=False)

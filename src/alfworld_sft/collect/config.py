@@ -15,16 +15,14 @@ class GamesSection(GamesToPlay):
     """Which games training data comes from."""
 
     split: str = Field("train", description="train, valid_seen or valid_unseen.")
-    allow_eval_split: bool = Field(
-        False, description="Collect training data from a split that results are reported on."
-    )
+    allow_eval_split: bool = Field(False, description="Allow collecting training data from an evaluation split.")
 
 
 class WorldModelSection(Section):
-    """What stands in <prediction> of the training text."""
+    """The content of <prediction> in the training text."""
 
     predictions: Literal["grounded", "model"] = Field(
-        "grounded", description="grounded: what really came next; model: the policy's own guess."
+        "grounded", description="grounded: the observation that followed; model: the policy's own prediction."
     )
 
 
@@ -34,17 +32,19 @@ class DatasetSection(Section):
     require_success: bool = Field(False, description="Keep won episodes only.")
     rows_per: Literal["turn", "episode"] = Field(
         "turn",
-        description="turn: a row for each action, for both kinds of training; episode: one row with the whole"
-        " conversation, for multi-turn training alone, much smaller.",
+        description="turn: one row per action, for single-turn and multi-turn training; episode: one row with the full"
+        " conversation, much smaller, for multi-turn training only.",
     )
-    val_fraction: float = Field(0.1, ge=0, le=0.5, description="Share of the rows held out, in whole games.")
+    val_fraction: float = Field(
+        0.1, ge=0, le=0.5, description="Share of the rows held out for validation, split by game."
+    )
 
 
 class CollectConfig(RunConfig):
-    """Everything that decides what a collection run makes."""
+    """Everything that determines the output of a collection run."""
 
     num_episodes: int | None = Field(None, ge=1, description="Episodes to play; null plays every game once.")
-    seed: int = Field(42, ge=0, description="Decides the order of games, the policy's choices and the split.")
+    seed: int = Field(42, ge=0, description="Seed for the order of games, the policy's choices and the split.")
     games: GamesSection = GamesSection()
     policy: CollectingPolicySection = CollectingPolicySection()
     worldmodel: WorldModelSection = WorldModelSection()
@@ -55,12 +55,12 @@ class CollectConfig(RunConfig):
         policy = self.policy
         if policy.rationalize and policy.name not in ("server", "local"):
             raise ValueError(
-                f"policy.rationalize: the expert acts, and a model writes its reasons; policy.name={policy.name} is no"
-                " model: name server or local"
+                f"policy.rationalize: the expert acts, and a model writes its reasons; policy.name={policy.name} is not"
+                " a model: use server or local"
             )
         if policy.rationalize and policy.keep_token_ids:
             raise ValueError(
-                "policy.keep_token_ids=true: with policy.rationalize a model reads a hint that is in no stored prompt,"
-                " so its token ids are of no use; leave it out"
+                "policy.keep_token_ids=true: with policy.rationalize the model sees a hint that no stored prompt has,"
+                " so its token ids are useless; leave it out"
             )
         return self

@@ -63,7 +63,7 @@ def collect(
         return _write(job)
     except OSError as error:
         raise RunFolderError(
-            f"{run.path}: {error.strerror}; all episodes are safe; mend that, then:"
+            f"{run.path}: {error.strerror}; all episodes are safe; fix that, then:"
             f" alfworld-sft collect --resume {run.path}"
         ) from None
 

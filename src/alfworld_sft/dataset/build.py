@@ -37,7 +37,7 @@ class Reasons:
 
 
 def reasons_in_words(reasons: dict[str, Any]) -> str:
-    """Return one sentence on what `Reasons.as_dict` tells."""
+    """Return the figures of `Reasons.as_dict` as one sentence."""
     why = ", ".join(f"{count} for the {reason}" for reason, count in reasons["rejected"].items())
     said = f"reasons: {reasons['by']['model']} written by the model, {reasons['by']['expert']} the expert's own"
     return f"{said}; replies rejected: {why or 'none'}"

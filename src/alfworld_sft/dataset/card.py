@@ -42,7 +42,7 @@ configs:
 
 Games: {num_games} of the split `{split}` (hash `{games_sha256}`){skipped}. Template: `{template}`.
 Predictions: {predictions}. Seed: {seed}. Steps at most: {max_steps}. Made with alfworld-sft {version};
-`run.json` holds the whole protocol.
+`run.json` has the full protocol.
 {model_notes}
 | column | content |
 |---|---|
@@ -51,7 +51,7 @@ Predictions: {predictions}. Seed: {seed}. Steps at most: {max_steps}. Made with 
 | `data_source`, `ability`, `reward_model` | what reinforcement-learning trainers expect |
 | `extra_info` | JSON: game, split, task type, episode, turn, success, seed, template, policy, untrained turns |
 
-`raw_trajectories.json` keeps every episode whole; `episodes.jsonl` is the journal that it was made from.
+`raw_trajectories.json` has every episode in full; `episodes.jsonl` is the journal that it was made from.
 """
 
 
@@ -84,7 +84,7 @@ def dataset_card(stamp: dict[str, Any]) -> str:
 
 
 def model_notes(stamp: Mapping[str, Any]) -> list[str]:
-    """Return what is to be told of a run in which a language model had a part: its reasons, tokens and cost."""
+    """Return the notes on a run that used a language model: its reasoning, tokens and cost."""
     notes = []
     if "reasons" in stamp:
         notes.append(reasons_in_words(stamp["reasons"]))

@@ -38,17 +38,17 @@ def parse_cell(text: str) -> object:
 
 
 def looks_nested(text: str) -> bool:
-    """Tell whether a text begins like a dict or a list of dicts."""
+    """Return whether a text begins like a dict or a list of dicts."""
     return _NESTED.match(text) is not None
 
 
 def looks_like_messages(text: str) -> bool:
-    """Tell whether a text begins like a list of messages."""
+    """Return whether a text begins like a list of messages."""
     return _MESSAGES.match(text) is not None
 
 
 def is_cut_by_excel(text: str) -> bool:
-    """Tell whether a text has just the length at which Excel cuts."""
+    """Return whether a text has just the length at which Excel cuts."""
     return (
         EXCEL_CELL // 2 < len(text) <= EXCEL_CELL and len(text.encode("utf-16-le", "surrogatepass")) == 2 * EXCEL_CELL
     )

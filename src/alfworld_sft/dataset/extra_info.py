@@ -26,7 +26,7 @@ def parse_extra_info(value: object, place: str) -> dict[str, Any]:
     why = f": {why_unreadable(parsed)}" if isinstance(parsed, str) and looks_nested(parsed) else ""
     raise DatasetError(
         f"{place}: {EXTRA_INFO} is {shown(value)}, not a JSON object{why};"
-        " mend or remove the column: it may say which turns are not to be trained"
+        " fix or remove the column: it may say which turns are not to be trained"
     )
 
 

@@ -82,7 +82,7 @@ def _unread(key: str) -> str:
 
 
 def _is_absent(value: object) -> bool:
-    """Tell whether a key says nothing: tables give every message the keys of all, filled with null, NaN or ""."""
+    """Return whether a key says nothing: tables give every message the keys of all, filled with null, NaN or ""."""
     return value is None or (isinstance(value, float) and math.isnan(value)) or value in ("", [], {})
 
 

@@ -1,4 +1,4 @@
-"""Dataset files → rows as a trainer reads them; every wrong key or value is one line that says which option mends it.
+"""Dataset files → rows as a trainer reads them; each wrong key or value gives one line naming the option that fixes it.
 
 Parquet, CSV (nested columns as JSON) and JSON lines are read in flat memory. This module imports neither torch nor
 transformers.

@@ -1,7 +1,7 @@
-"""Episode → rows: one for each turn that is a training target, or one for the whole conversation.
+"""Episode → rows: one per turn that is a training target, or one for the full conversation.
 
-A turn is none where the policy erred on purpose (`Reply.trained`), or where its reply held nothing that the game
-could play. Such a turn stays in the conversation; `extra_info.untrained_turns` names it (turns count from 1).
+A turn is not a target if the policy made a deliberate mistake (`Reply.trained`), or if the game could not execute its
+reply. Such a turn stays in the conversation; `extra_info.untrained_turns` names it (turns count from 1).
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def _turns_with_a_row(episode: Episode, rows_per: RowsPer) -> list[int]:
 
 
 def conversation_of(episode: Episode, rendering: Rendering) -> tuple[Message, ...]:
-    """Return the whole episode as a conversation, in the words that training sees."""
+    """Return the full episode as a conversation, with the text used in training."""
     replies = [training_text(step, rendering) for step in episode.steps]
     return rendering.template.conversation(views_of(episode, rendering.template), replies)
 
@@ -85,7 +85,7 @@ def training_text(step: Step, rendering: Rendering) -> str:
 
 
 def is_target(step: Step) -> bool:
-    """Tell whether a turn is to be learned."""
+    """Return whether a turn is to be learned."""
     return step.reply.trained and step.problem is None
 
 

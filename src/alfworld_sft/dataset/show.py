@@ -58,7 +58,9 @@ def read_contents(folder: Path) -> Contents:
             f"{folder}: an evaluation, which has no dataset; its figures: alfworld-sft evaluate --resume {folder}"
         )
     if "counts" not in stamp:
-        raise DatasetError(f"{folder}: this run has no dataset yet; go on with: alfworld-sft collect --resume {folder}")
+        raise DatasetError(
+            f"{folder}: this run has no dataset yet; resume with: alfworld-sft collect --resume {folder}"
+        )
     rows: dict[str, int] = {}
     single: list[int] = []
     episodes: dict[str, int] = {}

@@ -1,4 +1,4 @@
-"""Which games are held out: whole games, stratified by task type, close to the wanted share of the rows."""
+"""Which games are held out: complete games, stratified by task type, close to the wanted share of the rows."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def held_out_games(games: Mapping[str, GameRows], fraction: float, seed: int) ->
     """Return the ids of the games whose rows are for validation.
 
     Within each task type games are drawn in an order that the seed decides, while that brings the rows closer to
-    `fraction` of the type's; what is missing or over is made up by the next types, so that the whole comes close too.
+    `fraction` of the type's; what is missing or over is made up by the next types, so that the total is also close.
     With two games or more and a fraction above 0, at least one game is held out and at least one is not.
     """
     by_type: dict[str, list[str]] = {}

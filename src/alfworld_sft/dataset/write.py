@@ -1,7 +1,7 @@
 """Writing the five files of a dataset, in one pass over the episodes and in flat memory.
 
 Rows go out in blocks; `raw_trajectories.json` grows one episode at a time. All files are written under temporary
-names and take their own when every one of them is whole.
+names and renamed when all of them are complete.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class RowWriter:
 
 
 class RawWriter:
-    """Writes whole episodes into one JSON array."""
+    """Writes full episodes into one JSON array."""
 
     def __init__(self, file: IO[bytes], rendering: Rendering) -> None:
         self._file = file
@@ -98,7 +98,7 @@ class RawWriter:
 
 
 def raw_trajectory(episode: Episode, rendering: Rendering) -> dict[str, Any]:
-    """Return an episode under the field names of the published recipe, whole, with what the policy really said."""
+    """Return an episode in full under the field names of the published recipe, with the policy's original replies."""
     spoken = Rendering(rendering.template, predictions="model")
     record = to_dict(episode)
     usage = usage_of(episode)
@@ -135,7 +135,7 @@ class DatasetWriter:
 
 @contextmanager
 def dataset_files(folder: Path, rendering: Rendering) -> Iterator[DatasetWriter]:
-    """Open the five files of a dataset; each appears, whole, once the block has ended well."""
+    """Open the five files of a dataset; each appears, complete, once the block has succeeded."""
     with ExitStack() as stack:
         files = {name: stack.enter_context(whole_file(folder / name)) for name in DATA_FILES}
         train = RowWriter(files["train.parquet"], files["train.csv"])

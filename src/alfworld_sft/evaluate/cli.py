@@ -1,4 +1,4 @@
-"""`alfworld-sft evaluate`: play a split and print how it went, or compare two evaluations."""
+"""`alfworld-sft evaluate`: play a split and print the results, or compare two evaluations."""
 
 from __future__ import annotations
 
@@ -27,23 +27,24 @@ logger = logging.getLogger(__name__)
 
 def evaluate_command(
     overrides: Annotated[
-        list[str] | None, typer.Argument(help="Dotted keys, as repeats=4 or games.split=valid_unseen; see --keys.")
+        list[str] | None,
+        typer.Argument(help="Dotted overrides such as repeats=4 or games.split=valid_unseen; see --keys."),
     ] = None,
-    output_dir: Annotated[Path, typer.Option(help="Where the run's folder eval_… is made.")] = Path(),
-    name: Annotated[str | None, typer.Option(help="Another name for the run's folder.")] = None,
-    resume: Annotated[Path | None, typer.Option(help="Go on with this run's folder, with its own config.")] = None,
+    output_dir: Annotated[Path, typer.Option(help="Folder in which the run's folder eval_… is created.")] = Path(),
+    name: Annotated[str | None, typer.Option(help="Name of the run's folder, instead of the default.")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Resume the run in this folder with its saved config.")] = None,
     trust: TrustStored = False,
     two: Annotated[
         tuple[Path, Path] | None,
-        typer.Option("--compare", metavar="A B", help="Compare two evaluations' folders; nothing is played."),
+        typer.Option("--compare", metavar="A B", help="Compare the folders of two evaluations, without playing."),
     ] = None,
     different_protocols: Annotated[
-        bool, typer.Option(help="Compare results of different protocols or games, on the plays that both have.")
+        bool, typer.Option(help="With --compare: allow different protocols or games, on the plays that both have.")
     ] = False,
     ray: RayAddress = None,
-    keys: Annotated[bool, typer.Option("--keys", help="Print all keys with their defaults, and stop.")] = False,
+    keys: Annotated[bool, typer.Option("--keys", help="Print all keys with their defaults, and exit.")] = False,
 ) -> None:
-    """Play every game of a split, and tell success by task type, steps, invalid actions and predictions."""
+    """Play every game of a split, and report success by task type, steps, invalid actions and predictions."""
     if keys:
         typer.echo(key_table(EvaluateConfig))
         return
@@ -51,7 +52,7 @@ def evaluate_command(
     console = Console(soft_wrap=True, highlight=False)
     if two:
         if words or name or resume or trust or ray:
-            raise ConfigError("--compare A B plays nothing; leave out what says how to play")
+            raise ConfigError("--compare A B plays nothing; leave out the options for playing")
         a, b = read_result(two[0]), read_result(two[1])
         comparison = compare(a, b, different_protocols=different_protocols)
         print_comparison(console, comparison, (_named(two[0], a.stamp["policy"]), _named(two[1], b.stamp["policy"])))

@@ -70,7 +70,7 @@ def read_result(path: Path) -> Result:
         }
         return Result(str(path), {**data["stamp"], "games": {**data["stamp"]["games"]}}, outcomes)
     except FileNotFoundError:
-        raise RunFolderError(f"{path} is no finished evaluation: there is no {file}") from None
+        raise RunFolderError(f"{path} is not a finished evaluation: it has no {file}") from None
     except OSError as error:
         raise RunFolderError(f"{file}: {error.strerror}") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -86,7 +86,7 @@ def compare(a: Result, b: Result, *, different_protocols: bool = False) -> Compa
     if differences and not different_protocols:
         raise ComparisonError(
             f"{a.name} and {b.name} cannot be compared: {'; '.join(differences)}"
-            " (--different-protocols compares them all the same)"
+            " (--different-protocols compares them anyway)"
         )
     pairs = [
         (task_type, list(zip(plays, b.outcomes.get(task_type, {}).get(game_id, ()), strict=False)))

@@ -9,17 +9,17 @@ from alfworld_sft.runs.config import GamesToPlay, RunConfig
 
 
 class EvaluatedGamesSection(GamesToPlay):
-    """Which games a policy is evaluated on."""
+    """The games that a policy is evaluated on."""
 
     split: str = Field("valid_seen", description="train, valid_seen or valid_unseen.")
 
 
 class EvaluateConfig(RunConfig):
-    """Everything that decides an evaluation."""
+    """Everything that determines an evaluation."""
 
     games: EvaluatedGamesSection = EvaluatedGamesSection()
     policy: EvaluatedPolicySection = EvaluatedPolicySection()
     num_games: int | None = Field(
-        None, ge=1, description="Play only so many games, chosen by the seed; null plays all."
+        None, ge=1, description="Number of games to play, chosen by the seed; null plays all."
     )
-    repeats: int = Field(1, ge=1, le=1000, description="Times that each game is played; more than 1 gives pass@k.")
+    repeats: int = Field(1, ge=1, le=1000, description="Plays of each game; more than 1 gives pass@k.")

@@ -22,7 +22,7 @@ UNKNOWN_TYPE = "unknown"
 
 @dataclass(frozen=True, slots=True)
 class Unplayed:
-    """An episode that ended in an error. It counts as lost: leaving it out would flatter who fails on hard games."""
+    """An episode that ended in an error. It counts as lost; leaving it out would favour policies failing hard games."""
 
     index: int
     game_id: str

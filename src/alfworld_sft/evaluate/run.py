@@ -86,7 +86,7 @@ def evaluate(
         run.write_stamp(stamp)
     except OSError as error:
         raise RunFolderError(
-            f"{run.path}: {error.strerror}; all episodes are safe; mend that, then:"
+            f"{run.path}: {error.strerror}; all episodes are safe; fix that, then:"
             f" alfworld-sft evaluate --resume {run.path}"
         ) from None
     return Evaluation(metrics, world_model)

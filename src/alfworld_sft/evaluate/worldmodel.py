@@ -122,7 +122,7 @@ def score_predictions(episodes: Callable[[], Iterable[Episode]]) -> WorldModelSc
 
 
 def kind_of(step: Step) -> Kind:
-    """Return the kind of what was done; only the answer tells whether the receptacle gone to is closed."""
+    """Return the kind of what was done; only the answer shows whether the receptacle is closed."""
     if step.problem is not None:
         return "invalid"
     verb = verb_of(step.command)

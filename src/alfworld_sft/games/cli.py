@@ -1,4 +1,4 @@
-"""`alfworld-sft games …`: list the games at hand, fetch the official ones, generate new ones.
+"""`alfworld-sft games …`: list games, fetch the official ones, generate new ones.
 
 Results go to stdout, progress to stderr.
 """
@@ -32,9 +32,7 @@ from alfworld_sft.games.refs import Games, SkippedFile, skipped_in_words
 from alfworld_sft.games.sources import NoUsableGamesError, find_all_games, find_games
 from alfworld_sft.types import SHORT_NAMES, TASK_TYPES
 
-games_app = typer.Typer(
-    name="games", help="Where games come from: list them, fetch them, generate them.", no_args_is_help=True
-)
+games_app = typer.Typer(name="games", help="List, fetch and generate games.", no_args_is_help=True)
 
 
 @games_app.command("list")
@@ -48,10 +46,10 @@ def list_games(
     ] = None,
     split: Annotated[str | None, typer.Option(help="Only this split.")] = None,
     skipped: Annotated[
-        bool, typer.Option("--skipped", help="Also print every skipped file with its reason, one a line.")
+        bool, typer.Option("--skipped", help="Also print every skipped file with its reason, one per line.")
     ] = False,
 ) -> None:
-    """Show how many games there are, by split and task type, where they lie, and how many files were skipped."""
+    """Show the number of games by split and task type, their location, and how many files were skipped."""
     try:
         found = [find_games(source, split)] if split else find_all_games(source)
     except NoUsableGamesError as error:
@@ -88,32 +86,32 @@ def counts_table(found: list[Games]) -> Table:
 def fetch_games(
     local: Annotated[
         list[Path] | None,
-        typer.Option("--from", help="A local copy of an archive, instead of the internet. Repeatable."),
+        typer.Option("--from", help="Unpack a local copy of an archive instead of downloading it. Repeatable."),
     ] = None,
     to: Annotated[
         Path | None, typer.Option(help="Data folder. Default: $ALFWORLD_DATA, else ~/.cache/alfworld.")
     ] = None,
     url: Annotated[
         list[str] | None,
-        typer.Option(help=f"Another address than the official ones (or ${URLS_VARIABLE}). Repeatable."),
+        typer.Option(help=f"Download from here instead of the official addresses (or ${URLS_VARIABLE}). Repeatable."),
     ] = None,
     sha256: Annotated[
         list[str] | None,
         typer.Option(
-            help="What each archive's SHA-256 must be. None is published officially: without this option the first"
-            " fetch trusts what it gets and records it in fetched.json, and later ones must get the same."
+            help="Expected SHA-256 of each archive. None is published officially: without this option the first fetch"
+            " records the hash in fetched.json, and later ones must match it."
         ),
     ] = None,
     force: Annotated[bool, typer.Option(help="Fetch again, and replace files that differ.")] = False,
 ) -> None:
-    """Fetch the official games; run it again after a break and it goes on where it stopped."""
+    """Fetch the official games; run it again to resume if interrupted."""
     archives = archives_from(urls=url or (), local=local or (), sha256=sha256 or ())
     folder = to or default_data_dir()
     try:
         with _progress() as progress:
             fetched = fetch(archives, folder, force=force, on_progress=_Bars(progress).update)
     except KeyboardInterrupt:
-        typer.echo("interrupted; run the same command again to go on", err=True)
+        typer.echo("interrupted; run the same command again to resume", err=True)
         raise typer.Exit(130) from None
     for line in map(_describe, fetched):
         typer.echo(line)
@@ -125,8 +123,8 @@ def fetch_games(
 @games_app.command("generate")
 def generate_command(
     folder: Annotated[Path, typer.Argument(help="A new folder, or an empty one.")],
-    num: Annotated[int, typer.Option(help="How many games, in all splits together (8 : 1 : 1).")] = 1000,
-    seed: Annotated[int, typer.Option(help="The same seed and options give the same games.")] = 0,
+    num: Annotated[int, typer.Option(help="Number of games over all splits (8 : 1 : 1).")] = 1000,
+    seed: Annotated[int, typer.Option(help="Seed; the same seed and options give the same games.")] = 0,
     task_types: Annotated[
         list[str] | None, typer.Option(help=f"Only these, separated by commas: {', '.join(TASK_TYPES)}.")
     ] = None,
@@ -136,7 +134,7 @@ def generate_command(
     ] = "normal",
     splits: Annotated[list[str] | None, typer.Option(help=f"Only these: {', '.join(SHARES)}.")] = None,
 ) -> None:
-    """Write new games in ALFWorld's layout: any tool that plays the official ones plays these."""
+    """Generate games in ALFWorld's layout; any tool that plays the official games plays these."""
     sizes = divide(num, _chosen("split", splits, tuple(SHARES)) or tuple(SHARES))
     chosen_types, chosen_rooms = _chosen("task type", task_types, TASK_TYPES), _chosen("room", rooms, ROOMS)
     check_options(folder, chosen_types, chosen_rooms, difficulty)
@@ -185,7 +183,7 @@ def _progress() -> Progress:
 
 
 class _Bars:
-    """One progress bar for each thing that is done, made when it is first heard of."""
+    """One progress bar per activity, created at its first update."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress

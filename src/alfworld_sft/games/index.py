@@ -234,7 +234,7 @@ def _recall(memory: Path) -> dict[str, IndexEntry]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        logger.info("index of games %s is not usable (%s); reading the games anew", memory, error)
+        logger.info("index of games %s is not usable (%s); reading the games again", memory, error)
         return {}
 
 

@@ -27,7 +27,7 @@ GAME_SUFFIX = ".tw-pddl"
 GAME_FILE = "game.tw-pddl"
 TRAJ_FILE = "traj_data.json"
 WORK_FOLDER = ".alfworld-sft-fetch"
-"""Where `games fetch` keeps what is not whole yet, inside the folder that it fetches to."""
+"""Where `games fetch` keeps incomplete files, inside the folder that it fetches to."""
 READY_FOLDER = "ready"
 """Inside WORK_FOLDER: unpacked files on their way to their final names. It exists only while they are moved."""
 
@@ -74,7 +74,7 @@ def check_split_is_trainable(split: str, allow: bool) -> None:
     if split in EVAL_SPLITS and not allow:
         raise UserError(
             f"split {split!r} is for evaluation; data for training comes from 'train'"
-            " (to collect from it all the same: --allow-eval-split, or games.allow_eval_split=true)"
+            " (to collect from it anyway: --allow-eval-split, or games.allow_eval_split=true)"
         )
 
 

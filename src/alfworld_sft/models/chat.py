@@ -1,14 +1,14 @@
 """Messages → token ids and loss mask, made together in one place; training and the local policy share it.
 
-A conversation is rendered whole by the model's own chat template and cut only where tokenisation is cut anyway: at
-the template's control tokens, and where the model begins to speak (at inference the prompt ends there, too). So ids
-equal those of the whole text, and a mask cannot be off by one. The text of a message is data: where it spells a
-control token (`<|im_end|>`), it is tokenised as ordinary text. The tags of a reply are no control tokens, even where a
+A conversation is rendered in one piece by the model's own chat template and cut only where tokenisation is cut anyway:
+at the template's control tokens, and where the model begins to speak (at inference the prompt ends there, too). So ids
+equal those of the whole text, and a mask cannot be off by one. The text of a message is data: where it spells a control
+token (`<|im_end|>`), it is tokenised as ordinary text. The tags of a reply are no control tokens, even where a
 tokenizer has tokens of their own for them.
 
 A reply is trained as it will be sampled: it follows its own prompt, holds what the template puts before it (Qwen3's
 empty thought), and ends with the token that ends a turn. Where the prompt opens the thought (DeepSeek-R1 writes
-`<think>` there), the reply goes on inside of it.
+`<think>` there), the reply continues inside it.
 """
 
 from __future__ import annotations
@@ -46,9 +46,10 @@ class Encoded:
 
     `mask`: the token is a training target, which replies and the token that ends them are. `turn`: the number of the
     exchange it belongs to, from 0; an exchange ends with its reply. `kind`: a TokenKind. `ends`: how many tokens there
-    are up to each reply's end. What a template writes after the last reply (a newline) is left out: nobody reads it.
+    are up to each reply's end. What a template writes after the last reply (a newline) is left out, as no reply depends
+    on it.
 
-    `stable` tells whether every shorter conversation that ends with a reply has the same ids, up to there. Where it
+    `stable` says whether every shorter conversation that ends with a reply has the same ids, up to there. Where it
     is False, only the last reply is masked and counted, because earlier ones are not rendered as the model would have
     to say them; `ChatEncoder.encode_reply` renders each one so.
 
@@ -147,7 +148,7 @@ class _Frame(NamedTuple):
 class ChatEncoder:
     """Turns messages into tokens with one tokenizer and its chat template.
 
-    `prefix_stable` tells whether the template writes a turn the same way whatever follows it. `system_role` is False
+    `prefix_stable` says whether the template writes a turn the same way whatever follows it. `system_role` is False
     where the template has no system message; such a message then opens the first user message. `end_id` is the token
     that ends a reply, None where there is none; `control_ids` are the tokens that are no text. `opening` is what the
     prompt has said of a reply already (`<think>` and a line feed, say), `inserted_ids` are tokens that are said before
@@ -161,7 +162,7 @@ class ChatEncoder:
     def __init__(self, tokenizer: Any) -> None:
         self.tokenizer = tokenizer
         if not getattr(tokenizer, "chat_template", None):
-            raise UserError(f"{_name(tokenizer)} has no chat template; take an instruct model")
+            raise UserError(f"{_name(tokenizer)} has no chat template; use an instruct model")
         _fix_date(tokenizer)
         added = {str(token): (number, token.special) for number, token in tokenizer.added_tokens_decoder.items()}
         self._in_parts = False
@@ -196,7 +197,7 @@ class ChatEncoder:
         self.prefix_stable = self.encode_conversation(_PROBE).stable
 
     def encode_conversation(self, messages: Sequence[Message], untrained_turns: Collection[int] = ()) -> Encoded:
-        """Return a conversation that ends with a reply, whole; the replies in `untrained_turns` (from 0) are masked.
+        """Return a complete conversation that ends with a reply; the replies in `untrained_turns` (from 0) are masked.
 
         Raises DatasetError for messages that the template refuses.
         """
@@ -269,7 +270,7 @@ class ChatEncoder:
         return (opened, *messages[2:])
 
     def _shows_text(self) -> bool:
-        """Tell whether the template prints messages as they are given to it: as text, or as lists of parts."""
+        """Return whether the template prints messages as they are given to it: as text, or as lists of parts."""
         try:
             return _LONE in self._render((*_PROBE[:1], Message("assistant", _LONE)))
         except DatasetError:
@@ -358,7 +359,7 @@ class ChatEncoder:
             if not joined and not opened and not _CLOSED_THOUGHT.search(asked):
                 raise DatasetError(
                     "the model's chat template does not put its generation prompt before a reply; give the tokenizer"
-                    " another chat_template, or take another model"
+                    " another chat_template, or use another model"
                 )
             text = asked + _continue_thought(content, opened[0] if opened else "")
         over = len(text) + len(self._end)
@@ -387,7 +388,7 @@ class ChatEncoder:
         return ids, where
 
     def _tokenize_text(self, texts: list[str]) -> tuple[list[list[int]], list[list[tuple[int, int]]]]:
-        """Return ids and (start, end) offsets of ordinary text; control tokens spelt there are ordinary, too."""
+        """Return ids and (start, end) offsets of ordinary text; control tokens spelt there are also ordinary text."""
         if not texts:
             return [], []
         batch = self.tokenizer(
@@ -408,12 +409,12 @@ class ChatEncoder:
             )
 
     def _refuse_unless_pieces_join(self) -> None:
-        """Raise UserError for a tokenizer that writes a piece of text otherwise than the whole."""
+        """Raise UserError for a tokenizer that encodes a piece of text differently from the full text."""
         text = self._render(_PROBE[:3], ask=True)
         whole = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         if self.encode_prompt(_PROBE[:3]) != list(whole):
             raise UserError(
-                f"{_name(self.tokenizer)} splits text at control tokens in another way than apart from them,"
+                f"{_name(self.tokenizer)} splits text next to control tokens differently than on its own,"
                 " so a loss mask would not be exact; take a model with a byte-level tokenizer (Qwen, Llama 3, …)"
             )
 
@@ -446,14 +447,14 @@ def _reply(turn: int, start: int, after: int, controls: Sequence[tuple[int, int]
 
 
 def _end_of_content(content: str, text: str, start: int, end: int) -> int:
-    """Return where a message's content ends in what the template made of it; `start` where it cannot be told."""
+    """Return where a message's content ends in what the template made of it; `start` if that is unclear."""
     tail = content.rstrip()[-_TAIL_LENGTH:].lstrip()
     at = text.rfind(tail, start, end) if tail else -1
     return at + len(tail) if at >= 0 else start
 
 
 def _loses_thought(content: str, rendered: str) -> bool:
-    """Tell whether the template has dropped the thought of a reply."""
+    """Return whether the template has dropped the thought of a reply."""
     thought = read_think(content) if "</think>" in content else None
     return bool(thought) and "".join(str(thought).split()) not in "".join(rendered.split())
 
@@ -478,7 +479,7 @@ def _any_of(words: Iterable[str]) -> re.Pattern[str]:
 
 
 def _is_mark(token: str) -> bool:
-    """Tell whether an added token looks like a mark of a template, not like a word."""
+    """Return whether an added token looks like a mark of a template, not like a word."""
     return len(token) > 2 and token[0] + token[-1] in ("<>", "[]") and token not in _TAG_TOKENS
 
 

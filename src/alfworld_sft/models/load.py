@@ -50,7 +50,7 @@ def load_config(name: str) -> Any:
 def load_model(name: str, dtype: torch.dtype | Literal["auto"], device: torch.device, attention: str = "sdpa") -> Any:
     """Load a causal language model; raises ModelError with one line that says what is wrong and what to do."""
     if (Path(name) / "adapter_config.json").is_file():  # transformers would load the base that it names
-        raise ModelError(f"{name} holds an adapter, not a whole model; merge it first: alfworld-sft merge {name} DIR")
+        raise ModelError(f"{name} holds an adapter, not a full model; merge it first: alfworld-sft merge {name} DIR")
     config = load_config(name)
     with _one_line(name):
         loaded: Any = AutoModelForCausalLM.from_pretrained(
@@ -89,7 +89,7 @@ def _one_line(name: str) -> Iterator[None]:
     except UserError:
         raise
     except (torch.OutOfMemoryError, MemoryError):
-        raise ModelError(f"{name}: not enough memory to load it; take a smaller model or a larger device") from None
+        raise ModelError(f"{name}: not enough memory to load it; use a smaller model or a larger device") from None
     except Exception as error:  # transformers raises anything
         raise ModelError(f"{name}: {_reason(name, error)}") from None
     finally:
@@ -97,7 +97,7 @@ def _one_line(name: str) -> Iterator[None]:
 
 
 def _only_local(name: str) -> bool:
-    """Tell whether only what is on disk is of use: a folder, or a hub that does not answer."""
+    """Return whether only what is on disk is of use: a folder, or a hub that does not answer."""
     return is_path(name) or not _hub_answers()
 
 
@@ -123,7 +123,7 @@ def _reason(name: str, error: Exception) -> str:
     if "trust_remote_code" in str(error):
         return "brings code of its own (auto_map), which is never run; take a model that transformers itself knows"
     if "out of memory" in str(error) or "can't allocate memory" in str(error):
-        return "not enough memory to load it; take a smaller model or a larger device"
+        return "not enough memory to load it; use a smaller model or a larger device"
     return f"is not a causal language model that can be loaded: {_first_line(error)}"
 
 

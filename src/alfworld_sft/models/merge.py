@@ -35,7 +35,7 @@ class MergeError(UserError):
 
 
 def merge(checkpoint: Path, output: Path, *, base: str | None = None, dtype: DType = "auto") -> Path:
-    """Write the whole model of a checkpoint (`global_step_N`, `final` or any PEFT adapter) to a new folder.
+    """Write the full model of a checkpoint (`global_step_N`, `final` or any PEFT adapter) to a new folder.
 
     `base` is another place of the base model than the one that the adapter names. A checkpoint of all weights is
     written in the wanted type. Raises UserError; then no folder is left.
@@ -87,7 +87,7 @@ def _merged(checkpoint: Path, adapted: Any) -> Any:
     """Return the base with the adapter in its weights; raises MergeError where that would not say the same."""
     kind = str(adapted.active_peft_config.peft_type.value)
     if adapted.active_peft_config.is_prompt_learning or not hasattr(adapted.base_model, "merge_and_unload"):
-        raise MergeError(f"{checkpoint}: an adapter of kind {kind} is no change of weights, and cannot be merged")
+        raise MergeError(f"{checkpoint}: an adapter of kind {kind} is not a change of weights, and cannot be merged")
     expected = _logits(adapted)
     _untie(adapted)
     try:

@@ -12,7 +12,7 @@ def is_path(model: str) -> bool:
 
 
 def fetched_folder(model: str) -> Path | None:
-    """Return where the hub's client keeps a model of this name on this machine, or None; asks nobody."""
+    """Return where the hub's client caches a model of this name on this machine, or None; without network access."""
     home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface")
     cache = Path(os.environ.get("HF_HUB_CACHE") or Path(home, "hub")).expanduser()
     kept = cache / f"models--{model.replace('/', '--')}"

@@ -19,7 +19,7 @@ STAMP = "alfworld_sft.json"
 
 
 class CheckpointError(UserError):
-    """A checkpoint that cannot be written, or cannot be gone on from."""
+    """A checkpoint that cannot be written or resumed."""
 
 
 def read_stamp(path: Path) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Where a trained model stops: at the token that ends a reply in its chat template, beside those of its base.
 
-A base model may end texts with another token than its chat template ends turns with (Qwen2.5: `<|endoftext|>` and
-`<|im_end|>`). Trained on replies it says the latter, and whoever asks it must know that this is the end.
+A base model may end texts with a different token than its chat template ends turns with (Qwen2.5: `<|endoftext|>` and
+`<|im_end|>`). Trained on replies it generates the latter, so the generation config must list it as an end token.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def end_ids_of(*values: Any) -> list[int]:
 
 
 def stop_at(model: Any, end_id: int | None) -> None:
-    """Let a transformers model's generation config, which is saved with it, stop at this token, too."""
+    """Add this token to the end tokens of a transformers model's generation config, which is saved with it."""
     generation = model.generation_config
     known = end_ids_of(generation.eos_token_id, model.config.eos_token_id)
     if end_id is None or end_id in end_ids_of(generation.eos_token_id):

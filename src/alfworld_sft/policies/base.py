@@ -60,6 +60,6 @@ def in_service(policy: Policy) -> AbstractContextManager[object]:
 
 
 def short_name(model: str) -> str:
-    """Return a hub name as it is, of a folder its last two parts: the whole path is nobody's business."""
+    """Return a hub name unchanged, or a folder's last two parts, so that no full path is recorded."""
     path = Path(model).expanduser()
     return "/".join(path.absolute().parts[-2:]).strip("/") if path.exists() else model

@@ -11,32 +11,33 @@ from alfworld_sft.usage import Prices
 
 
 class PolicySection(Section):
-    """Who plays."""
+    """The policy."""
 
     name: Literal["expert", "planner", "random", "server", "local"] = Field(
         "expert",
-        description="expert: reads the prompt alone; planner: shortest plan, knows everything; random; a language"
-        " model at an OpenAI-compatible server, or local: in this process.",
+        description="expert: sees only the prompt; planner: sees the full state and follows a shortest plan; random;"
+        " server: a language model at an OpenAI-compatible server; local: a language model in this process.",
     )
     search: Literal["prior", "sweep"] = Field(
-        "prior", description="How the expert searches: where things tend to lie, or in a fixed order (short histories)."
+        "prior",
+        description="How the expert searches: prior: likely places first; sweep: fixed order (short histories).",
     )
-    prior: bool = Field(True, description="Let the expert's search use what lies where in train scenes.")
-    noise: float = Field(0.0, ge=0, le=0.9, description="Share of actions that the expert gets wrong on purpose.")
-    noise_episodes: float = Field(0.5, ge=0, le=1, description="Share of the episodes that have such noise.")
+    prior: bool = Field(True, description="Let the expert's search use object locations counted in train scenes.")
+    noise: float = Field(0.0, ge=0, le=0.9, description="Share of the expert's actions that are deliberate mistakes.")
+    noise_episodes: float = Field(0.5, ge=0, le=1, description="Share of the episodes that have noise.")
     model: str | None = Field(
         None,
-        description="Model that plays: its name at the server; local: a hub name, a model's or checkpoint's folder.",
+        description="Language model: its name at the server; local: a hub name, or a model's or checkpoint's folder.",
     )
     base_url: str | None = Field(
-        None, description="Server's address, as http://127.0.0.1:8000/v1; null: $OPENAI_BASE_URL."
+        None, description="Server's address, e.g. http://127.0.0.1:8000/v1; null: $OPENAI_BASE_URL."
     )
     serve: str | None = Field(
         None,
-        description="Start the server, too, and stop it after the run: 'vllm' (its path, and options of its own if"
-        " need be), or a command line with {port} and {model}.",
+        description="Serve the model for the duration of the run: 'vllm' (or its path, with options if needed), or a"
+        " command line with {port} and {model}.",
     )
-    serve_timeout_s: float = Field(900.0, gt=0, description="Seconds that such a server may take until it answers.")
+    serve_timeout_s: float = Field(900.0, gt=0, description="Seconds to wait until a server started by serve answers.")
     temperature: float | None = Field(
         0.4, ge=0, le=2, description="Sampling temperature of a model; 0 is greedy; null leaves it to the server."
     )
@@ -44,32 +45,33 @@ class PolicySection(Section):
         1.0,
         gt=0,
         le=1,
-        description="Share of the probability that a model samples from; null leaves it to the server.",
+        description="Nucleus sampling threshold of a model; null leaves it to the server.",
     )
-    max_tokens: int = Field(512, ge=1, description="Tokens that a reply of a model may have.")
+    max_tokens: int = Field(512, ge=1, description="Maximum tokens per reply of a model.")
     truncated: Literal["retry", "keep"] = Field(
-        "retry", description="A server's reply that max_tokens cut off: draw again, then fail the episode; or keep it."
+        "retry",
+        description="Server replies cut off by max_tokens: retry draws again, then fails the episode; keep uses them.",
     )
-    timeout_s: float = Field(120.0, gt=0, description="Seconds that a server may take for a reply.")
-    attempts: int = Field(6, ge=1, le=100, description="Times that a server is asked for a reply, with growing pauses.")
-    keep_token_ids: bool = Field(
-        False, description="Keep a model's token ids and log-probabilities, where they can be had."
-    )
+    timeout_s: float = Field(120.0, gt=0, description="Seconds to wait for a server's reply.")
+    attempts: int = Field(6, ge=1, le=100, description="Maximum requests to a server per reply, with growing pauses.")
+    keep_token_ids: bool = Field(False, description="Keep a model's token ids and log-probabilities, if available.")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-        "auto", description="Type in which a local model computes; auto: bfloat16 on a GPU, float32 elsewhere."
+        "auto", description="Dtype that a local model computes in; auto: bfloat16 on a GPU, float32 elsewhere."
     )
-    max_batch: int = Field(64, ge=1, description="Turns that a local model answers at once.")
+    max_batch: int = Field(64, ge=1, description="Maximum batch size of a local model, in turns.")
     price_prompt: float | None = Field(
-        None, ge=0, description="Dollars for a million prompt tokens; with price_completion, what a run cost is told."
+        None,
+        ge=0,
+        description="Dollars per million prompt tokens; with price_completion set, the run's cost is reported.",
     )
-    price_completion: float | None = Field(None, ge=0, description="Dollars for a million tokens of replies.")
+    price_completion: float | None = Field(None, ge=0, description="Dollars per million reply tokens.")
     price_cached: float | None = Field(
-        None, ge=0, description="Dollars for a million prompt tokens that the server had cached; null: price_prompt."
+        None, ge=0, description="Dollars per million prompt tokens cached at the server; null: price_prompt."
     )
 
     @property
     def prices(self) -> Prices | None:
-        """What tokens cost, None where it is not known."""
+        """What tokens cost, or None if unknown."""
         if self.price_prompt is None or self.price_completion is None:
             return None
         cached = self.price_prompt if self.price_cached is None else self.price_cached
@@ -77,17 +79,20 @@ class PolicySection(Section):
 
 
 class CollectingPolicySection(PolicySection):
-    """Who plays for a dataset."""
+    """The policy that a dataset is collected with."""
 
     rationalize: bool = Field(
-        False, description="The expert acts, and the model of policy.name (server or local) writes its <think>."
+        False, description="The expert acts, and a language model (policy.name server or local) writes its <think>."
     )
     rationalize_attempts: int = Field(
-        3, ge=1, le=100, description="Replies that are asked for until one is taken; then the expert's own words stand."
+        3,
+        ge=1,
+        le=100,
+        description="Maximum replies requested per turn before falling back to the expert's own reasoning.",
     )
 
 
 class EvaluatedPolicySection(PolicySection):
-    """Who plays; a reply that never ends counts as said, and is not asked for again."""
+    """The policy that is evaluated; a truncated reply is kept, not drawn again."""
 
     truncated: Literal["retry", "keep"] = Field("keep", description=PolicySection.model_fields["truncated"].description)

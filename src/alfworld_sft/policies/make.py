@@ -69,7 +69,7 @@ def _managed_server(options: PolicySection) -> ManagedServer | None:
     if options.serve is None:
         return None
     if options.base_url:
-        raise ConfigError("policy.serve starts a server, policy.base_url names one that runs already: give one of them")
+        raise ConfigError("policy.serve starts a server, policy.base_url names a running one: set only one of them")
     from alfworld_sft.policies.llm.managed_server import ManagedServer  # noqa: PLC0415
     from alfworld_sft.policies.llm.serve_command import serve_command  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""Follows the shortest plan. It knows the whole game, and its thoughts say so."""
+"""Follows a shortest plan. It sees the full state, and its thoughts say so."""
 
 from __future__ import annotations
 

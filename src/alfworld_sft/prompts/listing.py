@@ -33,7 +33,7 @@ NO_ACTION = "(no valid action)"
 
 _ALWAYS = ("go", "look", "inventory", "help")
 _DONE = (TAKEN, *PUT_DOWN.values(), TREATED, CLOSED, TURNED_ON, SLICED)
-"""Sentences that tell no more than the command that led to them."""
+"""Sentences that say no more than the command that led to them."""
 
 
 def list_commands(commands: Iterable[str]) -> str:
@@ -71,8 +71,8 @@ def list_grouped_commands(commands: Iterable[str]) -> str:
 def list_special_commands(commands: Iterable[str]) -> str:
     """Write the commands that are special to a place, grouped; those that are always possible are left out.
 
-    `examine` is named only where there is a choice: it then tells what is in reach, and so where one cannot go. With
-    the receptacles named at the start, nothing that the full list tells is lost.
+    `examine` is named only where there is a choice: it then shows what is in reach, and so where one cannot go. With
+    the receptacles named at the start, nothing in the full list is lost.
 
     >>> list_special_commands(["look", "examine desk 1", "take pen 1 from desk 1", "take mug 2 from desk 1"])
     'take (pen 1, mug 2) from desk 1'
@@ -99,7 +99,7 @@ def list_short_history(history: Sequence[Exchange]) -> str:
 
 
 def shorten(observation: str) -> str:
-    """Say an observation in few words without losing what it tells beyond the command that led to it.
+    """Shorten an observation without losing what it says beyond the command that led to it.
 
     >>> shorten("You arrive at desk 1. On the desk 1, you see a pen 2, and a mug 1.")
     'desk 1: pen 2 mug 1'

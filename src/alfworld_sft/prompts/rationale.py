@@ -20,14 +20,14 @@ $action
 Answer in the tags that are asked for above, each exactly once and with nothing around them, and write that action word
 for word. Before it, reason as one who has not been told: from the task, from what has been done and from what is seen,
 to this action. Write only what can be known from there, in one to three sentences, and never speak of a hint.""")
-"""What is added to the prompt of the request. It calls itself a hint, so a reason that gives it away does so, too."""
+"""What is added to the prompt of the request. It calls itself a hint, so a reason that gives it away also says hint."""
 
 REASONS: dict[Rejection, str] = {
     "tags": "its tags were not as asked for",
     "action": "its action was not the one named here, word for word",
     "hint": "it spoke of the hint",
 }
-"""What a model is told about the answer that was not taken."""
+"""The request to a model after a rejected answer."""
 
 _TELLTALE = re.compile(r"\bhint(s|ed)?\b", re.IGNORECASE)
 

@@ -1,7 +1,7 @@
 """The tags of a reply: composing one, and reading one.
 
 A reply is `<think>…</think><action>…</action>`, with `<prediction>` or `<observation>` in between where the template
-asks for them. A template without tags takes the whole reply as the action, less the thoughts that a model or its chat
+asks for them. A template without tags takes the full reply as the action, less the thoughts that a model or its chat
 template puts before it. What stands inside one tag is that tag's text: an action in a thought is none.
 """
 
@@ -118,7 +118,7 @@ def read_think(text: str) -> str | None:
 
 
 def without_empty_thought(text: str, tags: Collection[str]) -> str:
-    """Return the reply as it stands in a conversation: without an empty thought that nobody asked for.
+    """Return the reply as it stands in a conversation: without an empty thought that was not requested.
 
     Chat templates put `<think></think>` before replies (Qwen3's does), so models learn to say it. It stays where the
     template asks for `<think>` and the reply holds no other one.

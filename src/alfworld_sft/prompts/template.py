@@ -50,7 +50,7 @@ _LISTING_VALUES = frozenset({"admissible", "grouped", "special"})
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A template, ready to render. `lists_admissible` tells whether a policy may know the admissible commands."""
+    """A template, ready to render. `lists_admissible` says whether a policy may know the admissible commands."""
 
     name: str
     tags: tuple[Tag, ...]

@@ -1,1 +1,1 @@
-"""What every run has: how an episode is played, how many are, where they are stored, how a run resumes."""
+"""What all runs share: playing one episode or many, storing them, and resuming a run."""

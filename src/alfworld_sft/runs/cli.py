@@ -1,4 +1,4 @@
-"""What the commands of every run share: progress, options that a resumed run refuses, its cost."""
+"""What the commands that play share: progress, options that a resumed run refuses, unknown cost."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Config = TypeVar("Config", bound=RunConfig)
 
 @contextmanager
 def watched(job: Job[Config]) -> Iterator[Callable[[Episode | None], None]]:
-    """Say what is played, show how far it is, and close the run; Ctrl-C says how to go on, and exits with 130."""
+    """Log what is played, show progress, and close the run; Ctrl-C prints how to resume, and exits with 130."""
     run = job.run
     logger.info("playing %s, as %s", job.games.description, job.policy.name)
     if job.games.warning:
@@ -38,7 +38,7 @@ def watched(job: Job[Config]) -> Iterator[Callable[[Episode | None], None]]:
     except KeyboardInterrupt:
         typer.echo(
             f"stopped after {run.played} of {counted(job.total, 'episode')};"
-            f" go on with: alfworld-sft {run.kind} --resume {run.path}",
+            f" resume with: alfworld-sft {run.kind} --resume {run.path}",
             err=True,
         )
         raise typer.Exit(130) from None
@@ -52,26 +52,24 @@ def refuse_options_of_resumed(resume: Path | None, words: Sequence[str], name: s
         return Allowed()
     others = [word for word in words if word.lstrip("+").partition("=")[0] not in NAMEABLE]
     if others or name:
-        raise ConfigError(
-            f"--resume {resume} goes on with that run's own config; leave out: {' '.join(others) or name}"
-        )
+        raise ConfigError(f"--resume {resume} uses that run's own config; leave out: {' '.join(others) or name}")
     return read_allowed(words, trust=trust)
 
 
 def warn_of_unknown_cost(policy: PolicySection, usage: Usage) -> None:
-    """Say so where prices are known and token counts are not."""
+    """Warn if prices are known but token counts are not."""
     if policy.prices and not usage.replies:
-        logger.warning("no reply came with token counts, so what the run cost cannot be told")
+        logger.warning("no reply came with token counts, so the run's cost is unknown")
 
 
 RayAddress: TypeAlias = Annotated[
     str | None,
-    typer.Option("--ray", metavar="ADDRESS", help="Play over Ray: local, auto (this machine's cluster) or HOST:PORT."),
+    typer.Option("--ray", metavar="ADDRESS", help="Play on Ray: local, auto (this machine's cluster) or HOST:PORT."),
 ]
 """The option of the commands that play."""
 
 TrustStored: TypeAlias = Annotated[
     bool,
-    typer.Option("--trust", help="With --resume: start, contact and load what this run's own run.json names."),
+    typer.Option("--trust", help="With --resume: start, contact and load whatever the run's run.json names."),
 ]
 """The option of the commands that resume."""

@@ -18,52 +18,52 @@ def _all_as_none(value: object) -> object:
 
 
 class GamesToPlay(Section):
-    """Which games are played."""
+    """The games to play."""
 
     source: str | None = Field(
         None,
-        description="Data folder, folder of *.tw-pddl files, one file, 'embedded' (the games of the package), or"
+        description="Data folder, folder of *.tw-pddl files, one file, 'embedded' (the games in the package), or"
         " 'generate' (a new game for every episode); null: $ALFWORLD_DATA, else embedded.",
     )
     split: str = Field(description="train, valid_seen or valid_unseen.")
     task_types: list[TaskType] | None = Field(None, min_length=1, description="Only these task types; null plays all.")
     difficulty: str | float = Field(
-        "normal", description="How hard the games of source=generate are: easy, normal, hard, or a number from 0 to 2."
+        "normal", description="Difficulty of the games of source=generate: easy, normal, hard, or a number from 0 to 2."
     )
 
 
 class EnvSection(Section):
     """How long a game may take."""
 
-    max_steps: int = Field(50, ge=1, le=1000, description="Steps until an episode is cut off.")
+    max_steps: int = Field(50, ge=1, le=1000, description="Maximum steps per episode.")
     max_repeats: int | None = Field(
         None,
         ge=2,
-        description="End an episode, lost, in which one command got one answer so often within four times as many"
-        " steps; 8 saves the steps of those that run in circles. null: none is ended.",
+        description="End an episode as lost when the same command has had the same answer N times in the last 4N"
+        " steps (8 works well); null: never.",
     )
 
 
 class PromptSection(Section):
-    """How the policy is asked."""
+    """How the policy is prompted."""
 
     template: str = Field("default", description="default, add_wm1, add_wm2, compact, or the path of a .toml file.")
-    form: Form = Field("single", description="Ask with one message a turn (single) or in a conversation (multi).")
+    form: Form = Field("single", description="single: one message per turn; multi: a conversation.")
     history_length: Annotated[int | None, BeforeValidator(_all_as_none)] = Field(
-        None, ge=0, description="Past steps that a single-turn prompt shows; null or 'all' shows the whole past."
+        None, ge=0, description="Past steps shown in a single-turn prompt; null or 'all' shows all of them."
     )
 
 
 class RunnerSection(Section):
     """How the episodes are played."""
 
-    concurrency: int = Field(64, ge=1, le=10_000, description="Episodes that are played at the same time.")
+    concurrency: int = Field(64, ge=1, le=10_000, description="Number of episodes played concurrently.")
 
 
 class RunConfig(Section):
-    """What every run has: which games, who plays them, and how."""
+    """What every run has: games, policy, prompts and limits."""
 
-    seed: int = Field(42, ge=0, description="Decides the order of games and the policy's choices.")
+    seed: int = Field(42, ge=0, description="Seed for the order of games and the policy's choices.")
     games: GamesToPlay
     env: EnvSection = EnvSection()
     policy: PolicySection = PolicySection()

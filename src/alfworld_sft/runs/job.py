@@ -1,7 +1,8 @@
-"""What every run has, whatever it is for: how it is started and resumed, what its stamp says, how it is played.
+"""What collections and evaluations share: how a run starts and resumes, what its stamp says, how it is played.
 
 A run's config decides all of it. `start_job` checks what can be checked, then makes the folder; `resume_job` opens one
-whose games and template are still the same; `play` plays what is owed; `kept_for_later` tells what to do if that fails.
+whose games and template are still the same; `play` plays what is owed; `kept_for_later` says how to resume if that
+fails.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from alfworld_sft.types import Episode
 Config = TypeVar("Config", bound=RunConfig)
 Kind = Literal["collect", "evaluate"]
 PREFIXES: dict[Kind, str] = {"collect": "sft_data", "evaluate": "eval"}
-"""What the names of the runs' folders begin with, by the command whose they are."""
+"""Prefixes of the names of run folders, by command."""
 
 
 class Chosen(NamedTuple):
@@ -62,7 +63,7 @@ class Job(Generic[Config]):
 
 
 Play: TypeAlias = Callable[[Job[Any], Callable[[Episode | None], None]], None]
-"""Plays what a run still owes, into its journal, and tells of every episode: `play`, or a way to do it elsewhere."""
+"""Plays the episodes that a run still owes, into its journal, and reports each one: `play`, or the same elsewhere."""
 
 
 def start_job(
@@ -116,7 +117,7 @@ def resume_job(
         if run.kind not in PREFIXES:
             raise RunFolderError(f"{path}: its run.json names no command whose run it is")
         if run.kind != kind:
-            raise RunFolderError(f"{path} is a run of {run.kind}; go on with: alfworld-sft {run.kind} --resume {path}")
+            raise RunFolderError(f"{path} is a run of {run.kind}; resume with: alfworld-sft {run.kind} --resume {path}")
         config = model.model_validate(with_named(run.stamp["config"], allowed.named))
         if allowed.named:
             config = _with_absolute_paths(config)
@@ -153,7 +154,7 @@ def _reason(error: Exception) -> str:
 
 
 def play(job: Job[Config], on_episode: Callable[[Episode | None], None]) -> None:
-    """Play what the run still owes, in this process; raises PolicyUnavailableError where nobody can play (any more)."""
+    """Play what the run still owes, in this process; raises PolicyUnavailableError if the policy is unavailable."""
     config = job.config
     if config.policy.name == "server":
         allow_connections(min(config.runner.concurrency, job.total))
@@ -195,7 +196,7 @@ def keep_sampling(run: RunFolder, sampling: Mapping[str, object] | None) -> None
         run.write_stamp({**run.stamp, "sampling": really})
     except OSError as error:
         raise RunFolderError(
-            f"{run.path}: {error.strerror}; mend that, then: alfworld-sft {run.kind} --resume {run.path}"
+            f"{run.path}: {error.strerror}; fix that, then: alfworld-sft {run.kind} --resume {run.path}"
         ) from None
 
 
@@ -221,7 +222,7 @@ def kept_for_later(job: Job[Any]) -> Iterator[None]:
         if isinstance(error, PolicyUnavailableError):
             played = f"{job.run.played} of {counted(job.total, 'episode')} {noun_for(job.total, 'is', 'are')} played"
             raise PolicyUnavailableError(
-                f"{error}; {played}, go on with: alfworld-sft {job.run.kind} --resume {job.run.path}"
+                f"{error}; {played}, resume with: alfworld-sft {job.run.kind} --resume {job.run.path}"
             ) from None
         raise
 
@@ -260,7 +261,7 @@ def _task_type(ref: GameRef) -> str:
 
 
 def _stamp(kind: Kind, config: RunConfig, chosen: Chosen, template: Template, policy: Policy) -> dict[str, Any]:
-    """Return the protocol stamp: all that somebody needs to say which games were played, how and by whom."""
+    """Return the protocol stamp: which games are played, how, and by which policy."""
     games, refs, total = chosen
     return {
         "kind": kind,

@@ -59,7 +59,7 @@ OBJECT_STORE_BYTES = 128 * 2**20  # of a Ray that is started here; results are t
 
 @dataclass(frozen=True, slots=True)
 class Orders:
-    """What a worker is told when it starts. `folder` is where the games lie, None where they come with the package."""
+    """What a worker receives when it starts. `folder` is where the games lie, None where they come with the package."""
 
     version: str
     policy: PolicySection
@@ -159,7 +159,7 @@ def over_ray(address: str) -> Play:
     ray = _ray()
     if address not in (LOCAL, AUTO) and not re.fullmatch(r"[^\s/:]+:\d{1,5}|\[[\da-fA-F:]+\]:\d{1,5}", address):
         raise UserError(
-            f"--ray {address}: say local (start Ray here), auto (this machine's cluster), or HOST:PORT of its head"
+            f"--ray {address}: use local (start Ray here), auto (this machine's cluster), or HOST:PORT of its head"
         )
     return partial(_play, ray, address)
 

@@ -24,7 +24,7 @@ class Protocol:
     """How a game is played: what must be equal for two results to be compared.
 
     `history_length` bounds the past that a single-turn prompt shows (None: all of it). An episode that
-    `runs_in_circle` with `max_repeats` ends there (None: it goes on to the step limit).
+    `runs_in_circle` with `max_repeats` ends there (None: it continues to the step limit).
     """
 
     max_steps: int = 50

@@ -91,7 +91,7 @@ class GameCache:
 
 @dataclass(frozen=True, slots=True)
 class EpisodePlayer:
-    """Plays a run's episodes: its number and the run's seed decide an episode, whoever plays it, and when."""
+    """Plays a run's episodes; each depends only on its number and the run's seed, not on when or where it is played."""
 
     policy: Policy
     template: Template
@@ -150,7 +150,7 @@ async def run_episodes(
 
 
 def record(run: RunFolder, outcome: Episode | NotBegun, on_episode: Callable[[Episode | None], None]) -> None:
-    """Put what became of an episode into the journal, then tell."""
+    """Write an episode's outcome to the journal, then report it."""
     if isinstance(outcome, NotBegun):
         run.append_failure(outcome.index, outcome.game_id, outcome.error)
         on_episode(None)

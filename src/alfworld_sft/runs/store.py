@@ -169,7 +169,7 @@ class RunFolder:
 def create_run(parent: Path, stamp: dict[str, Any], *, name: str | None = None, prefix: str = "sft_data") -> RunFolder:
     """Make a new run's folder, with its stamp and an empty journal, and open it.
 
-    It is called `<prefix>_YYYYMMDD_HHMMSS` unless it is given a name. It appears whole or not at all; raises
+    It is called `<prefix>_YYYYMMDD_HHMMSS` unless it is given a name. It appears complete or not at all; raises
     RunFolderError where it exists or cannot be made.
     """
     start = datetime.now()  # local time: the name is for people
@@ -187,7 +187,7 @@ def create_run(parent: Path, stamp: dict[str, Any], *, name: str | None = None, 
                 making.rename(parent / candidate)
                 return _open_new(parent / candidate)
         raise RunFolderError(
-            f"{parent / names[0]} exists; name another folder, or go on with: --resume {parent / names[0]}"
+            f"{parent / names[0]} exists; name another folder, or resume with: --resume {parent / names[0]}"
         )
     except OSError as error:
         raise RunFolderError(f"cannot make a run's folder in {parent}: {error.strerror}") from None
@@ -209,7 +209,7 @@ def read_stamp(path: Path) -> dict[str, Any]:
     try:
         stamp = json.loads((path / STAMP).read_bytes())
     except FileNotFoundError:
-        raise RunFolderError(f"{path} is no run's folder: it has no {STAMP}") from None
+        raise RunFolderError(f"{path} is not a run's folder: it has no {STAMP}") from None
     except OSError as error:
         raise RunFolderError(f"{path / STAMP}: {error.strerror}") from None
     except (ValueError, RecursionError):

@@ -96,7 +96,7 @@ def check_allowed(path: Path, stamp: Mapping[str, Any], config: RunConfig, allow
 
 
 def is_known(stamp: Mapping[str, Any]) -> bool:
-    """Tell whether this user started the run of a stamp on this machine, or has allowed it since."""
+    """Return whether this user started the run of a stamp on this machine, or has allowed it since."""
     try:
         return _record_of(stamp).is_file()
     except (KeyError, TypeError, OSError):

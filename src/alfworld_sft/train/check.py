@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from alfworld_sft.train.data.samples import Loaded, SampleOptions
 
 MOST_PROBLEMS = 5
-"""How many wrong rows of a file are told one by one."""
+"""How many wrong rows of a file are reported individually."""
 TAGS = ("think", "prediction", "observation", "action")
 
 
@@ -85,7 +85,7 @@ def check_dataset(train_files: Sequence[Path], val_files: Sequence[Path], column
     if both:
         shared = f"{counted(len(both), 'game')} {noun_for(len(both), 'is', 'are')}"
         report.warnings.append(
-            f"{shared} both in train and val ({min(both)}, …): the validation loss will flatter;"
+            f"{shared} both in train and val ({min(both)}, …): the validation loss will be too optimistic;"
             " split by game, as 'alfworld-sft collect' does"
         )
     if not found["train"].games and found["train"].rows:

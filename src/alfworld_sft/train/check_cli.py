@@ -26,11 +26,15 @@ KIND_STYLES = ("dim", "blue", "magenta", "yellow", "green", "cyan")
 
 def check(
     data: Annotated[Path, typer.Argument(help="A dataset's folder, or one of its files.")],
-    overrides: Annotated[list[str] | None, typer.Argument(help="Keys of train, as data.max_length=4096.")] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="Overrides of train, such as data.max_length=4096.")
+    ] = None,
     model: Annotated[str | None, typer.Option(help="Count tokens with this model's tokenizer.")] = None,
     show_mask: Annotated[bool, typer.Option("--show-mask", help="Show which tokens carry loss.")] = False,
-    samples: Annotated[int, typer.Option(min=1, help="How many samples --show-mask shows.")] = 2,
-    no_color: Annotated[bool, typer.Option("--no-color", help="Mark trained tokens with brackets instead.")] = False,
+    samples: Annotated[int, typer.Option(min=1, help="Number of samples that --show-mask shows.")] = 2,
+    no_color: Annotated[
+        bool, typer.Option("--no-color", help="Mark trained tokens with brackets instead of colours.")
+    ] = False,
 ) -> None:
     """Check a dataset against the options of train: schema, keys, roles, tags, lengths; and show the loss mask."""
     if show_mask and model is None:
@@ -48,7 +52,7 @@ def check(
         _print(console, report)
         failed |= bool(report.problems)
         if model is not None and not report.problems:
-            plain = no_color or console.color_system is None  # a pipe, say, where colours would be lost
+            plain = no_color or console.color_system is None  # e.g. a pipe, which would lose the colours
             _check_tokens(console, config, model, train, val, shown=samples if show_mask else 0, plain=plain)
     if failed:
         raise typer.Exit(2)

@@ -1,8 +1,8 @@
-"""Checkpoints `global_step_N/`: written whole or not at all, found again, and refused where they do not fit.
+"""Checkpoints `global_step_N/`: written completely or not at all, found again, and refused if they do not fit.
 
-The folder itself is what other tools load: the adapter in PEFT's layout (or the whole model), its tokenizer, and the
-stamp `alfworld_sft.json` (position, config, versions, identity of model and data). In `trainer/` lies what only going
-on needs: `optimizer.safetensors`, `random.safetensors`, and, written last, `manifest.json` with the size of every
+The folder itself is what other tools load: the adapter in PEFT's layout (or the full model), its tokenizer, and the
+stamp `alfworld_sft.json` (position, config, versions, identity of model and data). `trainer/` has what only resuming
+needs: `optimizer.safetensors`, `random.safetensors`, and, written last, `manifest.json` with the size of every
 file; a folder without one is no checkpoint. Nothing is read with pickle.
 """
 
@@ -60,7 +60,7 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A whole checkpoint on disk."""
+    """A complete checkpoint on disk."""
 
     path: Path
     position: Position
@@ -122,12 +122,12 @@ def finish(checkpoint: Path, folder: Path) -> Path:
 
 
 def newest(folder: Path) -> Checkpoint | None:
-    """Return the newest whole checkpoint of a run's folder; what is not whole is named in a warning and passed over."""
+    """Return the newest complete checkpoint of a run's folder; incomplete ones are skipped with a warning."""
     for path in sorted(_folders(folder), key=_step_of, reverse=True):
         missing = _what_is_missing(path)
         if missing is None:
             return open_checkpoint(path)
-        logger.warning("%s is not whole (%s); an older checkpoint is taken", path, missing)
+        logger.warning("%s is incomplete (%s); trying an older checkpoint", path, missing)
     return None
 
 
@@ -137,12 +137,12 @@ def last_step(folder: Path) -> int | None:
 
 
 def open_checkpoint(path: Path) -> Checkpoint:
-    """Read what a checkpoint says of itself; raises CheckpointError where it is none, or not whole."""
+    """Read a checkpoint's stamp; raises CheckpointError if it is missing or incomplete."""
     if not path.is_dir():
         raise CheckpointError(f"{path}: there is no such checkpoint")
     missing = _what_is_missing(path)
     if missing is not None:
-        raise CheckpointError(f"{path} is not a whole checkpoint ({missing})")
+        raise CheckpointError(f"{path} is not a complete checkpoint ({missing})")
     stamp = read_stamp(path)
     try:
         position = Position(int(stamp["step"]), int(stamp["epoch"]), int(stamp["batch"]))
@@ -179,7 +179,7 @@ def refuse_existing(folder: Path) -> None:
     found = sorted(_folders(folder), key=_step_of)
     if found:
         raise CheckpointError(
-            f"{folder} holds checkpoints up to {found[-1].name}: {_RESTART}; or go on: trainer.resume_mode=auto"
+            f"{folder} holds checkpoints up to {found[-1].name}: {_RESTART}; or resume: trainer.resume_mode=auto"
         )
 
 
@@ -205,7 +205,7 @@ def set_aside_later(folder: Path, step: int, *, others: Sequence[str] = ()) -> P
 
 
 def clear_unfinished(folder: Path) -> None:
-    """Delete what a killed process left half-written."""
+    """Delete files that a killed process left incomplete."""
     for leftover in folder.glob(".*.partial"):
         shutil.rmtree(leftover, ignore_errors=True)
     for leftover in folder.glob(".*.old"):
@@ -369,7 +369,7 @@ def _unused(path: Path) -> Path:
 
 
 def _what_is_missing(path: Path) -> str | None:
-    """Return what a checkpoint lacks, or None where it is whole."""
+    """Return what a checkpoint lacks, or None if it is complete."""
     try:
         files: dict[str, int] = json.loads((path / TRAINER / MANIFEST).read_bytes())["files"]
     except (OSError, ValueError, KeyError, TypeError):

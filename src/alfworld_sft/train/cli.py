@@ -1,4 +1,4 @@
-"""`alfworld-sft train` and `merge`. Torch is imported when there is something to do, not before."""
+"""`alfworld-sft train` and `merge`. Torch is imported only when it is needed."""
 
 from __future__ import annotations
 
@@ -16,22 +16,23 @@ from alfworld_sft.train.config import TrainConfig, build_train_config
 from alfworld_sft.train.packages import require_training_packages
 
 LISTEN_S = 20.0
-"""How long another process than the first waits with its error: mostly the first has the same to say, or has left it
-alone after saying what is wrong; torchrun then ends the others."""
+"""Seconds that ranks other than 0 wait before reporting an error: rank 0 usually reports the same one, or has already
+exited with the cause, and torchrun then ends the others."""
 
 
 def train_command(
     overrides: Annotated[
-        list[str] | None, typer.Argument(help="Dotted keys, as optim.lr=5e-4 or +model.lora_rank=64; see --keys.")
+        list[str] | None,
+        typer.Argument(help="Dotted overrides such as optim.lr=5e-4 or +model.lora_rank=64; see --keys."),
     ] = None,
-    keys: Annotated[bool, typer.Option("--keys", help="Print all keys with their defaults, and stop.")] = False,
+    keys: Annotated[bool, typer.Option("--keys", help="Print all keys with their defaults, and exit.")] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check options and files, and stop before anything is loaded.")
+        bool, typer.Option("--dry-run", help="Check options and files, and exit before loading anything.")
     ] = False,
 ) -> None:
-    """Fine-tune a model on a dataset: LoRA or all weights, single-turn or whole conversations.
+    """Fine-tune a model on a dataset: LoRA or all weights, single turns or full conversations.
 
-    Several processes: python -m alfworld_sft.train.launch --standalone --nproc_per_node=N -m alfworld_sft.train
+    For several processes: python -m alfworld_sft.train.launch --standalone --nproc_per_node=N -m alfworld_sft.train
     key=value…, which is torchrun with its own options.
     """
     if keys:
@@ -69,7 +70,7 @@ def train_command(
 
 
 def _listen(error: Exception) -> None:
-    """Let torchrun end this process, where the first has failed: one that lost its peers has nothing to say."""
+    """Wait for torchrun to end this process if rank 0 has failed: one that lost its peers has nothing to report."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if sigterm_came() and isinstance(error, RuntimeError):
         raise typer.Exit(TERMINATED) from None
@@ -77,7 +78,7 @@ def _listen(error: Exception) -> None:
 
 
 def _interrupted(config: TrainConfig) -> str:
-    """Say what is left of a run that was stopped at once."""
+    """Return which checkpoint remains of a run that was interrupted."""
     from alfworld_sft.train.checkpoint import last_step  # noqa: PLC0415
 
     step = last_step(config.local_dir)
@@ -92,15 +93,15 @@ def _how_to_resume(config: TrainConfig) -> str:
 
 
 def merge_command(
-    checkpoint: Annotated[Path, typer.Argument(help="global_step_N or final of a run, or another PEFT adapter.")],
-    output: Annotated[Path, typer.Argument(help="The new model's folder.")],
-    base: Annotated[str | None, typer.Option(help="The base model, where it has moved.")] = None,
+    checkpoint: Annotated[Path, typer.Argument(help="A run's global_step_N or final, or another PEFT adapter.")],
+    output: Annotated[Path, typer.Argument(help="Folder of the merged model.")],
+    base: Annotated[str | None, typer.Option(help="Path of the base model, if it has moved.")] = None,
     dtype: Annotated[
         Literal["auto", "bfloat16", "float16", "float32"],
-        typer.Option(help="Type of the stored weights; auto: the base's."),
+        typer.Option(help="Dtype of the stored weights; auto: the base model's."),
     ] = "auto",
 ) -> None:
-    """Merge an adapter into its base: a model that transformers and vLLM load by its path."""
+    """Merge an adapter into its base model; transformers and vLLM load the result by its path."""
     require_training_packages()
     from alfworld_sft.models.merge import merge  # noqa: PLC0415
 

@@ -1,6 +1,6 @@
 """The typed config of training: the override names of the recipe's guide, and of the older verl trainer behind it.
 
-This module imports neither torch nor transformers, so a wrong key is told before anything heavy is loaded.
+This module imports neither torch nor transformers, so a wrong key is reported before anything heavy is loaded.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ HINTS = {
     "model.trust_remote_code": "leave it out: no code from elsewhere is run",
     "model.use_liger": "leave it out: cross-entropy in chunks is built in",
     "model.use_shm": "leave it out: it is not needed here",
-    "trainer.default_hdfs_dir": "leave it out: copy trainer.default_local_dir when the run has ended",
+    "trainer.default_hdfs_dir": "leave it out: copy trainer.default_local_dir after the run",
     "trainer.n_gpus_per_node": "leave it out: torchrun's --nproc_per_node decides it",
     "trainer.nnodes": "leave it out: torchrun's --nnodes decides it",
     "trainer.resume_from_path": "write trainer.resume_mode=PATH",
@@ -70,42 +70,42 @@ class TrainSection(Section):
 
 
 class MultiturnSection(TrainSection):
-    """Training on whole conversations."""
+    """Training on full conversations."""
 
-    enable: bool = Field(False, description="Train on whole conversations; false trains on prompt and response.")
+    enable: bool = Field(False, description="Train on full conversations; false trains on prompt and response.")
     messages_key: str = Field("messages", description="Column with the conversation, a list of {role, content}.")
     weighting: Literal["uniform", "cumulative"] = Field(
         "uniform",
-        description="uniform: each turn counts once; cumulative: as often as rows contain it, as verl and TRL train.",
+        description="uniform: each turn counts once; cumulative: once per row that contains it, as in verl and TRL.",
     )
-    fold: bool = Field(True, description="Train the cumulative rows of a trajectory in one pass, with equal gradient.")
+    fold: bool = Field(True, description="Train the cumulative rows of an episode in one pass, with the same gradient.")
 
 
 class DataSection(TrainSection):
     """What is trained on, and how much at a time."""
 
-    train_files: Names | None = Field(None, description="Parquet file or files, or a dataset folder. Needed.")
+    train_files: Names | None = Field(None, description="Parquet file or files, or a dataset folder. Required.")
     val_files: Annotated[list[str] | None, BeforeValidator(_listed)] = Field(
-        None, description="The same for validation; null trains without."
+        None, description="The same for validation; null: no validation."
     )
     prompt_key: str = Field("prompt_data", description="Column with the prompt (single-turn).")
     response_key: str = Field("response_data", description="Column with the response (single-turn).")
     prompt_dict_keys: Annotated[list[str] | None, BeforeValidator(_listed)] = Field(
-        ["content"], description="Path to the text inside the prompt's column; null where it is text itself."
+        ["content"], description="Path to the text inside the prompt's column; null if the column is text."
     )
     response_dict_keys: Annotated[list[str] | None, BeforeValidator(_listed)] = Field(
-        ["content"], description="Path to the text inside the response's column; null where it is text itself."
+        ["content"], description="Path to the text inside the response's column; null if the column is text."
     )
     multiturn: MultiturnSection = MultiturnSection()
-    max_length: int = Field(2048, ge=8, description="Longest sequence in tokens.")
+    max_length: int = Field(2048, ge=8, description="Maximum sequence length in tokens.")
     truncation: Literal["error", "left", "right", "turn"] = Field(
         "turn",
-        description="What happens to longer ones: turn keeps the turns that fit and drops a single-turn row; left and"
-        " right cut tokens off; error refuses.",
+        description="For longer sequences: turn keeps the turns that fit and drops single-turn rows; left and right cut"
+        " off tokens at that end; error refuses.",
     )
-    train_batch_size: int = Field(128, ge=1, description="Rows in one optimizer step, over all processes.")
+    train_batch_size: int = Field(128, ge=1, description="Rows per optimizer step, over all processes.")
     micro_batch_size_per_gpu: int = Field(
-        2, ge=1, description="Memory bound: a process holds this many times max_length tokens at a time."
+        2, ge=1, description="Memory limit: a micro-batch holds up to this many times max_length tokens."
     )
 
 
@@ -113,100 +113,104 @@ class ModelSection(TrainSection):
     """What is trained."""
 
     partial_pretrain: str = Field(
-        "Qwen/Qwen2.5-1.5B-Instruct", description="Folder of a model, or its name on the hub. Alias: `model.path`."
+        "Qwen/Qwen2.5-1.5B-Instruct", description="Base model: a folder, or a name on the hub. Alias: `model.path`."
     )
     lora_rank: int = Field(32, ge=0, le=1024, description="Rank of the adapters; 0 trains all weights.")
-    lora_alpha: float = Field(16, gt=0, description="Scale of the adapters: what they add is multiplied by alpha/rank.")
+    lora_alpha: float = Field(16, gt=0, description="Scale of the adapters: their output is multiplied by alpha/rank.")
     target_modules: str | list[str] = Field(
         "all-linear",
-        description="Which layers get adapters: all-linear, a list such as [q_proj,v_proj], or a regular expression for"
-        " whole names.",
+        description="Which layers get adapters: all-linear, a list such as [q_proj,v_proj], or a regular expression"
+        " that matches full names.",
     )
     enable_gradient_checkpointing: bool = Field(
-        False, description="Compute activations again in the backward pass: less memory, a third more time."
+        False, description="Recompute activations in the backward pass: less memory, a third more time."
     )
     dtype: Literal["auto", "bfloat16", "float32"] = Field(
-        "auto", description="Of the frozen weights and the computation; auto: bfloat16 on a GPU, float32 elsewhere."
+        "auto", description="Dtype of the frozen weights and of the computation; auto: bfloat16 on a GPU, else float32."
     )
     attention: Literal["auto", "packed", "sdpa"] = Field(
         "auto",
-        description="packed: no work between sequences of a micro-batch (variable-length kernel on a GPU); sdpa: with a"
-        " mask; auto: packed where the architecture allows it.",
+        description="packed: no computation across sequences of a micro-batch (variable-length kernel on a GPU); sdpa:"
+        " with a mask; auto: packed if the architecture allows it.",
     )
-    compile: bool = Field(False, description="Compile each layer with torch.compile; pays on a GPU only.")
+    compile: bool = Field(False, description="Compile each layer with torch.compile; worthwhile only on a GPU.")
     strategy: Annotated[Literal["ddp", "fsdp2"], BeforeValidator(_strategy)] = Field(
-        "ddp", description="ddp: every process holds the model; fsdp2: it is sharded over them."
+        "ddp", description="ddp: every process holds the full model; fsdp2: the model is sharded over processes."
     )
 
 
 class OptimSection(TrainSection):
-    """How the weights are moved."""
+    """How the weights are updated."""
 
     name: Literal["adamw", "muon"] = Field(
-        "adamw", description="adamw, or muon for the matrices inside the layers and adamw for the rest."
+        "adamw", description="adamw; or muon for the matrices inside the layers, with adamw for the rest."
     )
     lr: float = Field(1e-4, gt=0, description="Peak learning rate.")
-    betas: tuple[float, float] = Field((0.9, 0.95), description="AdamW's decay rates of the two moments.")
+    betas: tuple[float, float] = Field((0.9, 0.95), description="AdamW's decay rates for the two moments.")
     weight_decay: float = Field(0.01, ge=0, description="Decoupled weight decay of matrices.")
     momentum: float = Field(0.95, ge=0, lt=1, description="Muon's momentum.")
-    warmup_steps_ratio: float = Field(0.1, ge=0, le=1, description="Share of the steps that warm up, linearly.")
-    clip_grad: float = Field(1.0, ge=0, description="Largest gradient norm; 0 does not clip.")
+    warmup_steps_ratio: float = Field(0.1, ge=0, le=1, description="Share of the steps used for linear warm-up.")
+    clip_grad: float = Field(1.0, ge=0, description="Maximum gradient norm; 0 disables clipping.")
     lr_scheduler: Literal["cosine", "linear", "constant"] = Field(
-        "cosine", description="How the learning rate falls after the warm-up."
+        "cosine", description="Learning-rate schedule after the warm-up."
     )
-    min_lr_ratio: float = Field(0.0, ge=0, le=1, description="Share of the peak at which a falling rate ends.")
+    min_lr_ratio: float = Field(0.0, ge=0, le=1, description="Final learning rate as a share of the peak.")
 
 
 class WorldModelSection(TrainSection):
-    """Learning what the world answers."""
+    """Learning to predict observations."""
 
     loss_weight: float = Field(1.0, ge=0, description="Weight of the loss on <prediction> tokens.")
     observation_loss: float = Field(
         0.0, ge=0, description="Weight of the loss on the observations of a conversation; 0.3 helps small models."
     )
     next_state_rows: float = Field(
-        0.0, ge=0, le=1, description="Rows that only predict the next observation, per action row; mixed with them."
+        0.0, ge=0, le=1, description="Extra rows that only predict the next observation, per action row."
     )
 
 
 class TrainerSection(TrainSection):
-    """The run: how long, what is kept, what is shown."""
+    """The run: length, checkpoints, logging, games."""
 
     default_local_dir: str | None = Field(
-        None, description="Where checkpoints and logs go; null: checkpoints/project_name/experiment_name."
+        None, description="Folder for checkpoints and logs; null: checkpoints/project_name/experiment_name."
     )
     project_name: str = Field("alfworld-sft", min_length=1, description="Name of the project in wandb.")
     experiment_name: str = Field("sft", min_length=1, description="Name of the run in wandb.")
     total_epochs: int = Field(3, ge=1, description="Passes over the training data.")
     total_training_steps: int | None = Field(
-        None, ge=1, description="Optimizer steps; null: as many as the epochs have. Fewer than that end the run early."
+        None,
+        ge=1,
+        description="Optimizer steps; null: as many as total_epochs has. A smaller number ends the run early.",
     )
     logger: Annotated[list[str], BeforeValidator(_listed), AfterValidator(_known_loggers)] = Field(
         ["console", "tensorboard"],
-        description="Some of console, tensorboard, wandb; metrics.jsonl is always written.",
+        description="Any of console, tensorboard, wandb; metrics.jsonl is always written.",
     )
-    save_freq: int = Field(-1, ge=-1, description="Steps between checkpoints; -1: each epoch, 0: at the end only.")
-    test_freq: int = Field(-1, ge=-1, description="Steps between validations; -1: each epoch, 0: at the end only.")
-    eval_games: int = Field(0, ge=0, description="Games to play at each test step, greedily; 0 plays none.")
+    save_freq: int = Field(-1, ge=-1, description="Steps between checkpoints; -1: every epoch, 0: only at the end.")
+    test_freq: int = Field(-1, ge=-1, description="Steps between validations; -1: every epoch, 0: only at the end.")
+    eval_games: int = Field(0, ge=0, description="Games to play greedily at each validation; 0 plays none.")
     eval_split: str = Field("valid_seen", description="Split of these games: train, valid_seen or valid_unseen.")
     eval_source: str | None = Field(
-        None, description="Where they come from, as games.source of evaluate; null: $ALFWORLD_DATA, else embedded."
+        None, description="Source of these games, as games.source of evaluate; null: $ALFWORLD_DATA, else embedded."
     )
-    eval_template: str | None = Field(None, description="Prompts that they are played with; null: the training data's.")
-    eval_max_steps: int = Field(50, ge=1, le=1000, description="Steps until one of these games is cut off.")
-    eval_max_tokens: int = Field(512, ge=1, description="Tokens that a reply may have there.")
-    max_ckpt_to_keep: int | None = Field(None, ge=1, description="Newest checkpoints that stay; null keeps all.")
+    eval_template: str | None = Field(None, description="Prompt template for these games; null: the training data's.")
+    eval_max_steps: int = Field(50, ge=1, le=1000, description="Maximum steps per episode in these games.")
+    eval_max_tokens: int = Field(512, ge=1, description="Maximum tokens per reply in these games.")
+    max_ckpt_to_keep: int | None = Field(
+        None, ge=1, description="Number of newest checkpoints to keep; null keeps all."
+    )
     resume_mode: str = Field(
         "auto",
         min_length=1,
-        description="auto: go on from the newest whole checkpoint; disable; or a checkpoint's path.",
+        description="auto: resume from the newest complete checkpoint; disable: start anew; or a checkpoint's path.",
     )
-    seed: int = Field(1, ge=0, lt=2**32, description="Decides the order of the data and the adapters' first weights.")
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: the GPU where there is one.")
+    seed: int = Field(1, ge=0, lt=2**32, description="Seed for the order of the data and the initial adapter weights.")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: the GPU if there is one, else the CPU.")
 
 
 class TrainConfig(Section):
-    """Everything that decides what a training run does."""
+    """Everything that determines a training run."""
 
     data: DataSection = DataSection()
     model: ModelSection = ModelSection()
@@ -219,7 +223,7 @@ class TrainConfig(Section):
         if not self.data.multiturn.enable and self.worldmodel.observation_loss:
             raise ValueError("worldmodel.observation_loss needs data.multiturn.enable=true")
         if not all(0 <= beta < 1 for beta in self.optim.betas):
-            raise ValueError("optim.betas are two numbers from 0 to below 1, as [0.9,0.95]")
+            raise ValueError("optim.betas are two numbers from 0 to below 1, such as [0.9,0.95]")
         return self
 
     @property

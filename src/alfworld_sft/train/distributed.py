@@ -143,7 +143,7 @@ def no_exchange(module: nn.Module, *, last: bool) -> AbstractContextManager[None
 
 
 def shard_again(module: nn.Module) -> None:
-    """Drop the weights that FSDP2 holds whole, in the computing type, after a forward pass without a backward one."""
+    """Drop the weights that FSDP2 holds unsharded, in the compute dtype, after a forward pass without backward."""
     sharded: Any = module
     if hasattr(sharded, "reshard"):
         sharded.reshard()
@@ -155,7 +155,7 @@ def whole(tensor: Tensor) -> Tensor:
 
 
 def like(tensor: Tensor, model: Tensor) -> Tensor:
-    """Return the whole tensor on the device, and in the shards, of another one of its shape."""
+    """Return a full tensor on the device and with the sharding of another one of its shape."""
     tensor = tensor.to(device=model.device)
     if not isinstance(model, DTensor):
         return tensor

@@ -1,6 +1,6 @@
 """Which games a run plays at its test steps: those of `alfworld-sft evaluate num_games=N`, asked as its data was.
 
-This module imports neither torch nor transformers, so that a missing game is told before anything heavy is loaded.
+This module imports neither torch nor transformers, so that a missing game is reported before anything heavy is loaded.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def _asked(config: TrainConfig) -> tuple[str, int | None]:
         )
     if template is None:
         raise DatasetError(
-            "trainer.eval_games: data.train_files do not say which template their prompts are of;"
+            "trainer.eval_games: data.train_files do not say which template their prompts use;"
             " set trainer.eval_template"
         )
     if template.endswith(".toml") and not wanted:
@@ -89,7 +89,7 @@ def _asked(config: TrainConfig) -> tuple[str, int | None]:
 
 
 def _check_known(template: str, config: TrainConfig) -> None:
-    """Raise DatasetError where somebody else's dataset names a template's file: it is read where the user names it."""
+    """Raise DatasetError if a foreign dataset names a template file: such a file is read only if the user names it."""
     for file in train_files(config):
         try:
             known = is_known(read_stamp(file.parent))

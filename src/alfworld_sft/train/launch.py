@@ -1,9 +1,9 @@
-"""torchrun, with its own options, that leaves the last word to the process that failed.
+"""torchrun, with its own options, that does not add a traceback to an error already reported.
 
     python -m alfworld_sft.train.launch --standalone --nnodes=1 --nproc_per_node=4 -m alfworld_sft.train key=value…
 
-Where a process has said in one line what is wrong and ended with exit code 2, torchrun adds its own traceback of
-thirty lines; here it does not, nor where it was stopped by a signal. A crash is reported as torchrun does.
+If a process has reported an error in one line and exited with code 2, torchrun adds its own traceback of thirty lines.
+This module does not, nor after a stop by a signal. A crash is reported as by torchrun.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.run import parse_args, run
 
 TOLD = (2, 130, 143)
-"""Exit codes of processes that have said why they ended: a user's error, Ctrl-C, and SIGTERM."""
+"""Exit codes of processes that have reported why they ended: a user's error, Ctrl-C, and SIGTERM."""
 GRACE_S = 600
 """How long torchrun waits after SIGTERM for a step to end and a checkpoint to be written, before it kills."""
 

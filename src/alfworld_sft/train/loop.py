@@ -1,7 +1,7 @@
 """A training run, from its config to its last checkpoint.
 
 One step: the batch's samples are dealt out over the processes and packed into micro-batches; each adds Σ weight·nll
-divided by the weight of the whole global batch; then the gradient is clipped and the optimizer moves the weights. So
+divided by the weight of the global batch; then the gradient is clipped and the optimizer updates the weights. So
 the loss is the weighted mean over tokens, whatever the split into micro-batches and processes.
 """
 
@@ -62,7 +62,7 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
 
 class DivergedError(UserError):
-    """A loss or gradient that is no finite number."""
+    """A loss or gradient that is not finite."""
 
 
 class StoppedError(AlfworldSftError):
@@ -71,7 +71,7 @@ class StoppedError(AlfworldSftError):
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """What a run has made: the folder of the final model, the last checkpoint, and the steps that were done now."""
+    """What a run produced: the final model's folder, the last checkpoint, and the number of steps done in this call."""
 
     final: Path
     checkpoint: Path
@@ -81,7 +81,7 @@ class Trained:
 def train(config: TrainConfig, hooks: Sequence[Hook] = ()) -> Trained:
     """Train as configured; run by every process.
 
-    Raises UserError for what the user can mend, and StoppedError after SIGTERM, once a checkpoint is saved.
+    Raises UserError for what the user can fix, and StoppedError after SIGTERM, once a checkpoint is saved.
     """
     require_loggers(config.trainer.logger)
     with joined(config.trainer.device) as ranks, output_folder(config.local_dir, ranks):
@@ -154,7 +154,7 @@ class _Run:
         self.log = self._open_log() if ranks.first else None
 
     def go(self, hooks: Sequence[Hook]) -> Trained:
-        """Do the steps that are left, test and save on the way, and leave the final model."""
+        """Do the remaining steps, validate and save along the way, and write the final model."""
         done = 0
         self._say_what_will_be_done()
         with sigterm_noted() as request:
@@ -289,10 +289,10 @@ class _Run:
         self.saved = self.position
 
     def close(self) -> None:
-        """Close the log, and let go of the model.
+        """Close the log, and free the model.
 
-        DDP must be gone before the processes part: what it holds of them waits, when it is freed later, for a thread
-        that waits for the interpreter (seen with gloo, once in ten runs).
+        DDP must be freed before the process group is destroyed; freeing it later can deadlock at interpreter exit (seen
+        with gloo, once in ten runs).
         """
         if self.log:
             self.log.close()
@@ -331,9 +331,9 @@ class _Run:
             f"{self.ranks.world} process{'es' if self.ranks.world > 1 else ''} on {self.ranks.device.type}",
         )  # fmt: skip
         if self.position.step:
-            logger.info("going on from %s", self.last_saved)
+            logger.info("resuming from %s", self.last_saved)
         if self.position.step >= self.plan.total:
-            logger.info("all %d steps are done already", self.plan.total)
+            logger.info("all %d steps are already done", self.plan.total)
 
 
 def forward(module: nn.Module, packed: Packed, device: torch.device) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -391,7 +391,7 @@ def _agreed(ranks: Ranks, ask: Callable[[], bool]) -> bool:
 
 
 def _load_data(config: TrainConfig, encoder: ChatEncoder, ranks: Ranks) -> tuple[list[Sample], list[Sample]]:
-    """Return samples for training and for validation; an empty validation file is told, and means none."""
+    """Return samples for training and for validation; an empty validation file is reported, and means none."""
     options = sample_options(config)
     columns = columns_of(config)
     loaded = load_samples(train_files(config), encoder, columns, options)
@@ -406,12 +406,12 @@ def _load_data(config: TrainConfig, encoder: ChatEncoder, ranks: Ranks) -> tuple
             logger.warning("%s", line)
         if files and not held_out:
             names = ", ".join(map(str, files))
-            logger.warning("data.val_files=%s: no rows; training goes on without validation", names)
+            logger.warning("data.val_files=%s: no rows; training continues without validation", names)
     return loaded.samples, held_out
 
 
 def _find_checkpoint(config: TrainConfig, ranks: Ranks) -> Checkpoint | None:
-    """Return where to go on from; the first process looks, so that all agree."""
+    """Return the checkpoint to resume from; the first process looks, so that all agree."""
     found: Checkpoint | UserError | None = None
     if ranks.first:
         try:
@@ -449,7 +449,7 @@ def _refuse_shorter(config: TrainConfig, plan: Plan, start: Checkpoint | None) -
 
 
 def _set_later_aside(folder: Path, start: Checkpoint | None, ranks: Ranks) -> None:
-    """Leave no checkpoint in the run's folder that its next steps do not follow from."""
+    """Move checkpoints out of the run's folder unless its next steps continue from them."""
     problem = None
     if ranks.first:
         try:
@@ -474,7 +474,7 @@ def _move_aside(folder: Path, start: Checkpoint | None) -> None:
 
 
 def _identity(config: TrainConfig, model: Any, samples: Sequence[Sample]) -> dict[str, Any]:
-    """Return what must be equal for a run to go on from another's checkpoint; keys are the options to look at."""
+    """Return what must be equal to resume from a checkpoint; keys are the options to check."""
     modules = config.model.target_modules
     return {
         "base model": base_fingerprint(model) if config.model.lora_rank else _shape_of(model),
@@ -516,7 +516,7 @@ def _keep_freed_memory() -> None:
 
 
 def _be_quiet(ranks: Ranks) -> None:
-    """Let the first process alone speak, and no progress bars of libraries."""
+    """Let only the first process log, and hide the libraries' progress bars."""
     transformers_logging.disable_progress_bar()
     if not ranks.first:
         logging.getLogger("alfworld_sft").setLevel(logging.ERROR)

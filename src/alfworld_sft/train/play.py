@@ -1,8 +1,8 @@
 """How a model that is being trained plays: a hook that measures its success at every test step.
 
-Each process plays its share of the games with whole weights of its own: gathered from the shards, adapters added, in
-the type that `alfworld-sft evaluate` computes in. So the figures are those that it prints for the checkpoint of the
-same step, and the model in training is left alone.
+Each process plays its share of the games with its own full copy of the weights: gathered from the shards, adapters
+added, in the type that `alfworld-sft evaluate` computes in. So the figures are those that it prints for the checkpoint
+of the same step, and the model in training is left alone.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class GamePlay:
 
 
 def figures_of(episodes: Sequence[Episode]) -> dict[str, float]:
-    """Return what the log shows of some episodes; one that ended in an error is told, and counts as lost."""
+    """Return what the log shows of some episodes; one that ended in an error is reported, and counts as lost."""
     failed = [episode for episode in episodes if episode.error is not None]
     if failed:
         logger.warning("%d of %d games failed and count as lost: %s", len(failed), len(episodes), failed[0].error)

@@ -1,4 +1,4 @@
-"""A small random Qwen model with a tokenizer trained on our own text: for tests, demos, and training from nothing.
+"""A small random Qwen model with a tokenizer trained on our own text: for tests, demos and training from scratch.
 
 The folder has the Hugging Face layout, so everything that loads Qwen2.5 or Qwen3 by path loads it. Equal options and
 texts give equal bytes.
@@ -86,7 +86,7 @@ class TinyOptions:
 
     `system` is the default system message; None sets none. `chat` is how a conversation is written: as Qwen2.5 does, or
     with a token for each role and no line breaks. `model_type` is the architecture: qwen3 has no biases and normalises
-    queries and keys, and learns from nothing in a fraction of the episodes (`docs/learning.md`).
+    queries and keys, and learns from scratch in a fraction of the episodes (`docs/learning.md`).
     """
 
     model_type: Literal["qwen2", "qwen3"] = "qwen2"

@@ -14,31 +14,38 @@ if TYPE_CHECKING:
 def tiny_model(
     folder: Annotated[Path, typer.Argument(help="Where the model is written, in the Hugging Face layout.")],
     model_type: Annotated[
-        Literal["qwen2", "qwen3"], typer.Option(help="Architecture; from nothing, qwen3 learns much faster.")
+        Literal["qwen2", "qwen3"], typer.Option(help="Architecture; qwen3 learns much faster from scratch.")
     ] = "qwen2",
     tokenizer: Annotated[
-        Literal["word", "bpe"], typer.Option(help="word: one token a word; bpe: byte-level pairs.")
+        Literal["word", "bpe"], typer.Option(help="word: one token per word; bpe: byte-level BPE.")
     ] = "word",
     corpus: Annotated[
-        list[Path] | None, typer.Option(help="Datasets or text files for the tokenizer; without: the games.source.")
+        list[Path] | None,
+        typer.Option(help="Datasets or text files for the tokenizer. Default: the text of the games."),
     ] = None,
-    games: Annotated[str | None, typer.Option(help="Data folder or game files to take the words from.")] = None,
+    games: Annotated[
+        str | None, typer.Option(help="Data folder or game file whose text the tokenizer is trained on.")
+    ] = None,
     split: Annotated[str, typer.Option(help="Split of the games.")] = "train",
-    vocab_size: Annotated[int | None, typer.Option(help="Most tokens; without: all words, or 1024 for bpe.")] = None,
+    vocab_size: Annotated[
+        int | None, typer.Option(help="Maximum vocabulary size. Default: all words, or 1024 for bpe.")
+    ] = None,
     width: Annotated[int, typer.Option(min=1, help="Hidden size.")] = 128,
     layers: Annotated[int, typer.Option(min=1, help="Number of layers.")] = 4,
     head_dim: Annotated[int, typer.Option(min=2, help="Size of an attention head.")] = 64,
-    kv_heads: Annotated[int | None, typer.Option(min=1, help="Key-value heads; without: as many as heads.")] = None,
-    feed_forward: Annotated[int | None, typer.Option(min=1, help="Inner size; without: 3 x width.")] = None,
-    max_length: Annotated[int, typer.Option(min=64, help="Longest sequence in tokens.")] = 8192,
+    kv_heads: Annotated[
+        int | None, typer.Option(min=1, help="Number of key-value heads. Default: as many as heads.")
+    ] = None,
+    feed_forward: Annotated[int | None, typer.Option(min=1, help="Feed-forward size. Default: 3 x width.")] = None,
+    max_length: Annotated[int, typer.Option(min=64, help="Maximum sequence length in tokens.")] = 8192,
     system: Annotated[str | None, typer.Option(help="Default system message of the chat template.")] = None,
     chat: Annotated[
         Literal["chatml", "short"],
-        typer.Option(help="chatml: turns as Qwen2.5 writes them; short: three tokens a turn."),
+        typer.Option(help="chatml: Qwen2.5's format; short: three tokens per turn."),
     ] = "chatml",
-    seed: Annotated[int, typer.Option(min=0, help="Decides the weights.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the random weights.")] = 0,
 ) -> None:
-    """Make a small Qwen model with random weights, for tests, demos, and training from nothing."""
+    """Make a small Qwen model with random weights, for tests, demos and training from scratch."""
     from alfworld_sft.games.sources import find_games  # noqa: PLC0415
     from alfworld_sft.train import tiny  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""What a model does on held-out data: its loss, split by what a token is part of, and whole actions by their verb.
+"""What a model does on held-out data: its loss by kind of token, and the accuracy of complete actions by verb.
 
 Token accuracy misleads: an action of five tokens of which four are right is wrong. An action counts as right when every
 one of its tokens is the most probable one, given the true tokens before it.
@@ -32,7 +32,7 @@ MAX_VERBS = 12
 
 @dataclass
 class Tally:
-    """Sums over validation data: weighted loss, loss and tokens by kind, and whole actions by verb."""
+    """Sums over validation data: weighted loss, loss and tokens by kind, and complete actions by verb."""
 
     loss: float = 0.0
     weight: float = 0.0

@@ -63,14 +63,14 @@ class WandbRun:
 
 
 def _sync_appends() -> bool:
-    """Return whether `wandb sync` must be told to append; later versions see by themselves that a run is resumed."""
+    """Return whether `wandb sync` needs an option to append; later versions detect a resumed run themselves."""
     from wandb.cli.cli import cli  # noqa: PLC0415 - only where it is wanted
 
     return any(parameter.name == "append" for parameter in cli.commands["sync"].params)
 
 
 def _has_key(wandb: Any) -> bool:
-    """Return whether wandb finds credentials: in the environment, its settings or a netrc file; asks nobody."""
+    """Return whether wandb finds credentials: in the environment, its settings or a netrc file, without the network."""
     if any(map(os.environ.get, KEYS)):
         return True
     if "prompt" in inspect.signature(wandb.login).parameters:

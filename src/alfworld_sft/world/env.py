@@ -10,7 +10,7 @@ from alfworld_sft.world.language import NOTHING_HAPPENS
 
 
 class Observation(NamedTuple):
-    """What the player is told: the game's text, the admissible commands (sorted), and whether it is over.
+    """What the player receives: the game's text, the admissible commands (sorted), and whether it is over.
 
     `terminated`: the task is done. `truncated`: the step limit was reached first.
     """
@@ -23,14 +23,14 @@ class Observation(NamedTuple):
 
     @property
     def over(self) -> bool:
-        """Whether the episode has ended, in one way or the other."""
+        """Whether the episode has ended, either way."""
         return self.terminated or self.truncated
 
 
 class Env:
     """Plays one game. Cheap to make: the game is shared, only the state is its own.
 
-    Like the reference's bare environment it goes on after the task is done, and `won` says whether the goal holds
+    Like the reference's bare environment it continues after the task is done, and `won` says whether the goal holds
     in the state at hand; callers stop at `Observation.over`.
     """
 

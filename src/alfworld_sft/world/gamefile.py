@@ -107,7 +107,7 @@ def parse_game(content: bytes, *, game_id: str, split: str = "", file: str | Non
 def sentence_problem(data: dict[str, Any]) -> str | None:
     """Return why the task sentence of a game file's JSON does not ask for its goal; None where it does.
 
-    Much cheaper than reading the game, so what else may be wrong with the file is left to that: then None, too.
+    Much cheaper than reading the game, so other faults of the file are left to that, and also give None.
     """
     try:
         _, task = split_task(_text(data, "grammar"))

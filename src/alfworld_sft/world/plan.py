@@ -72,7 +72,7 @@ class _Node(NamedTuple):
     """What of a State matters to one aim.
 
     `shut` is a bit for each receptacle that must be opened before use; `where[i]` a bit for each receptacle that the
-    aim's object i lies in; `ready` tells whether the object has the flag asked for, or the lamp is on.
+    aim's object i lies in; `ready` says whether the object has the flag asked for, or the lamp is on.
     """
 
     location: int
@@ -163,7 +163,7 @@ class _House:
         return _Node(self.state.location, self.state.held, self._shut, where, ready)
 
     def holds_type(self, r: int, o: int) -> bool:
-        """Tell whether the receptacle is one for objects like this."""
+        """Return whether the receptacle is one for objects like this."""
         return self.objects[o].type in self.receptacles[r].can_contain
 
     def stations(self, flag: str) -> tuple[int, ...]:

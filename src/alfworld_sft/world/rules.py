@@ -208,7 +208,7 @@ def _with_contents(state: State, r: int, contents: tuple[int, ...]) -> tuple[tup
 
 
 def goal_reached(game: Game, state: State) -> bool:
-    """Tell whether the task is done in this state."""
+    """Return whether the task is done in this state."""
     goal = game.goal
     if isinstance(goal, LightGoal):
         if state.held not in goal.objects or not state.toggled:

@@ -129,7 +129,7 @@ def test_a_lasting_trouble_is_told_when_the_attempts_are_used_up(tmp_path: Path)
         message = failed(server, tmp_path / "a.zip", Retry(idle_attempts=4))
     assert message == (
         f"{server.url}: HTTP 503 Service Unavailable; gave up after 4 attempts, {HALF} bytes are kept:"
-        " run the same command again to go on, or name a local copy with --from ARCHIVE.zip"
+        " run the same command again to resume, or name a local copy with --from ARCHIVE.zip"
     )
 
 

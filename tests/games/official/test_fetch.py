@@ -155,7 +155,7 @@ def test_an_archive_with_another_hash_than_recorded_is_refused(games_zip: Path, 
         with pytest.raises(DownloadError) as error:
             fetch([Archive(server.url, GAME_KEEP)], data, force=True)
     assert str(error.value) == (
-        f"{server.url}: its sha256 is {new}, but fetched.json recorded {old}; if the archive has changed on purpose,"
+        f"{server.url}: its sha256 is {new}, but fetched.json recorded {old}; if the archive was changed deliberately,"
         f" give --sha256 {new} or delete fetched.json"
     )
 
@@ -234,14 +234,14 @@ def test_two_fetches_into_one_folder_are_kept_apart(games_zip: Path, data: Path)
             fetch([Archive(str(games_zip), GAME_KEEP)], data)
     finally:
         os.close(handle)
-    assert str(error.value) == f"{data}: another 'games fetch' is at work there; wait until it is done"
+    assert str(error.value) == f"{data}: another 'games fetch' is running there; wait until it finishes"
 
 
 def test_a_damaged_record_is_told(games_zip: Path, data: Path) -> None:
     (data / "fetched.json").write_text("{")
     with pytest.raises(UserError) as error:
         fetch([Archive(str(games_zip), GAME_KEEP)], data)
-    assert str(error.value) == (f"{data}/fetched.json: not a record of fetched archives; delete it to fetch anew")
+    assert str(error.value) == (f"{data}/fetched.json: not a record of fetched archives; delete it to fetch again")
 
 
 def test_a_folder_that_cannot_be_made_is_told(games_zip: Path, tmp_path: Path) -> None:
@@ -269,7 +269,7 @@ def test_a_full_disk_is_told_and_the_next_call_goes_on(games_zip: Path, data: Pa
             fetch([Archive(server.url, GAME_KEEP)], data)
         fetch([Archive(server.url, GAME_KEEP)], data)
     assert str(error.value) == (
-        f"{data}: no space left (File too large); free some and run the same command again, it goes on where it"
+        f"{data}: no space left (File too large); free some and run the same command again, it resumes where it"
         " stopped, or name another folder with --to"
     )
     assert without_record(data) == ALL_GAMES
@@ -398,7 +398,7 @@ def test_hashes_go_to_the_archives_in_order() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"urls": ["x.zip"]}, "--url 'x.zip' is no http(s) address; a local copy is named with --from"),
+        ({"urls": ["x.zip"]}, "--url 'x.zip' is not an http(s) address; use --from for a local copy"),
         ({"local": [Path("/no/x.zip")]}, "--from /no/x.zip: no such file"),
         (
             {"sha256": ["ab"]},

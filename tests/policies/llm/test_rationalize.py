@@ -149,12 +149,12 @@ def test_the_name_tells_both():
 
 @pytest.mark.parametrize("name", ["expert", "planner", "random"])
 def test_only_a_language_model_writes_reasons(name):
-    with pytest.raises(ConfigError, match=rf"policy.name={name} is no model: name server or local"):
+    with pytest.raises(ConfigError, match=rf"policy.name={name} is not a model: use server or local"):
         build_config(CollectConfig, ["policy.rationalize=true", f"policy.name={name}"])
 
 
 def test_token_ids_of_a_hinted_request_are_refused():
-    with pytest.raises(ConfigError, match="a hint that is in no stored prompt"):
+    with pytest.raises(ConfigError, match="a hint that no stored prompt has"):
         build_config(CollectConfig, ["policy.rationalize=true", "policy.name=server", "policy.keep_token_ids=true"])
 
 

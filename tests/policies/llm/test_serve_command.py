@@ -95,7 +95,7 @@ def test_a_command_is_found_in_the_environment_of_this_python(monkeypatch):
 @pytest.mark.parametrize(
     ("serve", "line"),
     [
-        ("sglang", r"name vllm, .* or a whole command line with \{port\} in it"),
+        ("sglang", r"name vllm, .* or a full command line with \{port\} in it"),
         ("", "name vllm"),
         ("server 'half --port {port}", "No closing quotation"),
         ("vllm --api-key=sk-123", "leave out --api-key"),

@@ -111,7 +111,7 @@ def test_a_truncated_reply_is_not_drawn_again_where_that_is_of_no_use():
     with serving([says("and so on", "length")]) as fake:
         [error] = ask(server(fake.url, temperature=0.0))
         [kept] = ask(server(fake.url, truncated="keep"))
-    assert "greedy, it would say the same again" in str(error)
+    assert "with greedy sampling it would give the same reply" in str(error)
     assert kept.text == "and so on"
     assert len(fake.requests) == 2
 
@@ -486,7 +486,7 @@ def test_a_reply_without_text_is_drawn_again_with_a_new_seed():
 def test_a_greedy_reply_without_text_is_not_asked_for_again():
     with serving([gives({"content": None}, "tool_calls")]) as fake:
         [error] = ask(server(fake.url, temperature=0.0))
-    assert "holds no text (it ended by 'tool_calls'); greedy, it would say the same again" in str(error)
+    assert "holds no text (it ended by 'tool_calls'); with greedy sampling it would give the same reply" in str(error)
     assert len(fake.requests) == 1
 
 

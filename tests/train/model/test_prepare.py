@@ -270,7 +270,7 @@ def test_too_little_memory_is_one_line(folder, monkeypatch):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB.\nMore words.")
 
     monkeypatch.setattr(loading.AutoModelForCausalLM, "from_pretrained", full)
-    assert said(load, folder) == f"{folder}: not enough memory to load it; take a smaller model or a larger device"
+    assert said(load, folder) == f"{folder}: not enough memory to load it; use a smaller model or a larger device"
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")

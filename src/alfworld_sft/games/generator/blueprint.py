@@ -102,7 +102,7 @@ class Blueprint(NamedTuple):
 
 
 def sha256_of(blueprint: Blueprint) -> str:
-    """Return a hash of the whole content: equal hashes mean the same game."""
+    """Return a hash of the complete content: equal hashes mean the same game."""
     return hashlib.sha256(pack(blueprint)).hexdigest()
 
 

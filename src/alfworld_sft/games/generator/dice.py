@@ -33,7 +33,7 @@ class Choices(Generic[T]):
         return Choices(pairs) if any(weight > 0 for _, weight in pairs) else None
 
     def at(self, share: float) -> T:
-        """Return the value at `share`, in [0, 1), of the whole weight."""
+        """Return the value at `share`, in [0, 1), of the total weight."""
         return self._values[min(bisect_right(self._bounds, share * self._bounds[-1]), len(self._values) - 1)]
 
 
@@ -72,5 +72,5 @@ class Dice:
             values[last], values[other] = values[other], values[last]
 
     def round(self, number: float) -> int:
-        """Return the whole number below or above, so that the mean of many is `number`."""
+        """Return the integer below or above, so that the mean of many draws is `number`."""
         return int(number) + self.chance(number - int(number))

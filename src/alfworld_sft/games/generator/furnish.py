@@ -143,7 +143,7 @@ class _Filling:
         return Choices(fitting) if fitting else None
 
     def nest(self) -> None:
-        """Let a few things lie in others beside them, as a fork in a mug; they stay where they are all the same."""
+        """Put a few objects into others next to them, such as a fork in a mug; they also stay where they are."""
         able = self._facts.abilities
         for outer, container in enumerate(self.things):
             if "holds_objects" not in able[container.type] or not container.holders:

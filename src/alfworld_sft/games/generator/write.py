@@ -1,4 +1,4 @@
-"""Generated games → a data folder in ALFWorld's layout, whole or not at all."""
+"""Generated games → a data folder in ALFWorld's layout, complete or not at all."""
 
 from __future__ import annotations
 

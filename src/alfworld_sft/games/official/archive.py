@@ -2,7 +2,7 @@
 
 Only files at `…/SPLIT/TASK/TRIAL/NAME` with a wanted NAME are unpacked, to `json_2.1.1/SPLIT/TASK/TRIAL/NAME`,
 whatever folder the archive puts before them. Tasks that the text world has no games for (movable receptacles, sliced
-objects) are left out. One hostile member and the whole archive is refused.
+objects) are left out. One hostile member makes the archive refused.
 """
 
 from __future__ import annotations

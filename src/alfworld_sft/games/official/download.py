@@ -1,8 +1,8 @@
-"""One file over HTTP, in spite of breaks: resumed where the server vouches that it is still the same file.
+"""One file over HTTP, resumed after interruptions if the server confirms that it is still the same file.
 
-Beside the target lie, until it is whole, `NAME.part` (the bytes so far) and `NAME.part.json` (the validator they
+Until the target is complete, next to it are `NAME.part` (the bytes so far) and `NAME.part.json` (the validator they
 were served under). A part is continued with `Range` and `If-Range`; a server that ignores the range, another
-validator, or a part that does not fit means that the file starts again. The target appears only when whole.
+validator, or a part that does not fit restarts the file. The target appears only when complete.
 """
 
 from __future__ import annotations
@@ -60,10 +60,10 @@ def download(
     on_progress: Callable[[int, int | None], None] = lambda done, total: None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Download `url` to the file `to`, which appears when it is whole; one that is there already is left as it is.
+    """Download `url` to the file `to`, which appears when it is complete; an existing file is left unchanged.
 
-    Raises DownloadError when the server refuses or the attempts are used up (what has come is kept, so that the
-    next call goes on), and OSError where the disk is full or cannot be written.
+    Raises DownloadError when the server refuses or the attempts are used up (the part is kept, so that the
+    next call resumes), and OSError where the disk is full or cannot be written.
     """
     if to.exists():
         return
@@ -88,7 +88,7 @@ def download(
                 return
     raise DownloadError(
         f"{url}: {reason}; gave up after {attempt} attempts, {part.size} bytes are kept:"
-        " run the same command again to go on, or name a local copy with --from ARCHIVE.zip"
+        " run the same command again to resume, or name a local copy with --from ARCHIVE.zip"
     )
 
 
@@ -124,7 +124,7 @@ class _Part:
 
 
 def _attempt(client: httpx.Client, part: _Part, on_progress: Callable[[int, int | None], None]) -> None:
-    """Ask for what is missing and append it; returns when the part is whole, else raises _BrokenOffError."""
+    """Ask for what is missing and append it; returns when the part is complete, else raises _BrokenOffError."""
     validator = part.validator()
     # x-ms-version: the store behind GitHub's releases serves open ranges only to clients that name a version.
     headers = {"Accept-Encoding": "identity", "x-ms-version": "2020-04-08"}
@@ -149,7 +149,7 @@ def _attempt(client: httpx.Client, part: _Part, on_progress: Callable[[int, int 
 
 
 def _begin(response: httpx.Response, part: _Part, validator: str | None) -> int | None:
-    """Decide from the response's head whether its body starts the part or goes on; return the whole file's size."""
+    """Decide from the response's head whether its body starts the part or continues it; return the full size."""
     status = response.status_code
     if status == 200:
         part.start(_validator_of(response))
@@ -179,7 +179,7 @@ def _validator_of(response: httpx.Response) -> str | None:
 
 
 def _content_range(response: httpx.Response) -> tuple[int | None, int | None]:
-    """Return (first byte, whole size) of `bytes 5-9/10` or `bytes */10`; None for what is not said."""
+    """Return (first byte, complete size) of `bytes 5-9/10` or `bytes */10`; None for a missing value."""
     match = re.fullmatch(r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)", response.headers.get("Content-Range", "").strip())
     first, total = match.groups() if match else (None, None)
     return (int(first) if first else None), (int(total) if total and total != "*" else None)

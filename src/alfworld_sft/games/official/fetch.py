@@ -1,9 +1,9 @@
-"""`games fetch`: the official archives, unpacked into a data folder so that files appear whole or not at all.
+"""`games fetch`: the official archives, unpacked into a data folder so that files appear complete or not at all.
 
-Everything is made in `DIR/.alfworld-sft-fetch/` and renamed into place at the end; killed at any moment, the next
-call goes on: with the part of the download that has come, with the downloaded archive, or with the files that were
-being moved. `DIR/fetched.json` records each archive's address and sha256. No official checksums are published, so the
-first fetch trusts what it gets (unless the caller names a hash); a later one must get the same bytes.
+Everything is made in `DIR/.alfworld-sft-fetch/` and renamed into place at the end; after a kill at any moment, the next
+call resumes with the partial download, the downloaded archive, or the files that were being moved. `DIR/fetched.json`
+records each archive's address and sha256. No official checksums are published, so the first fetch trusts what it gets
+(unless the caller names a hash); a later one must get the same bytes.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Archive:
 
     @property
     def name(self) -> str:
-        """The file's name, by which `fetched.json` knows the archive, wherever it comes from."""
+        """The file's name, which identifies the archive in `fetched.json` regardless of its origin."""
         return re.sub(r"[^\w.-]", "_", re.split(r"[?#]", self.url)[0].rstrip("/").rsplit("/", 1)[-1]) or "archive.zip"
 
     @property
@@ -86,7 +86,7 @@ def archives_from(
     given = [str(path.expanduser().absolute()) for path in local] or list(urls)
     for url in urls:
         if not re.match(r"https?://[^/]", url):
-            raise UserError(f"--url {url!r} is no http(s) address; a local copy is named with --from")
+            raise UserError(f"--url {url!r} is not an http(s) address; use --from for a local copy")
     for path in given if local else ():
         if not Path(path).is_file():
             raise UserError(f"--from {path}: no such file")
@@ -175,7 +175,7 @@ def _unpack_checked(
     if expected and sha256 != expected:
         source = "--sha256 says" if archive.sha256 else f"{RECORD_FILE} recorded"
         raise DownloadError(
-            f"{archive.url}: its sha256 is {sha256}, but {source} {expected}; if the archive has changed on purpose,"
+            f"{archive.url}: its sha256 is {sha256}, but {source} {expected}; if the archive was changed deliberately,"
             f" give --sha256 {sha256} or delete {RECORD_FILE}"
         )
     on_unpacked = _labelled(on_progress, f"unpacking {archive.name}")
@@ -208,7 +208,7 @@ def _refuse_conflicts(unpacked: Path, to: Path) -> None:
 
 
 def _finish_move(ready: Path, to: Path) -> None:
-    """Move what is in `ready` to its final place: whole folders where they are new, else file by file."""
+    """Move what is in `ready` to its final place: new folders at once, existing ones file by file."""
     if not ready.exists():
         return
     for entry in sorted(ready.iterdir()):
@@ -241,7 +241,7 @@ def read_record(to: Path) -> dict[str, Fetched]:
     except FileNotFoundError:
         return {}
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise UserError(f"{file}: not a record of fetched archives; delete it to fetch anew") from None
+        raise UserError(f"{file}: not a record of fetched archives; delete it to fetch again") from None
 
 
 def _write_record(to: Path, record: dict[str, Fetched]) -> None:
@@ -260,7 +260,7 @@ def _locked(folder: Path) -> Iterator[None]:
     handle = os.open(folder, os.O_RDONLY)
     try:
         if not lock(handle, folder):
-            raise UserError(f"{folder}: another 'games fetch' is at work there; wait until it is done")
+            raise UserError(f"{folder}: another 'games fetch' is running there; wait until it finishes")
         yield
     finally:
         os.close(handle)
@@ -274,7 +274,7 @@ def _plain_disk_errors(folder: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise UserError(
-                f"{folder}: no space left ({error.strerror}); free some and run the same command again, it goes on"
+                f"{folder}: no space left ({error.strerror}); free some and run the same command again, it resumes"
                 " where it stopped, or name another folder with --to"
             ) from None
         raise UserError(

@@ -1,4 +1,4 @@
-"""What does the prompt's view tell about the game? A `View` → `Belief`, rebuilt from nothing at every turn.
+"""What does the prompt's view show about the game? A `View` → `Belief`, rebuilt from scratch at every turn.
 
 Every exchange of the history is applied in order, then the current observation, then the admissible commands if the
 template lists them. A view that is cut to a window gives a smaller belief by itself. Nothing else is known: the
@@ -23,7 +23,7 @@ RECEPTACLE_CLASSES = frozenset(
         "toiletpaperhanger", "towelholder", "tvstand",
     }
 )  # fmt: skip
-"""Furniture, as against things to carry: tells them apart among `examine` commands."""
+"""Furniture, as opposed to portable objects, among `examine` commands."""
 
 
 def class_of(name: str) -> str:
@@ -40,7 +40,7 @@ def number_of(name: str) -> int:
 class Place:
     """What is known of one receptacle.
 
-    `contents` is None until they were seen; `complete` is False where only the `take` commands told of them.
+    `contents` is None until they were seen; `complete` is False if only `take` commands showed them.
     `access` is None until known. `arrival` is what the game calls the location on arrival, where it was heard.
     `useless`: it refused to open, or to treat something.
     """
@@ -63,15 +63,15 @@ class Place:
 
     @property
     def probably_closed(self) -> bool:
-        """Whether it must be opened, as far as one can tell."""
+        """Whether it must be opened, as far as is known."""
         return self.access == "closed" or (self.access is None and class_of(self.name) in OPENABLE)
 
 
 class Belief:
-    """All that a view tells.
+    """Everything that a view shows.
 
     `here` is the receptacle that was last gone to or is known to be in reach, None in the middle of the room.
-    `held` is "" for an empty hand and None where the window does not tell. `treated` holds pairs (object, what was
+    `held` is "" for an empty hand and None if the window does not show it. `treated` holds pairs (object, what was
     done to it), `lit` the lamps that are on, `origin` the receptacle that each object was last taken from, `last` is
     the current observation.
     """

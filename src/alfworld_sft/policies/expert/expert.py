@@ -1,9 +1,9 @@
-"""The expert: plays by the text alone, and says why. A pure function of the prompt.
+"""The expert: plays from the text alone and explains its actions. A pure function of the prompt.
 
-At every turn it rebuilds what it believes from the prompt's view, decides, and writes the reply: it keeps nothing
-between turns, so playing on from any prompt is how it always plays. Of the game it is told two public things when it
-begins: the version of the wording, and the scene's number, only to leave that scene out of the prior. Without
-admissible commands in the view it uses none.
+At every turn it rebuilds what it believes from the prompt's view, decides, and writes the reply: it keeps no state
+between turns, so it can continue from any prompt. At the start it receives two public facts about the game: the version
+of the wording, and the scene's number, only to leave that scene out of the prior. Without admissible commands in the
+view it uses none.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Expert:
 
     `search`: how it looks for things, see `search.py`; `sweep` suits prompts with a short history.
     `prior`: whether it has learned where things lie (never from the game's own scene).
-    `noise`: the share of turns that are mistakes on purpose, not to be trained on, in the share `noise_episodes`
+    `noise`: the share of turns that are deliberate mistakes, never trained on, in the share `noise_episodes`
     of the episodes.
     """
 

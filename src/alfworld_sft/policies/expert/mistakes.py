@@ -28,9 +28,9 @@ def mistake(mind: Mind, right: str, rng: Random) -> str:
 
 
 def impossible(mind: Mind) -> list[str]:
-    """Return commands that come to nothing: what a player tries who miscounts, misremembers or is too hasty.
+    """Return commands that have no effect: those of a player that miscounts, misremembers or acts too early.
 
-    Who learns from episodes meets its own such mistakes, and must have seen how one goes on after them.
+    A trained model makes such mistakes itself, and must have seen how to recover from them.
     """
     belief, wanted = mind.belief, mind.goal.object
     counts = Counter(map(class_of, belief.places))

@@ -75,7 +75,7 @@ def _arrival(mind: Mind, name: str) -> str:
         return NOTHING_HAPPENS
     place = belief.place(name)
     arrived = name
-    if mind.grammar == "put":  # this wording tells the location's own name, which one knows only after a visit
+    if mind.grammar == "put":  # this wording prints the location's own name, which is known only after a visit
         heard = {p.arrival for p in belief.places.values() if p.arrival}
         unused = (LOCATION.format(str(n)) for n in range(1, len(heard) + 2))
         arrived = place.arrival or next(location for location in unused if location not in heard)

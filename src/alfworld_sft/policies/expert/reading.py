@@ -48,12 +48,12 @@ ReadingKind = Literal[
 
 
 class Reading(NamedTuple):
-    """What an observation tells. Only the fields of its kind are set.
+    """The content of an observation. Only the fields of its kind are set.
 
     room: `names` are the receptacles of the room. arrive, open, sight: `place` with `access` and `contents` (None
     where it is closed). take, put, treat: `object` and `place`, and `how` it was treated. use: the lamp `object`.
     here: `names` are the receptacles in reach. hand: `object` is held, "" for none. arrive: `how` is the
-    location's name as the game tells it.
+    location's name as the game prints it.
     """
 
     kind: ReadingKind
@@ -71,7 +71,7 @@ _OTHER = Reading("other")
 
 @lru_cache(maxsize=1 << 15)
 def read_observation(text: str) -> Reading:
-    """Understand one observation; what tells nothing of use is of the kind "other"."""
+    """Parse one observation; one without useful content has the kind "other"."""
     if text == NOTHING_HAPPENS:
         return _REFUSED
     if text == EMPTY_HANDED:
@@ -119,11 +119,11 @@ _READERS: Mapping[Sentence, Callable[..., Reading]] = {
     CONTAINS: lambda name, _: Reading("object", object=name, how="normal"),
     CHANGED: lambda how, name: Reading("object", object=name, how=how),
 }
-"""What is made of the slots of each sentence that tells something of use."""
+"""How the slots of each useful sentence are read."""
 
 
 class Offers(NamedTuple):
-    """What the admissible commands tell of the place and the hand.
+    """What the admissible commands show about the place and the hand.
 
     `put` and `treat` hold pairs (object, receptacle), `take` too; `examine` names receptacles in reach and the
     held object alike.
@@ -140,7 +140,7 @@ class Offers(NamedTuple):
 
     @property
     def held(self) -> str | None:
-        """What the hand holds as far as the offers tell."""
+        """What the hand holds, as far as the commands show."""
         for object_name, _ in (*self.put, *self.treat):
             return object_name
         return None
@@ -148,7 +148,7 @@ class Offers(NamedTuple):
 
 @lru_cache(maxsize=1 << 14)
 def read_offers(commands: tuple[str, ...]) -> Offers:
-    """Sort the admissible commands by what they tell."""
+    """Sort the admissible commands by what they show."""
     one: dict[str, list[str]] = defaultdict(list)
     two: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for text in commands:

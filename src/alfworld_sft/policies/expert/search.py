@@ -58,14 +58,14 @@ def _next_in_sweep(belief: Belief, wanted: str, places: list[Place], prior: Prio
 
 
 def steps_to_see(place: Place, in_reach: bool) -> int:
-    """Return how many commands it takes until the contents are seen, as far as one can tell."""
+    """Return how many commands it takes until the contents are seen, as far as is known."""
     if not in_reach:
         return 2 if place.probably_closed else 1
     return 2 if place.access is None and place.probably_closed else 1
 
 
 def _told_by_offers(belief: Belief, place: Place, wanted: str, reach: set[str]) -> bool:
-    """Tell whether the admissible commands show that what is wanted is not in a place in reach.
+    """Return whether the admissible commands show that what is wanted is not in a place in reach.
 
     They offer `use` for every lamp in reach. (What can be taken has become part of the belief already.)
     """

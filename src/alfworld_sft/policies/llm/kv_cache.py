@@ -32,7 +32,7 @@ class Past:
     layers: Sequence[Layer] = ()
 
     def shared_with(self, prompt: Sequence[int]) -> Past:
-        """Return what a prompt begins with, too: less than all of it, as its last token has yet to be answered."""
+        """Return the shared prefix with a prompt: never all of it, as its last token has yet to be processed."""
         most = min(len(self.ids), len(prompt) - 1)
         length = next((n for n in range(most) if self.ids[n] != prompt[n]), most)
         return Past(prompt[:length], [(keys[:length], values[:length]) for keys, values in self.layers if length])
@@ -42,13 +42,13 @@ NO_PAST = Past()
 
 
 def may_be_kept(model: Any) -> bool:
-    """Tell whether a token's keys are the same in a longer prompt: some rotary embeddings rescale them."""
+    """Return whether a token's keys are the same in a longer prompt: some rotary embeddings rescale them."""
     rope = getattr(model.config.get_text_config(decoder=True), "rope_parameters", None) or {}
     return rope.get("rope_type") not in _SCALED_BY_LENGTH
 
 
 def is_plain(cache: Any) -> bool:
-    """Tell whether a cache keeps all tokens in every layer, and nothing else."""
+    """Return whether a cache keeps all tokens in every layer, and nothing else."""
     return type(cache) is DynamicCache and all(type(layer) is DynamicLayer for layer in cache.layers)
 
 

@@ -182,13 +182,13 @@ class LocalModel:
             batch = []  # a cancelled task's traceback would hold on to the episodes
 
     def _answer(self, batch: list[_Turn], loop: asyncio.AbstractEventLoop, stopped: threading.Event) -> None:
-        """Answer a batch, in the thread; what goes wrong is told to those who wait."""
+        """Answer a batch, in the thread; errors are passed to the waiting callers."""
         try:
             with torch.inference_mode():
                 self._decode(batch, loop, stopped)
             return
         except torch.OutOfMemoryError:
-            pass  # go on out here, where the exception no longer holds on to the memory
+            pass  # continue out here, where the exception no longer keeps the memory alive
         except BaseException as error:  # a bug: it belongs to the episodes, or they would wait for ever
             for turn in batch:
                 _tell(loop, turn.answer, error)
@@ -292,7 +292,7 @@ class LocalModel:
         return find_reply_end(self._encoder.opening + self._text(turn.said)) is not None
 
     def _closes(self, token: int, character: str) -> bool:
-        """Tell whether a token holds the stop string's last character: only then the whole is looked for."""
+        """Return whether a token contains the stop string's last character; only then search for all of it."""
         known = self._closing.get(token)
         if known is None:
             known = self._closing[token] = character in self._text([token])
@@ -371,7 +371,7 @@ def _tell(loop: asyncio.AbstractEventLoop, answer: asyncio.Future[Reply], result
         else:
             answer.set_result(result)
 
-    with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+    with suppress(RuntimeError):  # the loop is closed, so there is no waiting caller
         loop.call_soon_threadsafe(settle)
 
 

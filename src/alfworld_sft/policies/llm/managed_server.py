@@ -1,4 +1,4 @@
-"""A server of a model that this process starts, waits for and ends: itself, its workers, and under all circumstances.
+"""A model server that this process starts, waits for and stops, including its workers, however this process ends.
 
 The server runs below a keeper (`watchdog.py`) that lives as long as this process holds its end of a pipe. So Ctrl-C,
 SIGTERM, an error and SIGKILL all end the server in the same way.
@@ -54,7 +54,7 @@ class ManagedServer:
         handle, name = tempfile.mkstemp(prefix="alfworld-sft-server-", suffix=".log")
         self._log = Path(name)
         environment = {key: value for key, value in os.environ.items() if key != "OPENAI_API_KEY"}
-        logger.info("starting the server of %s; what it says goes to %s", self.model, self._log)
+        logger.info("starting the server of %s; its output goes to %s", self.model, self._log)
         with os.fdopen(handle, "wb") as log:
             self._keeper = subprocess.Popen(  # noqa: S603 - the user's own command, without a shell
                 [sys.executable, "-P", watchdog.__file__, str(self._grace_s), *self._command.on(port)],
@@ -97,7 +97,7 @@ class ManagedServer:
                 if now - started > self._timeout_s:
                     raise PolicyUnavailableError(
                         f"the server of {self.model} did not answer within policy.serve_timeout_s={self._timeout_s:g};"
-                        f" what it said is in {self._log}"
+                        f" its output is in {self._log}"
                     )
                 if now - told >= PROGRESS_S:
                     told = now

@@ -71,7 +71,7 @@ def proxy_for(url: str, library: str = "httpx") -> Proxy | None:
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether a host is this machine."""
+    """Return whether a host is this machine."""
     if host.lower().rstrip(".") == "localhost" or host.lower().endswith(".localhost"):
         return True
     try:
@@ -131,7 +131,7 @@ def allow_connections(count: int) -> None:
 
 
 def is_out_of_files(error: BaseException | None) -> bool:
-    """Tell whether an error, or one that led to it, is that no more files may be open."""
+    """Return whether an error, or one that led to it, is that no more files may be open."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
             return True
@@ -142,7 +142,7 @@ def is_out_of_files(error: BaseException | None) -> bool:
 
 
 def _is_bypassed(host: str, port: int | None) -> bool:
-    """Tell whether NO_PROXY names the host, an ending of it, or a network that it is in."""
+    """Return whether NO_PROXY names the host, an ending of it, or a network that it is in."""
     if proxy_bypass(f"{host}:{port}" if port and ":" not in host else host):
         return True
     listed = [part.strip() for part in getproxies().get("no", "").split(",")]

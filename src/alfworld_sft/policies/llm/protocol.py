@@ -142,7 +142,7 @@ def read_answer(data: object, prompt: Prompt) -> tuple[Reply, bool]:
 
 
 def has_reasoning(data: object) -> bool:
-    """Tell whether an answer that `read_answer` reads has reasoning apart from its text."""
+    """Return whether an answer that `read_answer` reads has reasoning apart from its text."""
     return bool(read_message(data["choices"][0]["message"])[1])  # type: ignore[index]
 
 

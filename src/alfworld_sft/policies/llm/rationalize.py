@@ -1,12 +1,13 @@
-"""The expert acts, and a language model says why.
+"""The expert acts, and a language model writes the reasoning.
 
 At every turn the expert is asked first. The model then gets the same prompt with the expert's action as a hint, which
 is in the request alone: what is stored is the prompt without it. Of the model's reply only the reason is taken, the
 text of `<think>`: the action is the same, and `<prediction>` and `<observation>` stay the expert's, since nothing here
 could check a model's. (A dataset with grounded predictions replaces the former by what really came next anyway.)
 
-A reply that is not taken is asked for again, with another seed and told what was wrong with it, so that a greedy model
-has another chance, too; then the expert's own words stand. `Reply.think_by` and `Reply.rejected` record it.
+A rejected reply is requested again, with another seed and the reason for the rejection, so that a greedy model also
+gets another chance. After the last attempt the expert's own reasoning is used. `Reply.think_by` and `Reply.rejected`
+record it.
 """
 
 from __future__ import annotations
@@ -63,9 +64,9 @@ class RationalizerPlayer:
     attempts: int
 
     async def act(self, prompt: Prompt) -> Reply:
-        """Answer as the expert, for the writer's reason; raises PolicyError where the expert or the writer cannot.
+        """Answer with the expert's action and the writer's reasoning; raises PolicyError if either fails.
 
-        A mistake on purpose is never trained on, and needs no reason: the writer is not asked.
+        A deliberate mistake is never trained on and needs no reasoning, so the writer is not asked.
         """
         own = await self.expert.act(prompt)
         sections = read_sections(own.text, prompt.tags)

@@ -37,7 +37,7 @@ def read_message(message: Mapping[str, Any]) -> tuple[object, str]:
 def with_reasoning(text: str, reasoning: str, tags: Collection[str], *, ended: bool = True) -> tuple[str, str | None]:
     """Return the reply with its reasoning in <think>, and the reasoning that is to be kept beside it instead, or None.
 
-    Tags within the reasoning would be read as the reply's own: they are left out there, and what was said is kept, too.
+    Tags within the reasoning would be read as the reply's own: they are removed there, and the original is also kept.
     A thought that has not `ended` is not closed.
     """
     if not reasoning:

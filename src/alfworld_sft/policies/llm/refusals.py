@@ -1,7 +1,7 @@
 """What a server says when it refuses a request, and what its words are about. Pure; nothing here speaks to a server.
 
 Servers word one error in many ways: OpenAI's error object, the same without its wrapping, FastAPI's list of problems,
-a list around it all, plain text, a web page. `read_complaint` finds the words; the rest tells what they are about.
+a list around it all, plain text, a web page. `read_complaint` finds the words; the rest decides what they are about.
 """
 
 from __future__ import annotations
@@ -127,13 +127,13 @@ _PARAMETERS = (
 
 
 def names_parameter(complaint: Complaint) -> bool:
-    """Tell whether a complaint names a parameter of a request."""
+    """Return whether a complaint names a parameter of a request."""
     quoted = re.search(r"""['"`](seed|stop)['"`]|\bbody\.(seed|stop)\b""", complaint.text)
     return bool(quoted or named(complaint, _PARAMETERS))
 
 
 def is_unknown_model(complaint: Complaint, model: str) -> bool:
-    """Tell whether a complaint says that the server has no such model, rather than that it mentions the model."""
+    """Return whether a complaint says that the server has no such model, rather than that it mentions the model."""
     if complaint.param == "model" or re.search(r"model_not_found|invalid_model|model_not_exist", complaint.code):
         return True
     if complaint.param or names_parameter(complaint) or about(complaint):

@@ -50,7 +50,7 @@ def serve_command(serve: str, model: str) -> ServeCommand:
     completed = any(PORT in word for word in words)
     if not completed and not is_vllm:
         raise ConfigError(
-            f"policy.serve={serve}: name vllm, with options of its own if it needs any; or a whole command line with"
+            f"policy.serve={serve}: name vllm, with options of its own if it needs any; or a full command line with"
             f" {PORT} in it, and {MODEL} where the model belongs"
         )
     _check_folder(model)

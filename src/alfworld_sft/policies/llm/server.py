@@ -1,13 +1,13 @@
 """Plays the model behind any endpoint that speaks OpenAI's chat protocol: vLLM, SGLang, llama.cpp, OpenAI, …
 
-Every turn is a request of its own and waits for nobody else's. What goes wrong on the way is tried again within a
-budget of attempts, with pauses that double (their jitter comes from the turn's seed, and a server's Retry-After is
-kept to); what is left becomes the episode's error. A server that plays for nobody ends the run instead: before it has
-answered for the first time by a failure that no patience mends (nobody listens, the key is refused, the model is
-unknown), later when it is lost: where nobody listens any more, or many turns fail and none succeeds.
+Every turn is an independent request. Failures are retried within a budget of attempts, with pauses that double (the
+jitter comes from the turn's seed, and a server's Retry-After is respected); a failure that remains becomes the
+episode's error. The run ends when no turn can succeed: before the first answer, on a non-retryable failure (connection
+refused, key refused, model unknown); afterwards, when the connection is refused, or when many turns fail and none
+succeeds.
 
-The key is read from $OPENAI_API_KEY alone. It is in no config, so in no file, and it is struck out of what a server
-says before anybody reads it.
+The key is read only from $OPENAI_API_KEY. It is in no config, so in no file, and it is removed from a server's messages
+before they are shown.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class Patience:
 
 
 class _SetbackError(Exception):
-    """A failure that another attempt may mend."""
+    """A failure that may succeed on retry."""
 
     def __init__(self, reason: str, retry_after_s: float = 0.0, *, nobody_listens: bool = False) -> None:
         super().__init__(reason)
@@ -108,15 +108,15 @@ class _ComplaintError(Exception):
 
 
 class _RejectedError(Exception):
-    """A failure that no other attempt mends, for this turn."""
+    """A non-retryable failure of this turn."""
 
 
 class _RefusedError(_RejectedError):
-    """A failure that no other attempt mends, for any turn."""
+    """A non-retryable failure of every turn."""
 
 
 class _ExhaustedError(_RejectedError):
-    """A server that failed this turn for as long as it was asked."""
+    """A turn whose attempts all failed."""
 
     def __init__(self, reason: str, *, nobody_listens: bool) -> None:
         super().__init__(reason)
@@ -124,11 +124,11 @@ class _ExhaustedError(_RejectedError):
 
 
 class OpenAIServer:
-    """A policy that asks a server. `truncated` says what becomes of a reply that did not end within `max_tokens`:
-    `retry` draws it again and in the end fails the episode, `keep` takes it as it is (mostly an invalid action).
-    A `managed` server runs, under an address of its own, while the policy is in service.
+    """A policy that queries a server. `truncated` decides about a reply that did not end within `max_tokens`:
+    `retry` draws it again and eventually fails the episode, `keep` keeps it (usually an invalid action).
+    A `managed` server runs, at its own address, while the policy is in service.
 
-    Raises ConfigError where the address or the key cannot be meant, UserError where the client library is missing.
+    Raises ConfigError for an unusable address or key, and UserError if the client library is missing.
     """
 
     def __init__(
@@ -216,7 +216,7 @@ class OpenAIServer:
         self._answered_at, self._failures = monotonic(), 0
 
     def _is_final(self, failure: _RejectedError, asked_at: float) -> bool:
-        """Tell whether a turn's failure means that all the others would fail, too."""
+        """Return whether a turn's failure means that all other turns would also fail."""
         if self._answered and type(failure) is _RejectedError:  # about this turn alone: the server is well
             self._note_answer()
             return False
@@ -237,7 +237,7 @@ class OpenAIServer:
                 return with_tokens_of(reply, [*spent, reply]) if spent else reply
             except _RedrawError as failure:
                 if self._sampling.temperature == 0:
-                    raise _RejectedError(f"{failure}; greedy, it would say the same again") from None
+                    raise _RejectedError(f"{failure}; with greedy sampling it would give the same reply") from None
                 reason, retry_after_s, pause_s, setback = str(failure), 0.0, 0.0, None
                 spent.append(failure.reply)
             except _SetbackError as failure:
@@ -304,7 +304,7 @@ class OpenAIServer:
         return answer
 
     def _may_be_a_parameter(self, complaint: Complaint) -> bool:
-        """Tell whether a refusal may be about a parameter; of an error of the server's own, where it names one."""
+        """Return whether a refusal may be about a parameter; of an error of the server's own, where it names one."""
         if complaint.status in (400, 422):
             return not is_unknown_model(complaint, self.model)
         unexpected = complaint.status == 500 and "unexpected keyword argument" in complaint.words
@@ -319,7 +319,7 @@ class OpenAIServer:
         rest = {key: value for key, value in body.items() if key not in ("model", "messages")}
         content = b""
         try:
-            async with asyncio.timeout(timeout_s):  # for the whole answer, however slowly it drips in
+            async with asyncio.timeout(timeout_s):  # for the complete answer, however slowly it arrives
                 create = self._connected().chat.completions.with_raw_response.create
                 answer = await create(model=body["model"], messages=body["messages"], extra_body=rest)
             content = answer.http_response.content
@@ -406,7 +406,7 @@ class OpenAIServer:
         return _RejectedError(refused)
 
     def _advice(self, complaint: Complaint) -> str:
-        """Return how to mend a parameter that was refused, "" where it is none of those that the user sets."""
+        """Return how to fix a refused parameter, or "" if the user cannot set it."""
         sampling = self._sampling
         if named(complaint, ("temperature",)) and sampling.temperature is not None:
             other = " or policy.top_p=null" if named(complaint, ("top_p",)) and sampling.top_p is not None else ""
@@ -447,7 +447,7 @@ class OpenAIServer:
         self._refused |= names
 
     def _quotes_the_key(self, words: str) -> bool:
-        """Tell whether a text has the key, or one end of it, as servers like to show it."""
+        """Return whether a text has the key, or one end of it, as servers like to show it."""
         return bool(self._key) and (self._key[:5] in words or self._key[-4:] in words)
 
     def _short(self, text: str) -> str:
@@ -497,7 +497,7 @@ def _client_library() -> Any:
 
 
 def _checked_url(url: str) -> str:
-    """Return the address; what is wrong with it is told without repeating it: it may hold a password."""
+    """Return the address; error messages do not repeat it, as it may contain a password."""
     url = url.strip()
     if not url:
         raise ConfigError("policy.name=server needs an address: set OPENAI_BASE_URL, such as http://127.0.0.1:8000/v1")

@@ -1,4 +1,4 @@
-"""Runs a command for as long as whoever started this program lives; standard library only, run as a script.
+"""Runs a command as long as the process that started this script lives; standard library only.
 
     python -P keeper.py GRACE_S COMMAND …
 

@@ -1,6 +1,6 @@
 """Which rows each step trains on: the order of every epoch, its batches, and each process's share of a batch.
 
-Everything follows from the seed and the position, so a resumed run sees the batches that the undisturbed one would.
+Everything follows from the seed and the position, so a resumed run sees the same batches as an uninterrupted one.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ class Chain:
         self._parts = [part]
 
     def add(self, messages: tuple[Message, ...], part: Part) -> bool:
-        """Take a row in if it continues this chain or is a part of it; tell whether it was."""
+        """Add a row if it continues this chain or is part of it; return whether it was added."""
         shorter, longer = sorted((self.messages, messages), key=len)
         if longer[: len(shorter)] != shorter:
             return False

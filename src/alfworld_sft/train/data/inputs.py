@@ -60,7 +60,7 @@ def look_at(config: TrainConfig) -> None:
     train, val = train_files(config), val_files(config)
     for file in val:
         if any(file.samefile(other) for other in train):
-            logger.warning("data.val_files: %s is trained on, so the validation loss will flatter", file)
+            logger.warning("data.val_files: %s is trained on, so the validation loss will be too optimistic", file)
     for option, files in (("data.train_files", train), ("data.val_files", val)):
         for file in files:
             for number, _ in enumerate(read_rows([file], columns, option), 1):

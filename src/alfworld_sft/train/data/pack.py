@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from alfworld_sft.train.data.samples import Sample
 
 IGNORED = -100
-"""The label of a token whose loss nobody wants."""
+"""The label of a token without loss."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Rows → samples: token ids, and for every token the weight of the loss of predicting it.
 
-A sample is what an optimizer step takes or leaves as a whole: a single-turn row, or all rows of a trajectory folded
+A sample is the unit of an optimizer step: a single-turn row, or all rows of a trajectory folded
 into one conversation (see fold.py). The loss of a step is Σ weight·nll ÷ Σ weight over its samples, which is the token
 mean of training row by row.
 """

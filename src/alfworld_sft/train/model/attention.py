@@ -127,7 +127,9 @@ def _varlen_works(device: torch.device) -> bool:
     if index not in _varlen_verdict:
         _varlen_verdict[index] = bool(_VARLEN_NAMES) and _varlen_agrees(device)
         if not _varlen_verdict[index]:
-            logger.warning("the variable-length attention kernel does not work here: sequences take turns")
+            logger.warning(
+                "the variable-length attention kernel does not work here: sequences are processed one at a time"
+            )
     return _varlen_verdict[index]
 
 

@@ -53,7 +53,7 @@ def add_lora(model: Any, rank: int, alpha: float, target_modules: str | Sequence
 
 
 def _adapted_linear(layer: Any, plain: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """Return base(x) + alpha/rank · x·Aᵀ·Bᵀ as PEFT does (`plain`), without its passes over the whole output.
+    """Return base(x) + alpha/rank · x·Aᵀ·Bᵀ as PEFT does (`plain`), without its passes over the full output.
 
     The scaled product is added in the last matrix multiplication. Inputs are not cast: without autocast all is float32.
     """
@@ -73,7 +73,7 @@ def adapted_name(name: str, layer: Any) -> str:
 
 
 def _modules_of(target_modules: str | Sequence[str]) -> str | list[str]:
-    """Return what PEFT takes: a list of names, a pattern for whole names, or all-linear; a name alone is a list."""
+    """Return what PEFT takes: a list of names, a pattern for full names, or all-linear; one name becomes a list."""
     if not isinstance(target_modules, str):
         return list(target_modules)
     if target_modules != "all-linear" and re.fullmatch(r"[\w.]+(\s*,\s*[\w.]+)*", target_modules):

@@ -78,7 +78,7 @@ class Optimizer:
         return list(self._names)
 
     def step(self, factor: float) -> float:
-        """Move the weights at this share of the peak learning rate, forget the gradients, and return the rate."""
+        """Update the weights at this share of the peak learning rate, zero the gradients, and return the rate."""
         for optimizer in self._optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = self.lr * factor
@@ -87,7 +87,7 @@ class Optimizer:
         return self.lr * factor
 
     def zero_grad(self) -> None:
-        """Forget the gradients."""
+        """Zero the gradients."""
         for optimizer in self._optimizers:
             optimizer.zero_grad(set_to_none=True)
 
@@ -101,7 +101,7 @@ class Optimizer:
         return float(norm)
 
     def state(self, *, keep: bool = True) -> State:
-        """Return the state on the CPU, whole; every process must ask, and only those that `keep` get it."""
+        """Return the full state on the CPU; every process must call this, and only those that `keep` get it."""
         states: State = {}
         for optimizer in self._optimizers:
             state: Mapping[Any, Mapping[str, Any]] = optimizer.state
@@ -139,7 +139,7 @@ def clean_name(name: str) -> str:
 
 def _muon(parameters: list[nn.Parameter], lr: float, weight_decay: float, momentum: float) -> Muon:
     if any(isinstance(p, DTensor) for p in parameters):
-        raise UserError("optim.name=muon needs whole matrices; write model.strategy=ddp, or optim.name=adamw")
+        raise UserError("optim.name=muon needs unsharded matrices; write model.strategy=ddp, or optim.name=adamw")
     return Muon(parameters, lr=lr, weight_decay=weight_decay, momentum=momentum)
 
 

@@ -1,7 +1,7 @@
-"""Whether what is trained is the model's own loss: two short rows, packed, beside the model's own logits for each.
+"""Whether training computes the model's own loss: two short rows, packed, against the model's own logits for each.
 
 Architectures change their logits, cut their attention to a window, or carry a state from one token to the next; a
-list of such things has gaps. So every run asks the model itself before the first step.
+list of such cases would have gaps. So every run checks the model itself before the first step.
 """
 
 from __future__ import annotations
@@ -68,9 +68,9 @@ def own_loss(model: Any, rows: tuple[Tensor, Tensor], autocast: torch.dtype | No
 
 
 def may_be_packed(name: str, module: LossModule, own: OwnLoss) -> bool:
-    """Tell whether the module's losses are the model's own where rows share a pass; said aloud where they are not.
+    """Return whether the module's losses equal the model's own when rows share a pass, and log a warning if not.
 
-    Raises ModelError where they differ even for one row at a time.
+    Raises ModelError if they differ even for one row at a time.
     """
     training = module.training
     module.eval()

@@ -19,7 +19,7 @@ from alfworld_sft.train.model.loss import weighted_cross_entropy
 
 
 class LossModule(nn.Module):
-    """A causal language model whose forward pass returns the loss of a micro-batch, without its whole logits."""
+    """A causal language model whose forward pass returns the loss of a micro-batch, without storing all logits."""
 
     def __init__(self, model: Any, *, autocast: torch.dtype | None = None) -> None:
         super().__init__()
