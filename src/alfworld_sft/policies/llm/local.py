@@ -289,7 +289,7 @@ class LocalModel:
             return False
         if stop not in self._text(turn.said[-_TAIL:]):
             return False
-        return find_reply_end(self._encoder.opening + self._text(turn.said)) is not None
+        return find_reply_end(self._encoder.opening + self._text(turn.said), turn.prompt.tags) is not None
 
     def _closes(self, token: int, character: str) -> bool:
         """Tell whether a token holds the stop string's last character: only then the whole is looked for."""
