@@ -26,7 +26,8 @@ from alfworld_sft.games import find_games
 from alfworld_sft.policies.expert.expert import Expert
 from alfworld_sft.prompts.listing import list_commands
 from alfworld_sft.prompts.template import Template, load_template, template_names
-from alfworld_sft.runs.rollout import Protocol, run_episode, views_of
+from alfworld_sft.prompts.transcript import prompts_of
+from alfworld_sft.runs.rollout import Protocol, run_episode
 from alfworld_sft.seeds import derive_seed
 from alfworld_sft.types import Episode, Message
 from benchmarks._result import write_result
@@ -70,7 +71,8 @@ def described(lengths: list[int]) -> dict[str, float]:
 def with_full_lists(episode: Episode, template: Template, rendering: Rendering) -> list[Message]:
     """Return the conversation with every admissible command in every turn: the peer."""
     messages = list(conversation_of(episode, rendering))
-    for turn, view in enumerate(views_of(episode, template)):
+    for turn, prompt in enumerate(prompts_of(episode, template)):
+        view = prompt.view
         if turn:
             text = f"{view.observation}\nYour task: {view.task}\n{list_commands(view.admissible_commands or ())}"
             messages[2 * turn] = Message("user", text)

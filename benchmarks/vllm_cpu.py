@@ -37,8 +37,9 @@ from alfworld_sft.policies.llm.managed_server import ManagedServer
 from alfworld_sft.policies.llm.sampling import ACTION_CLOSE, end_reply
 from alfworld_sft.policies.llm.serve_command import serve_command
 from alfworld_sft.prompts.template import load_template
+from alfworld_sft.prompts.transcript import prompts_of
 from alfworld_sft.runs.records import from_line
-from alfworld_sft.runs.rollout import Protocol, Transcript
+from alfworld_sft.runs.rollout import Protocol
 from alfworld_sft.types import Episode, Prompt, Reply
 from benchmarks._result import versions_of, write_result
 
@@ -228,12 +229,8 @@ def is_whole(checked: dict[str, Any]) -> bool:
 
 def turns_of(episode: Episode) -> list[tuple[Prompt, Reply]]:
     """Return the prompts that an episode's replies answered, rendered anew from what is recorded."""
-    transcript = Transcript(TEMPLATE, PROTOCOL, episode.task)
-    turns = []
-    for step in episode.steps:
-        turns.append((transcript.prompt(step.observation, step.admissible_commands, seed=0), step.reply))
-        transcript.add(step.observation, step.command, step.reply)
-    return turns
+    prompts = prompts_of(episode, TEMPLATE, PROTOCOL.form, PROTOCOL.history_length)
+    return [(prompt, step.reply) for prompt, step in zip(prompts, episode.steps, strict=True)]
 
 
 def agreement(these: Sequence[Episode], those: Sequence[Episode]) -> dict[str, float]:

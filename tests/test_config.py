@@ -167,7 +167,12 @@ def test_a_wrong_override_gets_one_clear_line(override, message):
 def test_all_errors_are_reported_together():
     with pytest.raises(ConfigError) as error:
         build_config(CollectConfig, ["sed=1", "num_episodes=0", "env.max_steps=none", "x"])
-    assert len(str(error.value).splitlines()) == 4
+    assert str(error.value).splitlines() == [
+        "unknown key 'sed'; did you mean 'seed'?",
+        "'x' is not an option; write key=value, for example seed=7",
+        "env.max_steps=none: input should be a valid integer, unable to parse string as an integer",
+        "num_episodes=0: input should be greater than or equal to 1",
+    ]
 
 
 def test_the_key_table_has_a_row_for_every_key():

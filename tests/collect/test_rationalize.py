@@ -62,7 +62,9 @@ def test_the_dataset_has_the_model_s_reasons_and_no_hint(data, tmp_path):
 def test_each_row_tells_whose_its_reasons_are(data, tmp_path):
     with serving(reasoning) as fake:
         play(start(data, tmp_path, fake))
-    for row in pq.read_table(tmp_path / "run/train.parquet").to_pylist():
+    rows = pq.read_table(tmp_path / "run/train.parquet").to_pylist()
+    assert rows
+    for row in rows:
         info = json.loads(row["extra_info"])
         assert len(info["think_by"]) == info["turn"]
         assert (info["think_by"][-1] == "model") == ("Somebody has to" in row["response_data"]["content"])

@@ -68,6 +68,7 @@ def test_every_row_is_traceable_to_its_episode(data, tmp_path):
     raw = {e["task_info"]["episode_id"]: e for e in json.loads((folder / "raw_trajectories.json").read_bytes())}
     for split in ("train", "val"):
         infos = _column(folder / f"{split}.parquet", "extra_info")
+        assert infos
         for info, response in zip(infos, _column(folder / f"{split}.parquet", "response_data"), strict=True):
             found = json.loads(info)
             step = raw[found["episode_id"]]["steps"][found["turn"] - 1]

@@ -1,7 +1,7 @@
 import json
 from dataclasses import replace
 
-from alfworld_sft.dataset.rows import Rendering, rows_of, training_text
+from alfworld_sft.dataset.rows import Rendering, conversation_of, rows_of, training_text
 from alfworld_sft.prompts.template import load_template
 from alfworld_sft.types import Reply
 from tests.episodes import episode, step
@@ -42,7 +42,8 @@ def test_a_template_without_predictions_leaves_the_reply_alone():
 
 def test_an_empty_thought_before_the_own_one_is_not_written():
     said = replace(step(), reply=Reply("<think>\n\n</think>\n\n" + step().reply.text))
-    assert training_text(said, Rendering(load_template("default"))) == step().reply.text
+    conversation = conversation_of(episode(steps=(said,)), Rendering(load_template("default")))
+    assert conversation[1].content == step().reply.text
 
 
 def test_untrained_and_unplayable_turns_get_no_row_and_are_named():

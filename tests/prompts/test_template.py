@@ -2,6 +2,7 @@ import pytest
 
 from alfworld_sft.errors import TemplateError
 from alfworld_sft.prompts.template import load_template, template_names
+from alfworld_sft.prompts.transcript import Transcript
 from alfworld_sft.types import Exchange
 
 ADMISSIBLE = ("go to bed 1", "inventory", "look", "take mug 1 from desk 1")
@@ -70,8 +71,10 @@ def test_a_value_is_never_expanded_again():
 
 def test_a_conversation_alternates_and_ends_with_what_is_to_be_answered():
     template = load_template("default")
-    views = [template.view("t.", PAST[:n], "Now.", ADMISSIBLE) for n in range(3)]
-    messages = template.conversation(views, ["first reply", "second reply"])
+    transcript = Transcript(template, "t.", "multi")
+    for reply, past in zip(("first reply", "second reply"), PAST, strict=True):
+        transcript.add(transcript.prompt("Now.", ADMISSIBLE), reply, past.action)
+    messages = transcript.prompt("Now.", ADMISSIBLE).messages
     assert [m.role for m in messages] == ["user", "assistant", "user", "assistant", "user"]
     assert messages[2].content == "Now.\nYour task: t.\nYou can also: take mug 1 from desk 1"
     assert messages[3].content == "second reply"

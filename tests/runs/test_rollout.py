@@ -5,7 +5,8 @@ import pytest
 
 from alfworld_sft.errors import PolicyError
 from alfworld_sft.prompts.template import load_template
-from alfworld_sft.runs.rollout import Protocol, run_episode, runs_in_circle, views_of
+from alfworld_sft.prompts.transcript import prompts_of
+from alfworld_sft.runs.rollout import Protocol, run_episode, runs_in_circle
 from alfworld_sft.types import Prompt, Reply
 from tests.episodes import step
 from tests.handmade import Furniture, make_game
@@ -135,9 +136,11 @@ def test_compact_prompts_hide_the_admissible_commands():
     assert all(prompt.view.admissible_commands is None for prompt in policy.asked)
 
 
-def test_the_views_of_a_record_are_those_that_the_policy_saw():
-    episode, policy = play(*tagged(*WINNING), history_length=2)
-    assert views_of(episode, load_template("default"), 2) == [prompt.view for prompt in policy.asked]
+@pytest.mark.parametrize("form", ["single", "multi"])
+def test_the_prompts_of_a_record_are_those_that_the_policy_was_asked(form):
+    episode, policy = play(*(f"<think></think>{reply}" for reply in tagged(*WINNING)), form=form, history_length=2)
+    asked = [replace(prompt, seed=0) for prompt in policy.asked]
+    assert list(prompts_of(episode, load_template("default"), form, 2)) == asked
 
 
 def test_half_a_surrogate_pair_is_replaced():

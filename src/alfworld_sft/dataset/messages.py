@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import get_args
 
 from alfworld_sft.errors import DatasetError
+from alfworld_sft.prompts.tags import has_thought
 from alfworld_sft.types import Message, Role
 
 FLAGS = ("weight", "loss", "loss_mask", "train", "trainable", "training")
@@ -115,7 +116,7 @@ def _with_reasoning(content: str, reasoning: Mapping[str, object], place: str) -
     key, text = next(iter(texts.items()))
     if len(set(texts.values())) > 1:
         raise DatasetError(f"{place}: {' and '.join(map(repr, texts))} differ; keep one of them")
-    if "<think>" in content:
+    if has_thought(content):
         if text in content:
             return content, []
         raise DatasetError(f"{place}: '{key}' and the <think> of the content differ; keep one of them")

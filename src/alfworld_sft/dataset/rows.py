@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from alfworld_sft.prompts.tags import replace_section, without_empty_thought
+from alfworld_sft.prompts.tags import replace_section
 from alfworld_sft.prompts.template import Template
-from alfworld_sft.runs.rollout import views_of
+from alfworld_sft.prompts.transcript import Transcript, prompts_of
 from alfworld_sft.strict_json import to_json
 from alfworld_sft.types import Episode, Message, Step
 
@@ -41,18 +41,18 @@ def rows_of(episode: Episode, rendering: Rendering) -> Iterator[Row]:
     Columns: data_source, messages (the conversation up to and including this turn), prompt_data and response_data
     ({"content": …}), ability, reward_model and extra_info (JSON strings).
     """
-    views = views_of(episode, rendering.template, rendering.history_length)
+    prompts = prompts_of(episode, rendering.template, history_length=rendering.history_length)
     messages = _plain(conversation_of(episode, rendering))
     untrained = [turn for turn, step in enumerate(episode.steps, 1) if not is_target(step)]
     wanted = _turns_with_a_row(episode, rendering.rows_per)
     reward_model = compact_json({"style": "rule", "ground_truth": float(episode.success)})
-    for turn, view in enumerate(views, 1):
+    for turn, prompt in enumerate(prompts, 1):
         if turn not in wanted:
             continue
         yield {
             "data_source": DATA_SOURCE,
             "messages": messages[: 2 * turn],
-            "prompt_data": {"content": USER_LABEL + rendering.template.single_turn(view)},
+            "prompt_data": {"content": USER_LABEL + prompt.messages[-1].content},
             "response_data": {"content": messages[2 * turn - 1]["content"]},
             "ability": "agent",
             "reward_model": reward_model,
@@ -72,16 +72,18 @@ def _turns_with_a_row(episode: Episode, rows_per: RowsPer) -> list[int]:
 
 def conversation_of(episode: Episode, rendering: Rendering) -> tuple[Message, ...]:
     """Return the full episode as a conversation, with the text used in training."""
-    replies = [training_text(step, rendering) for step in episode.steps]
-    return rendering.template.conversation(views_of(episode, rendering.template), replies)
+    transcript = Transcript(rendering.template, episode.task, "multi")
+    for step in episode.steps:
+        prompt = transcript.prompt(step.observation, step.admissible_commands)
+        transcript.add(prompt, training_text(step, rendering), step.command)
+    return transcript.messages
 
 
 def training_text(step: Step, rendering: Rendering) -> str:
     """Return the reply as training sees it: a grounded prediction says what really came next."""
-    text = without_empty_thought(step.reply.text, rendering.template.tags)
     if rendering.predictions == "model" or "prediction" not in rendering.template.tags:
-        return text
-    return replace_section(text, "prediction", step.next_observation)
+        return step.reply.text
+    return replace_section(step.reply.text, "prediction", step.next_observation)
 
 
 def is_target(step: Step) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-from alfworld_sft.prompts.tags import parse_reply
+from alfworld_sft.prompts.tags import read_section
 from alfworld_sft.types import Episode, Step
 from alfworld_sft.world.game import TREATMENTS
 from alfworld_sft.world.language import IS_CLOSED, LOCATION, verb_of
@@ -67,7 +67,7 @@ class WorldModelScore:
 
     def add(self, step: Step, most_frequent: str) -> None:
         """Score one step; `most_frequent` is the most frequent answer to its command."""
-        own = parse_reply(step.reply.text, ("prediction",), ()).prediction
+        own = read_section(step.reply.text, "prediction")
         self.missing += own is None
         guesses: dict[Predictor, str | None] = dict(
             zip(PREDICTORS, (own, step.observation, most_frequent), strict=True)

@@ -23,7 +23,7 @@ from itertools import chain, pairwise
 from typing import Any, NamedTuple, get_args
 
 from alfworld_sft.errors import DatasetError, UserError
-from alfworld_sft.prompts.tags import Tag, find_sections, read_think
+from alfworld_sft.prompts.tags import Tag, find_sections, read_section
 from alfworld_sft.types import Message
 
 logger = logging.getLogger(__name__)
@@ -454,20 +454,20 @@ def _end_of_content(content: str, text: str, start: int, end: int) -> int:
 
 
 def _loses_thought(content: str, rendered: str) -> bool:
-    """Return whether the template has dropped the thought of a reply."""
-    thought = read_think(content) if "</think>" in content else None
-    return bool(thought) and "".join(str(thought).split()) not in "".join(rendered.split())
+    """Tell whether the template has dropped the thought of a reply."""
+    thought = read_section(content, "think")
+    return bool(thought) and "".join((thought or "").split()) not in "".join(rendered.split())
 
 
 def _continue_thought(content: str, opening: str) -> str:
     """Return what the model has to say of a reply whose beginning the prompt has said already."""
     if not opening:
         return content
-    begun = re.match(r"\s*<think>", content)
-    if begun:
-        rest = content[begun.end() :]
+    thought = next((section for section in find_sections(content) if section.tag == "think"), None)
+    if thought is not None and content[: thought.start].strip() == "<think>":
+        rest = content[thought.start :]
         return rest.removeprefix("\n") if opening.endswith("\n") else rest
-    if "</think>" in content:
+    if thought is not None and thought.closed:
         return content
     return f"\n</think>\n\n{content}"
 

@@ -105,16 +105,33 @@ def find_sections(text: str, tags: Collection[str] = get_args(Tag)) -> list[Sect
     return [thought, *(section for section in sections if section.outer >= after)]
 
 
-def read_action(text: str) -> str:
-    """Return the action of a reply of any template: what its first action tag holds, or else what follows thoughts."""
+def read_action(text: str) -> str | None:
+    """Return the action of a reply of any template, or None: one that has no tags but thoughts is the bare action."""
     sections = find_sections(text)
-    found = _section(text, sections, "action")
-    return _outside(text, sections).strip() if found is None else found
+    is_bare = all(section.tag == "think" for section in sections)
+    return _read_action(text, sections, () if is_bare else ("action",))[0]
 
 
-def read_think(text: str) -> str | None:
-    """Return the thought of a reply, None where it has none."""
-    return _section(text, find_sections(text), "think")
+def read_section(text: str, tag: Tag) -> str | None:
+    """Return what stands in the first closed section of a tag, None where there is none."""
+    return _section(text, find_sections(text), tag)
+
+
+def has_thought(text: str) -> bool:
+    """Tell whether a reply has a thought, closed or not, also one that the prompt opened."""
+    return any(section.tag == "think" for section in find_sections(text))
+
+
+def unpaired_tags(text: str) -> frozenset[str]:
+    """Return the tags that a reply opens and never closes, or closes and never opens."""
+    sections = find_sections(text)
+    alone = {section.tag for section in sections if not section.closed or section.start == section.outer}
+    return frozenset(alone.union(_ANY_TAG.findall(_outside(text, sections))))
+
+
+def without_tags(text: str) -> str:
+    """Return a text without any tags, opening or closing; what stands between them stays."""
+    return _ANY_TAG.sub("", text)
 
 
 def without_empty_thought(text: str, tags: Collection[str]) -> str:

@@ -27,7 +27,7 @@ from alfworld_sft.prompts.listing import (
     shorten,
 )
 from alfworld_sft.prompts.tags import Tag
-from alfworld_sft.types import Exchange, Message, View
+from alfworld_sft.types import Exchange, View
 
 VALUES = {
     "task": "the goal sentence",
@@ -82,15 +82,6 @@ class Template:
         """Return the next user message of a conversation; the conversation itself is the history."""
         layout = self.multi_later if view.step else self.multi_first
         return layout.substitute(_values(view, layout))
-
-    def conversation(self, views: Sequence[View], replies: Sequence[str]) -> tuple[Message, ...]:
-        """Return user and assistant messages in turn; there may be one view more than replies, to be answered."""
-        messages: list[Message] = []
-        for turn, view in enumerate(views):
-            messages.append(Message("user", self.multi_turn(view)))
-            if turn < len(replies):
-                messages.append(Message("assistant", replies[turn]))
-        return tuple(messages)
 
 
 def load_template(name_or_path: str) -> Template:

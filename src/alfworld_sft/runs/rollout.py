@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 
 from alfworld_sft.errors import PolicyError
 from alfworld_sft.policies.base import Policy
-from alfworld_sft.prompts.tags import parse_reply, without_empty_thought
+from alfworld_sft.prompts.tags import parse_reply
 from alfworld_sft.prompts.template import Template
+from alfworld_sft.prompts.transcript import Transcript
 from alfworld_sft.seeds import derive_seed
-from alfworld_sft.types import Episode, Exchange, Form, Message, Prompt, Reply, Step, View
+from alfworld_sft.types import Episode, Form, Reply, Step
 from alfworld_sft.world import Env, Game
 from alfworld_sft.world.observations import opening_look
 
@@ -44,7 +45,7 @@ async def run_episode(
     player = policy.begin(game, seed)
     observation = env.reset()
     seen = opening_look(game)  # the opening less banner and task, which prompts take from the game's own fields
-    transcript = Transcript(template, protocol, game.task)
+    transcript = Transcript(template, game.task, protocol.form, protocol.history_length)
     steps: list[Step] = []
     error = None
     while not observation.over:
@@ -70,7 +71,7 @@ async def run_episode(
                 won=observation.won,
             )
         )
-        transcript.add(seen, command, reply)
+        transcript.add(prompt, reply.text, command)
         seen = observation.text
         if protocol.max_repeats is not None and runs_in_circle(steps, protocol.max_repeats):
             break
@@ -101,38 +102,3 @@ def _writable(reply: Reply) -> Reply:
     """Replace what no file can hold: half a surrogate pair, which a server's JSON can smuggle in."""
     text = reply.text.encode("utf-8", "replace").decode("utf-8")
     return reply if text == reply.text else replace(reply, text=text)
-
-
-class Transcript:
-    """The past of an episode, as the prompts of its form show it."""
-
-    def __init__(self, template: Template, protocol: Protocol, task: str) -> None:
-        self.template = template
-        self.protocol = protocol
-        self.task = task
-        self.history: list[Exchange] = []
-        self.messages: list[Message] = []
-
-    def prompt(self, seen: str, admissible_commands: tuple[str, ...], seed: int) -> Prompt:
-        """Return what to ask the policy now."""
-        window = self.protocol.history_length if self.protocol.form == "single" else None
-        view = self.template.view(self.task, self.history, seen, admissible_commands, window)
-        if self.protocol.form == "single":
-            return Prompt(view, (Message("user", self.template.single_turn(view)),), self.template.tags, seed)
-        self.messages.append(Message("user", self.template.multi_turn(view)))
-        return Prompt(view, tuple(self.messages), self.template.tags, seed)
-
-    def add(self, seen: str, command: str, reply: Reply) -> None:
-        """Take note of an answered prompt."""
-        self.history.append(Exchange(seen, command))
-        if self.protocol.form == "multi":
-            self.messages.append(Message("assistant", without_empty_thought(reply.text, self.template.tags)))
-
-
-def views_of(episode: Episode, template: Template, history_length: int | None = None) -> list[View]:
-    """Return what a template shows at each step of a recorded episode."""
-    history = [Exchange(step.observation, step.command) for step in episode.steps]
-    return [
-        template.view(episode.task, history[:turn], step.observation, step.admissible_commands, history_length)
-        for turn, step in enumerate(episode.steps)
-    ]

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from alfworld_sft.counts import counted, noun_for
 from alfworld_sft.dataset.read import Columns, Row, place_of, read_records, to_row, unread_columns, wanted_columns
 from alfworld_sft.errors import DatasetError
+from alfworld_sft.prompts.tags import find_sections, unpaired_tags
 
 if TYPE_CHECKING:
     from alfworld_sft.train.data.samples import Loaded, SampleOptions
@@ -36,7 +36,8 @@ class FileFacts:
     untrained_turns: int = 0
     roles: Counter[str] = field(default_factory=Counter)
     replies_with: Counter[str] = field(default_factory=Counter)
-    torn: Counter[str] = field(default_factory=Counter)
+    replies_without: Counter[str] = field(default_factory=Counter)
+    unpaired: Counter[str] = field(default_factory=Counter)
     notes: Counter[str] = field(default_factory=Counter)
 
     def add(self, row: Row) -> None:
@@ -53,10 +54,13 @@ class FileFacts:
         self.roles.update(message.role for message in row.messages or row.prompt)
         reply = row.messages[-1].content if row.messages else row.response
         self.notes.update(row.notes)
+        unpaired = unpaired_tags(reply)
+        self.unpaired.update(unpaired)
+        sections = Counter(section.tag for section in find_sections(reply) if section.closed)
         for tag in TAGS:
-            opened, closed = len(re.findall(f"<{tag}>", reply)), len(re.findall(f"</{tag}>", reply))
-            self.replies_with[tag] += opened == closed == 1
-            self.torn[tag] += opened != closed
+            self.replies_with[tag] += sections[tag] == 1
+            # What an unclosed tag swallows is not missed as well.
+            self.replies_without[tag] += sections[tag] != 1 and not unpaired
 
 
 @dataclass
@@ -165,9 +169,9 @@ def _odd_replies(name: str, facts: FileFacts) -> Iterator[str]:
     """Yield what is unlike the rest: a tag that most replies have and some lack, or that is opened and not closed."""
     replies = counted(facts.rows, "reply", "replies")
     for tag in TAGS:
-        without = facts.rows - facts.replies_with[tag]
-        if facts.torn[tag]:
-            yield f"{name}: <{tag}> and </{tag}> do not pair in {facts.torn[tag]} of {replies}"
+        without = facts.replies_without[tag]
+        if facts.unpaired[tag]:
+            yield f"{name}: <{tag}> and </{tag}> do not pair in {facts.unpaired[tag]} of {replies}"
         elif 0 < without < facts.rows / 2:
             lack = noun_for(without, "lacks", "lack")
             yield f"{name}: {without} of {replies} {lack} the one <{tag}>…</{tag}> that the others have"

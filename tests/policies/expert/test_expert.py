@@ -7,7 +7,7 @@ from alfworld_sft.policies.expert.expert import Expert
 from alfworld_sft.policies.random_player import RandomPlayer
 from alfworld_sft.prompts.tags import parse_reply
 from alfworld_sft.prompts.template import load_template
-from alfworld_sft.runs.rollout import views_of
+from alfworld_sft.prompts.transcript import prompts_of
 from tests.handmade import Furniture, make_game
 from tests.policies.play import ROOM, act, commands, play, prompt, study, view
 
@@ -153,7 +153,7 @@ def test_the_reply_has_the_tags_that_are_asked_for_in_their_order():
 
 def test_the_same_prompt_gets_the_same_reply_whatever_was_asked_before():
     episode = play(study(), Expert(), "add_wm2", seed=3)
-    views = views_of(episode, load_template("add_wm2"))
+    views = [asked.view for asked in prompts_of(episode, load_template("add_wm2"))]
     tags = load_template("add_wm2").tags
     again = Expert().begin(study(), 3)
     backwards = [again.reply(prompt(shown, tags, seed=7)).text for shown in reversed(views)][::-1]
@@ -181,7 +181,7 @@ def test_hidden_fields_of_the_game_are_never_read():
 def test_without_the_list_in_the_view_the_list_changes_nothing():
     """`compact` shows no list, so the same texts give the same actions, whatever was admissible."""
     episode = play(study(), Expert(), "compact")
-    views = views_of(episode, load_template("compact"))
+    views = [asked.view for asked in prompts_of(episode, load_template("compact"))]
     assert all(shown.admissible_commands is None for shown in views)
     assert [act(shown) for shown in views] == commands(episode)
 
@@ -203,9 +203,9 @@ def test_noise_is_kept_to_its_share_of_the_episodes():
 def test_a_mistake_is_admissible_and_never_the_right_command():
     for seed in range(40):
         episode = play(study(), Expert(noise=1.0), seed=seed, max_steps=12)
-        for shown, step in zip(views_of(episode, load_template("default")), episode.steps, strict=True):
+        for asked, step in zip(prompts_of(episode, load_template("default")), episode.steps, strict=True):
             assert step.problem is None
-            assert step.command != act(shown)
+            assert step.command != act(asked.view)
 
 
 def test_without_the_list_mistakes_are_those_of_a_player_who_saw_as_much():
@@ -292,7 +292,7 @@ def test_any_history_gets_an_answer_that_the_game_can_play(template, window, sea
     player = Expert(search=search).begin(study(), 0)
     for seed in range(10):
         episode = play(study(), RandomPlayer(), template, seed=seed, max_steps=30)
-        for shown, step in zip(views_of(episode, shape, window), episode.steps, strict=True):
-            reply = player.reply(prompt(shown, shape.tags, seed))
+        for asked, step in zip(prompts_of(episode, shape, history_length=window), episode.steps, strict=True):
+            reply = player.reply(prompt(asked.view, shape.tags, seed))
             parsed = parse_reply(reply.text, shape.tags, step.admissible_commands)
             assert parsed.problem is None or (template == "compact" and parsed.problem == "not admissible")

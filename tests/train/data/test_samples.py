@@ -343,6 +343,15 @@ def test_next_state_rows_ask_for_what_comes_after_an_action_and_are_mixed_with_a
         assert said(sample) == records[turn + 1]["messages"][-2]["content"] + "<|im_end|>"
 
 
+def test_a_reply_of_two_actions_asks_for_no_next_state(load: Any) -> None:
+    records = rows([wandering(turns=4)])
+    torn = {"content": "<action>go</action> or <action>look</action>"}
+    records[0] = {**records[0], "response_data": torn}
+    loaded = load(records, Columns(next_state=True), next_state_rows=1.0)
+    asked = [sample for sample in loaded.samples if "Suppose you answer" in TOKENIZER.decode(sample.ids.tolist())]
+    assert len(asked) == loaded.report.next_state == 2
+
+
 def test_next_state_rows_are_chosen_by_the_seed(load: Any) -> None:
     records = rows([wandering(turns=6)])
     columns = Columns(next_state=True)

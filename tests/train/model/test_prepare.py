@@ -108,7 +108,9 @@ def test_adapters_and_norms_compute_what_peft_and_transformers_do(folder):
                 torch.nn.init.normal_(weight, 1.0 if "norm" in name else 0.0, 0.02)
         if ours:
             prepare(model, gradient_checkpointing=False, compile_layers=False)
-            assert all("forward" in vars(m) for n, m in model.named_modules() if n.endswith(("q_proj", "norm")))
+            changed = [m for n, m in model.named_modules() if n.endswith(("q_proj", "norm"))]
+            assert changed
+            assert all("forward" in vars(m) for m in changed)
         else:
             for module in model.modules():
                 vars(module).pop("forward", None)

@@ -289,7 +289,7 @@ class LocalModel:
             return False
         if stop not in self._text(turn.said[-_TAIL:]):
             return False
-        return find_reply_end(self._encoder.opening + self._text(turn.said)) is not None
+        return find_reply_end(self._encoder.opening + self._text(turn.said), turn.prompt.tags) is not None
 
     def _closes(self, token: int, character: str) -> bool:
         """Return whether a token contains the stop string's last character; only then search for all of it."""

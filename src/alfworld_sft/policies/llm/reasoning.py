@@ -6,15 +6,13 @@ Anthropic give the content as a list of parts, some of which are thinking.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Mapping
-from typing import Any, get_args
+from typing import Any
 
-from alfworld_sft.prompts.tags import Tag
+from alfworld_sft.prompts.tags import has_thought, without_tags
 
 _FIELDS = ("reasoning_content", "reasoning", "thinking")
 _PART_KEYS = ("thinking", "reasoning", "text")
-_TAG = re.compile(rf"</?(?:{'|'.join(get_args(Tag))})>")
 
 
 def read_message(message: Mapping[str, Any]) -> tuple[object, str]:
@@ -42,9 +40,9 @@ def with_reasoning(text: str, reasoning: str, tags: Collection[str], *, ended: b
     """
     if not reasoning:
         return text, None
-    if "think" not in tags or "<think>" in text or "</think>" in text:
+    if "think" not in tags or has_thought(text):
         return text, reasoning
-    plain = _TAG.sub("", reasoning).strip()
+    plain = without_tags(reasoning).strip()
     close = "</think>\n" if ended else ""
     return f"<think>{plain}{close}{text.lstrip()}", None if plain == reasoning.strip() else reasoning
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from alfworld_sft.prompts.tags import find_sections
 
-ACTION_OPEN, ACTION_CLOSE = "<action>", "</action>"
+ACTION_CLOSE = "</action>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,23 +47,27 @@ def stop_of(tags: Collection[str]) -> str | None:
 def end_reply(text: str, tags: Collection[str], *, stopped: bool = True) -> str:
     """Return a reply up to its closing tag, and with it.
 
-    What was said after the tag is cut off; a tag inside of a thought closes nothing. Where the reply `stopped` inside
-    of an action, the stop string has been dropped from it, as most servers do; then it is put back.
+    What was said after the tag is cut off; a tag inside of a thought, say, closes nothing. Where the reply `stopped`
+    inside of an action, the stop string has been dropped from it, as most servers do; then it is put back.
     """
     if "action" not in tags:
         return text
-    end = find_reply_end(text)
+    end = find_reply_end(text, tags)
     if end is not None:
         return text[:end]
-    return text + ACTION_CLOSE if stopped and text.rfind(ACTION_OPEN) > text.rfind(ACTION_CLOSE) else text
+    last = find_sections(text, {"think", *tags})[-1:]
+    is_dropped = stopped and any(section.tag == "action" and not section.closed for section in last)
+    return text + ACTION_CLOSE if is_dropped else text
 
 
-def find_reply_end(text: str) -> int | None:
-    """Return where the first closing tag outside of thoughts ends, or None."""
+def find_reply_end(text: str, tags: Collection[str]) -> int | None:
+    """Return where the first closing tag of an action that stands in no other section ends, or None."""
     start = 0
-    for thought in find_sections(text, ("think",)):
-        if (at := text.find(ACTION_CLOSE, start, thought.outer)) >= 0:
+    for section in find_sections(text, {"think", *tags}):
+        if (at := text.find(ACTION_CLOSE, start, section.outer)) >= 0:
             return at + len(ACTION_CLOSE)
-        start = thought.after
+        if section.tag == "action" and section.closed:
+            return section.after
+        start = section.after
     at = text.find(ACTION_CLOSE, start)
     return None if at < 0 else at + len(ACTION_CLOSE)

@@ -203,8 +203,8 @@ def _conversations(
         if row.messages:
             chains = trajectories.setdefault(_trajectory(row), [])
             add_to_chains(chains, row.messages, Part(row.place, len(row.messages), row.turns, row.untrained))
-        if options.next_state_rows and row.prompt:
-            question = NEXT_STATE_QUESTION.format(prompt=row.prompt[-1].content, action=read_action(row.response))
+        if options.next_state_rows and row.prompt and (action := read_action(row.response)) is not None:
+            question = NEXT_STATE_QUESTION.format(prompt=row.prompt[-1].content, action=action)
             actions.append((row.place, _trajectory(row), len(row.messages), question))
         if single:
             messages = (*row.prompt, Message("assistant", row.response))
