@@ -26,7 +26,6 @@ import tempfile
 import time
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from random import Random
 from typing import Any, TypeVar
@@ -36,7 +35,7 @@ from alfworld_sft.games.sources import EMBEDDED
 from alfworld_sft.policies.expert.expert import Expert, ExpertPlayer
 from alfworld_sft.prompts.template import load_template
 from alfworld_sft.runs.rollout import Protocol, run_episode
-from alfworld_sft.runs.runner import game_order, run_episodes
+from alfworld_sft.runs.runner import run_episodes
 from alfworld_sft.runs.store import create_run
 from alfworld_sft.seeds import derive_seed
 from alfworld_sft.types import Prompt, Reply
@@ -205,7 +204,8 @@ async def lockstep_loop(slots: int, episodes: int, median_s: float) -> dict[str,
     """Play in batches of `slots` episodes; the next batch begins when all of the last one have ended."""
     server = SlowServer(slots, median_s)
     template, protocol = load_template("default"), Protocol()
-    games = [ref.load() for ref in islice(game_order(find_games(EMBEDDED).refs, SEED), episodes)]
+    order = find_games(EMBEDDED).shuffled(SEED)
+    games = [order.ref(index).load() for index in range(episodes)]
     started = tail = now()
 
     async def one(index: int, lockstep: Lockstep) -> None:
@@ -230,10 +230,10 @@ async def many_at_once() -> dict[str, float]:
 
 
 async def play(server: SlowServer, episodes: int, concurrency: int, note: Callable[[object], None]) -> None:
-    refs = find_games(EMBEDDED).refs
+    games = find_games(EMBEDDED).shuffled(SEED)
     with tempfile.TemporaryDirectory() as folder, create_run(Path(folder), {}, name="run") as run:
         await run_episodes(
-            run, episodes, refs, server, load_template("default"), Protocol(),
+            run, episodes, games, server, load_template("default"), Protocol(),
             seed=SEED, concurrency=concurrency, on_episode=note,
         )  # fmt: skip
 

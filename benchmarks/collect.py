@@ -17,13 +17,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from itertools import islice
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
 from alfworld_sft.games import find_games
-from alfworld_sft.runs.runner import game_order
 from benchmarks._result import versions_of, write_result
 
 REPOSITORY = Path(__file__).parents[1]
@@ -39,7 +37,7 @@ def main() -> None:
     parser.add_argument("--peer-games", type=int, default=12)
     options = parser.parse_args()
     ours = collect(options.data, options.episodes)
-    refs = islice(game_order(find_games(options.data).refs, seed=42), options.peer_games)
+    refs = map(find_games(options.data).shuffled(seed=42).ref, range(options.peer_games))
     peer = play_peer([ref.path for ref in refs if ref.path])
     ratio = round(ours["episodes_per_s"] / peer["episodes_per_s"]) if peer else None
     print(

@@ -1,42 +1,91 @@
-"""Files that appear complete, under their final name, or not at all."""
+"""Files and folders that appear complete, under their final name, or not at all.
+
+They are written beside the target under a temporary name, synced to disk and renamed; then their parent is synced.
+"""
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
+from uuid import uuid4
+
+from alfworld_sft.locks import lock_strictly
 
 PARTIAL = ".partial"
-"""Ending of a file that is still being written; whatever bears it may be deleted."""
+"""Ending of a file or folder that is still being written; whatever bears it may be deleted."""
+SYNCED_ONE_BY_ONE = 64
+"""Files of a folder up to which each is synced; above, one sync of everything takes far less time."""
 
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[IO[bytes]]:
-    """Write a file under a temporary name; it takes its own name only when the block ends well.
+    """Write a file under a temporary name; it takes its own name, over an older file, when the block ends well.
 
     Raises what the block raises, after the temporary file is gone.
     """
-    partial = path.with_name(path.name + PARTIAL)
-    partial.unlink(missing_ok=True)  # it may be a link that leads out of the folder
+    partial = _partial_name(path)
     try:
         with partial.open("xb") as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
+        rename_synced(partial, path)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
 
 
-def remove_partial_files(folder: Path) -> None:
-    """Delete what a killed process left half-written."""
+@contextmanager
+def whole_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
+    """Fill a folder under a temporary name; it takes its own name, over an empty folder, when the block ends well.
+
+    With `replace` also over a folder that holds something. Missing parents are made, and what killed processes left
+    half-written of the same folder is deleted. Raises OSError where the folder cannot take its name, and what the block
+    raises, after the temporary folder is gone.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned(path)
+    partial = _partial_name(path)
+    try:
+        partial.mkdir()
+        with _held(partial):
+            yield partial
+            rename_synced(partial, path, replace=replace)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def rename_synced(path: Path, to: Path, *, replace: bool = False) -> None:
+    """Give a complete file or folder another name in the same file system, once all of it is on disk.
+
+    With `replace` a folder also takes the name of one that holds something.
+    """
+    if path.is_dir():
+        _sync_contents(path)
+    _sync(path)
+    if replace and to.exists():
+        remove_folder(to)
+    path.replace(to)
+    with suppress(OSError):  # some file systems cannot sync a folder
+        _sync(to.parent)
+
+
+def remove_folder(path: Path) -> None:
+    """Delete a folder so that a kill in between leaves no half of it under its name."""
+    old = _partial_name(path)
+    path.rename(old)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def remove_partial(folder: Path) -> None:
+    """Delete what killed processes left half-written in a folder where no other process writes."""
     for leftover in folder.glob(f"*{PARTIAL}"):
-        leftover.unlink(missing_ok=True)
+        _remove(leftover)
 
 
 def sha256_of(path: Path) -> str:
@@ -45,32 +94,46 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _partial_name(path: Path) -> Path:
+    """Return a name beside the target that nobody else uses."""
+    return path.with_name(f".{path.name}.{uuid4().hex[:12]}{PARTIAL}")
+
+
 @contextmanager
-def _whole_folder(path: Path) -> Iterator[Path]:
-    """Fill a folder under a temporary name; it takes its own name, over an older one, when the block ends well."""
-    partial = path.with_name(f".{path.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
+def _held(folder: Path) -> Iterator[bool]:
+    """Lock a folder for this process, and yield whether it is; some file systems cannot."""
+    handle = os.open(folder, os.O_RDONLY)
     try:
-        partial.mkdir(parents=True)
-        yield partial
-        for file in partial.rglob("*"):
-            _sync(file)
-        _sync(partial)
-        if path.exists():
-            _remove(path)
-        partial.rename(path)
-        _sync(path.parent)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
+        held = False
+        with suppress(OSError):
+            held = lock_strictly(handle)
+        yield held
+    finally:
+        os.close(handle)
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Delete half-written folders of this name whose process is gone."""
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*{PARTIAL}"):
+        with suppress(OSError), _held(leftover) as held:
+            if held:
+                _remove(leftover)
 
 
 def _remove(path: Path) -> None:
-    """Delete a folder so that a kill in between leaves no half of it under its name."""
-    old = path.with_name(f".{path.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    path.rename(old)
-    shutil.rmtree(old, ignore_errors=True)
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _sync_contents(folder: Path) -> None:
+    paths = list(folder.rglob("*"))
+    if len(paths) > SYNCED_ONE_BY_ONE:
+        os.sync()
+        return
+    for path in paths:
+        _sync(path)
 
 
 def _sync(path: Path) -> None:

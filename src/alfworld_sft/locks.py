@@ -28,6 +28,20 @@ def lock(handle: int, path: Path) -> bool:
     A file system without locks is named in a warning by `path`; then nothing is locked. Raises OSError for anything
     else.
     """
+    try:
+        return lock_strictly(handle)
+    except OSError as error:
+        if error.errno not in WITHOUT_LOCKS:
+            raise
+        logger.warning(
+            "%s: this file system has no file locks (%s); do not start a second process in this folder",
+            path, error.strerror,
+        )  # fmt: skip
+        return True
+
+
+def lock_strictly(handle: int) -> bool:
+    """Lock an open file as `lock` does, but raise OSError where its file system has no locks."""
     if fcntl is None:
         return True
     try:
@@ -35,12 +49,7 @@ def lock(handle: int, path: Path) -> bool:
     except OSError as error:
         if error.errno in HELD:
             return False
-        if error.errno not in WITHOUT_LOCKS:
-            raise
-        logger.warning(
-            "%s: this file system has no file locks (%s); do not start a second process in this folder",
-            path, error.strerror,
-        )  # fmt: skip
+        raise
     return True
 
 

@@ -21,6 +21,7 @@ from alfworld_sft.config import build_config
 from alfworld_sft.errors import ConfigError, PolicyUnavailableError, UserError
 from alfworld_sft.evaluate.config import EvaluateConfig
 from alfworld_sft.evaluate.run import evaluate, start_evaluation
+from alfworld_sft.games import GameStream, ShuffledGames
 from alfworld_sft.policies.config import PolicySection
 from alfworld_sft.prompts.template import load_template
 from alfworld_sft.runs import on_ray as sharding
@@ -221,8 +222,10 @@ def test_a_signal_stops_the_ray_that_was_started_and_loses_nothing(cluster, data
     assert all(json.loads(line) for line in journal.read_bytes().splitlines())
 
 
+NOWHERE = ShuffledGames((), 1, "train", "games", folder=Path("/nowhere"))
+MADE = GameStream(1)
 ORDERS = Orders(
-    __version__, PolicySection(), None, load_template("default"), Protocol(), seed=1, folder=Path("/nowhere")
+    __version__, PolicySection(), None, load_template("default"), Protocol(), seed=1, games=NOWHERE
 )  # fmt: skip
 
 
@@ -230,8 +233,8 @@ ORDERS = Orders(
     ("orders", "message"),
     [
         (ORDERS, "it does not find the games in /nowhere; copy or mount them there on every machine of the cluster"),
-        (replace(ORDERS, folder=None, sampling={"dtype": "bfloat16"}), r"it would sample with None, .*policy\.dtype"),
-        (replace(ORDERS, folder=None, policy=PolicySection(name="server")), r"which model plays: policy\.model=NAME"),
+        (replace(ORDERS, games=MADE, sampling={"dtype": "bfloat16"}), r"it would sample with None, .*policy\.dtype"),
+        (replace(ORDERS, games=MADE, policy=PolicySection(name="server")), r"which model plays: policy\.model=NAME"),
     ],
 )  # fmt: skip
 def test_a_worker_says_on_which_machine_what_is_missing(orders, message):

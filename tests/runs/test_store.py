@@ -2,13 +2,16 @@ import errno
 import fcntl
 import json
 import os
+from contextlib import contextmanager
+from datetime import datetime
+from types import SimpleNamespace
 
 import pytest
 
 from alfworld_sft.errors import RunFolderError
-from alfworld_sft.files import PARTIAL, whole_file
+from alfworld_sft.files import PARTIAL, whole_folder
 from alfworld_sft.runs.records import to_line
-from alfworld_sft.runs.store import JOURNAL, RunFolder, create_run
+from alfworld_sft.runs.store import JOURNAL, RunFolder, create_run, read_stamp
 from tests.episodes import episode
 
 
@@ -146,6 +149,26 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path, content, message):
         RunFolder(tmp_path)
 
 
+def test_runs_that_start_at_the_same_time_get_folders_of_their_own(tmp_path, monkeypatch):
+    others = []
+
+    @contextmanager
+    def slow(path):
+        with whole_folder(path) as folder:
+            yield folder
+            if not others:
+                others.append(path)
+                with create_run(tmp_path, {"number": 1}) as other:
+                    assert other.path == path
+
+    monkeypatch.setattr("alfworld_sft.runs.store.whole_folder", slow)
+    monkeypatch.setattr("alfworld_sft.runs.store.datetime", SimpleNamespace(now=lambda: datetime(2026, 1, 1)))
+    with create_run(tmp_path, {"number": 2}) as run:
+        assert run.path != others[0]
+        assert [read_stamp(path)["number"] for path in (others[0], run.path)] == [1, 2]
+    assert len(list(tmp_path.iterdir())) == 2
+
+
 def test_half_written_files_of_a_killed_process_are_removed(run):
     run.close()
     (run.path / f"train.csv{PARTIAL}").write_bytes(b"half")
@@ -171,16 +194,6 @@ def test_a_full_disk_is_one_clear_line(run, monkeypatch):
         run.append(episode(0))
 
 
-def test_a_file_keeps_its_old_content_until_the_new_one_is_whole(tmp_path):
-    file = tmp_path / "file"
-    file.write_bytes(b"old")
-    with pytest.raises(RuntimeError), whole_file(file) as writing:
-        writing.write(b"new")
-        raise RuntimeError
-    assert file.read_bytes() == b"old"
-    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
-
-
 def test_a_journal_that_is_a_link_is_not_written(run, tmp_path):
     run.close()
     other = tmp_path / "other"
@@ -190,16 +203,6 @@ def test_a_journal_that_is_a_link_is_not_written(run, tmp_path):
     with pytest.raises(RunFolderError, match=r"episodes\.jsonl is a link or no plain file"):
         RunFolder(run.path)
     assert other.read_text().startswith("a file")
-
-
-def test_a_half_written_file_that_is_a_link_is_not_followed(tmp_path):
-    other = tmp_path / "other"
-    other.write_text("mine")
-    (tmp_path / "file.partial").symlink_to(other)
-    with whole_file(tmp_path / "file") as file:
-        file.write(b"new")
-    assert (other.read_text(), (tmp_path / "file").read_text()) == ("mine", "new")
-    assert not (tmp_path / "file").is_symlink()
 
 
 def test_a_stamp_nested_too_deeply_is_one_line(run):

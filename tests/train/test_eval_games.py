@@ -50,16 +50,16 @@ def chosen(data, games, *overrides):
 
 def test_the_games_are_those_that_evaluate_chooses(data, games):
     evaluation = build_config(EvaluateConfig, [f"games.source={games}", "games.split=train", "num_games=5"])
-    assert chosen(data, games).refs == choose_games(evaluation)[1]
+    assert chosen(data, games).games == choose_games(evaluation)
 
 
 def test_games_that_were_skipped_are_told(data, tmp_path):
     games = write_games(tmp_path / "games", 6)
     next(games.rglob("game.tw-pddl")).write_bytes(b"{")
     found = chosen(data, games)
-    assert len(found.refs) == 5
-    assert found.warning is not None
-    assert found.warning.startswith("skipped 1 of 6 games: 1 broken (not a JSON object) (the first: ")
+    assert found.games.total == 5
+    assert found.games.warning is not None
+    assert found.games.warning.startswith("skipped 1 of 6 games: 1 broken (not a JSON object) (the first: ")
 
 
 def test_the_games_are_asked_as_the_training_data_was(data, games):
@@ -93,7 +93,7 @@ def test_the_processes_share_the_games_without_rest(data, games):
     found = chosen(data, games)
     alone = list(found.share(0, 1))
     assert [index for index, _ in alone] == list(range(5))
-    assert {ref for _, ref in alone} == set(found.refs)
+    assert {ref for _, ref in alone} == set(found.games.refs)
     assert sorted([*found.share(0, 2), *found.share(1, 2)]) == alone
 
 

@@ -13,7 +13,7 @@ from alfworld_sft.dataset.rows import Rendering
 from alfworld_sft.dataset.write import DATA_FILES
 from alfworld_sft.errors import ConfigError, RunFolderError
 from alfworld_sft.files import sha256_of, whole_file
-from alfworld_sft.games import GENERATE, GameStream, check_split_is_trainable
+from alfworld_sft.games import GENERATE, check_split_is_trainable
 from alfworld_sft.prompts.template import load_template
 from alfworld_sft.runs.job import (
     Chosen,
@@ -104,9 +104,8 @@ def _model_part(config: CollectConfig, summary: Summary) -> dict[str, Any]:
 
 
 def _choose(config: CollectConfig) -> Chosen:
-    games, refs = games_of(config.games, config.seed)
-    if config.num_episodes is not None:
-        return Chosen(games, refs, config.num_episodes)
-    if isinstance(refs, GameStream):
+    games = games_of(config.games, config.seed)
+    total = games.total if config.num_episodes is None else config.num_episodes
+    if total is None:
         raise ConfigError(f"games.source={GENERATE} has no end: say how many episodes to play with num_episodes=N")
-    return Chosen(games, refs, len(refs))
+    return Chosen(games, total)

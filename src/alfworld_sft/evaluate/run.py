@@ -6,9 +6,7 @@ It is a run like collection's, with another choice of games: each of a split's g
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from functools import partial
-from itertools import islice
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -18,7 +16,7 @@ from alfworld_sft.evaluate.config import EvaluateConfig
 from alfworld_sft.evaluate.metrics import UNKNOWN_TYPE, Metrics, Unplayed, measure
 from alfworld_sft.evaluate.worldmodel import WorldModelScore, score_predictions
 from alfworld_sft.files import whole_file
-from alfworld_sft.games import GENERATE, GameRef, Games, GameStream
+from alfworld_sft.games import GENERATE, ShuffledGames
 from alfworld_sft.runs.job import (
     Chosen,
     Job,
@@ -30,11 +28,9 @@ from alfworld_sft.runs.job import (
     resume_job,
     start_job,
 )
-from alfworld_sft.runs.runner import game_order
 from alfworld_sft.runs.trust import Allowed
 from alfworld_sft.strict_json import to_json
 from alfworld_sft.types import Episode
-from alfworld_sft.world import Game
 
 EvaluateJob: TypeAlias = Job[EvaluateConfig]
 STAMPED = ("versions", "config", "policy", "sampling", "games", "protocol")
@@ -94,34 +90,21 @@ def evaluate(
 
 def _unplayed(job: EvaluateJob) -> Iterator[Unplayed]:
     """Yield the episodes that ended in an error, with the games that they were to play."""
-    failed = job.run.failed
-    if failed and not isinstance(job.refs, GameStream):
-        for index, ref in enumerate(islice(game_order(job.refs, job.config.seed), job.total)):
-            if index in failed:
-                yield Unplayed(index, ref.id, ref.task_type or UNKNOWN_TYPE)
+    for index in sorted(job.run.failed):
+        if index < job.total:
+            ref = job.games.ref(index)
+            yield Unplayed(index, ref.id, ref.task_type or UNKNOWN_TYPE)
 
 
 def _choose(config: EvaluateConfig) -> Chosen:
-    games, refs = choose_games(config)
-    return Chosen(games, refs, len(refs) * config.repeats)
+    games = choose_games(config)
+    return Chosen(games, games.total * config.repeats)
 
 
-def choose_games(config: EvaluateConfig) -> tuple[Games | GameStream, tuple[GameRef, ...]]:
-    """Return the games that were found, and those that an evaluation plays; raises UserError where there are none."""
-    games, refs = games_of(config.games, config.seed)
-    if isinstance(refs, GameStream):
-        if config.num_games is None:
-            raise ConfigError(f"games.source={GENERATE} has no end: say how many games to play with num_games=N")
-        refs = tuple(_made_again(refs, number) for number in range(config.num_games))
-    elif config.num_games is not None and config.num_games < len(refs):
-        refs = tuple(sorted(islice(game_order(refs, config.seed), config.num_games)))
-    return games, refs
-
-
-def _made_again(stream: GameStream, number: int) -> GameRef:
-    """Return the stream's game of this number as one that is made when it is played, and not kept."""
-    return replace(stream.ref(number), make=partial(_make, stream, number))
-
-
-def _make(stream: GameStream, number: int) -> Game:
-    return stream.ref(number).load()
+def choose_games(config: EvaluateConfig) -> ShuffledGames:
+    """Return the games that an evaluation plays; raises UserError where there are none."""
+    games = games_of(config.games, config.seed)
+    number = games.total if config.num_games is None else config.num_games
+    if number is None:
+        raise ConfigError(f"games.source={GENERATE} has no end: say how many games to play with num_games=N")
+    return games.first(number)

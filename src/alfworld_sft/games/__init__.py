@@ -6,7 +6,7 @@ new games in their layout.
 """
 
 from alfworld_sft.games.layout import SPLITS, Split, check_split, check_split_is_trainable, default_data_dir
-from alfworld_sft.games.refs import GameRef, Games
+from alfworld_sft.games.refs import GameRef, Games, GameSource, ShuffledGames
 from alfworld_sft.games.sources import EMBEDDED, GENERATE, find_all_games, find_games
 from alfworld_sft.games.stream import GameStream
 
@@ -15,8 +15,10 @@ __all__ = [
     "GENERATE",
     "SPLITS",
     "GameRef",
+    "GameSource",
     "GameStream",
     "Games",
+    "ShuffledGames",
     "Split",
     "check_split",
     "check_split_is_trainable",

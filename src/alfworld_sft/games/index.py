@@ -16,7 +16,6 @@ import hashlib
 import json
 import logging
 import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -24,6 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import platformdirs
 
 from alfworld_sft.errors import UserError
+from alfworld_sft.files import whole_file
 from alfworld_sft.games.layout import GAME_FILE, GAME_SUFFIX, TRAJ_FILE, read_task_folder
 from alfworld_sft.types import TASK_TYPES, TaskType
 from alfworld_sft.world.gamefile import MAX_FILE_BYTES, sentence_problem
@@ -256,13 +256,7 @@ def _remember(memory: Path, entries: tuple[IndexEntry, ...]) -> None:
     data = {"format": FORMAT, "files": entries}
     try:
         memory.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=memory.parent, prefix=".", suffix=".json")
-        try:
-            with os.fdopen(handle, "w", encoding="ascii") as stream:
-                json.dump(data, stream, separators=(",", ":"))
-            Path(name).replace(memory)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        with whole_file(memory) as file:
+            file.write(json.dumps(data, separators=(",", ":")).encode())
     except OSError as error:
         logger.info("index of games cannot be kept in %s: %s", memory.parent, error.strerror)

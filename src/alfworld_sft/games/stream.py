@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 from alfworld_sft import __version__
 from alfworld_sft.errors import UserError
 from alfworld_sft.games.generator.generate import SPLITS, GeneratedSplit, generate_game
 from alfworld_sft.games.generator.rooms import difficulty_of
 from alfworld_sft.games.generator.tasks import check_tasks
-from alfworld_sft.games.refs import GameRef
+from alfworld_sft.games.refs import GameRef, ShuffledGames
 from alfworld_sft.seeds import derive_seed
 from alfworld_sft.types import TaskType
+from alfworld_sft.world.game import Game
 
 
 @dataclass(frozen=True, slots=True)
 class GameStream:
-    """A game for every number: the same stream gives the same game for it, whatever was asked for before.
+    """A game for every number, a `GameSource`: the same stream gives the same game for it.
 
     Train games have a room each that no other split and hardly another game has. Raises UserError when made, for
     options that leave no game.
@@ -53,11 +55,24 @@ class GameStream:
             make=lambda: made.game,
         )
 
+    def first(self, number: int) -> ShuffledGames:
+        """Return the games of the first numbers, each of which is made when it is played, and not kept."""
+        refs = (replace(self.ref(index), make=partial(_make, self, index)) for index in range(number))
+        return ShuffledGames(tuple(refs), self.seed, self.split, self.description)
+
     def _split(self) -> GeneratedSplit:
         for split in SPLITS:
             if split == self.split:
                 return split
         raise UserError(f"there are no generated games of the split {self.split!r}, only of {', '.join(SPLITS)}")
+
+    @property
+    def total(self) -> None:
+        """How many games there are: they have no end."""
+
+    @property
+    def folder(self) -> None:
+        """Where the games are read from: they are made."""
 
     @property
     def description(self) -> str:
@@ -80,3 +95,7 @@ class GameStream:
     def sha256(self) -> str:
         """One hash of all that decides the games: equal hashes mean the same ones."""
         return hashlib.sha256(f"{__version__} {self.description}".encode()).hexdigest()
+
+
+def _make(stream: GameStream, number: int) -> Game:
+    return stream.ref(number).load()

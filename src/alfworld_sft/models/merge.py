@@ -7,7 +7,6 @@ the base's own type (or another one).
 from __future__ import annotations
 
 import logging
-import shutil
 import warnings
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +15,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from alfworld_sft.errors import UserError
+from alfworld_sft.files import whole_folder
 from alfworld_sft.models.adapter import base_of_adapter, read_adapter_config
 from alfworld_sft.models.chat import read_end_id
 from alfworld_sft.models.load import base_of, cast_weights, load_config, load_model, load_tokenizer
@@ -187,17 +187,10 @@ def _said_dtype(config: Any) -> torch.dtype | None:
 
 
 def _write(model: Any, tokenizer: Any, output: Path) -> None:
-    partial = output.with_name(f".{output.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    model.config.use_cache = True
     try:
-        partial.mkdir(parents=True)
-        model.config.use_cache = True
-        model.save_pretrained(partial)
-        tokenizer.save_pretrained(partial)
-        if output.exists():
-            output.rmdir()
-        partial.rename(output)
+        with whole_folder(output) as partial:
+            model.save_pretrained(partial)
+            tokenizer.save_pretrained(partial)
     except OSError as error:
         raise MergeError(f"{output}: cannot be written: {error.strerror or error}") from None
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)

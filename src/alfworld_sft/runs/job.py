@@ -22,8 +22,8 @@ from pydantic import ValidationError
 
 from alfworld_sft import __version__
 from alfworld_sft.counts import counted, noun_for
-from alfworld_sft.errors import GamesNotFoundError, PolicyUnavailableError, RunFolderError
-from alfworld_sft.games import GENERATE, GameRef, Games, GameStream, find_games
+from alfworld_sft.errors import PolicyUnavailableError, RunFolderError
+from alfworld_sft.games import GENERATE, GameSource, GameStream, find_games
 from alfworld_sft.policies.base import Policy, in_service
 from alfworld_sft.policies.llm.network import allow_connections
 from alfworld_sft.policies.make import make_policy
@@ -42,10 +42,9 @@ PREFIXES: dict[Kind, str] = {"collect": "sft_data", "evaluate": "eval"}
 
 
 class Chosen(NamedTuple):
-    """The games that were found, those of them that are played, and how many episodes that makes."""
+    """The games that are played, and in how many episodes."""
 
-    games: Games | GameStream
-    refs: tuple[GameRef, ...] | GameStream
+    games: GameSource
     total: int
 
 
@@ -55,8 +54,7 @@ class Job(Generic[Config]):
 
     run: RunFolder
     config: Config
-    games: Games | GameStream
-    refs: tuple[GameRef, ...] | GameStream
+    games: GameSource
     template: Template
     policy: Policy
     total: int
@@ -82,13 +80,13 @@ def start_job(
     config = _with_absolute_paths(config)
     template = load_template(config.prompt.template)
     policy = make_policy(config.policy)
-    games, refs, total = choose(config)
-    stamp = _stamp(kind, config, Chosen(games, refs, total), template, policy)
+    chosen = choose(config)
+    stamp = _stamp(kind, config, chosen, template, policy)
     for part, values in (notes or {}).items():
         stamp[part] |= values
     run = create_run(output_dir, stamp, name=name, prefix=PREFIXES[kind])
     remember(stamp, config, run.path)
-    return Job(run, config, games, refs, template, policy, total)
+    return Job(run, config, chosen.games, template, policy, chosen.total)
 
 
 def _with_absolute_paths(config: Config) -> Config:
@@ -123,10 +121,10 @@ def resume_job(
             config = _with_absolute_paths(config)
         total = int(run.stamp["num_episodes"])
         check_allowed(path, run.stamp, config, allowed)
-        games, refs, _ = choose(config)
+        games = choose(config).games
         template = load_template(config.prompt.template)
         for what, now, then in (
-            ("games", games_sha256(refs), run.stamp["games"]["sha256"]),
+            ("games", games.sha256, run.stamp["games"]["sha256"]),
             ("template", _template_sha256(template), run.stamp["protocol"]["template_sha256"]),
         ):
             if now != then:
@@ -137,7 +135,7 @@ def resume_job(
         if allowed.named:
             run.write_stamp({**run.stamp, "config": config.model_dump()})
         remember(run.stamp, config, path)
-        return Job(run, config, games, refs, template, policy, total)
+        return Job(run, config, games, template, policy, total)
     except (KeyError, TypeError, ValueError) as error:
         run.close()
         raise RunFolderError(f"{path}: its run.json is not one that {kind} wrote ({_reason(error)})") from None
@@ -168,7 +166,7 @@ def play(job: Job[Config], on_episode: Callable[[Episode | None], None]) -> None
             run_episodes(
                 job.run,
                 job.total,
-                job.refs,
+                job.games,
                 job.policy,
                 job.template,
                 protocol_of(config),
@@ -243,26 +241,16 @@ def finished_stamp(run: RunFolder) -> dict[str, Any]:
     }
 
 
-def games_of(section: GamesToPlay, seed: int) -> tuple[Games | GameStream, tuple[GameRef, ...] | GameStream]:
-    """Return the games that were found, and those of them that are played: the same where they are made on the way."""
+def games_of(section: GamesToPlay, seed: int) -> GameSource:
+    """Return the games that a config names, in the seed's order; raises GamesNotFoundError where there are none."""
     if section.source == GENERATE:
-        stream = GameStream(seed, section.split, section.task_types, str(section.difficulty))
-        return stream, stream
-    games = find_games(section.source, section.split)
-    wanted = section.task_types
-    refs = tuple(ref for ref in games.refs if wanted is None or _task_type(ref) in wanted)
-    if not refs:
-        raise GamesNotFoundError(f"no games of the task types {', '.join(wanted or [])} among {games.description}")
-    return games, refs
-
-
-def _task_type(ref: GameRef) -> str:
-    return ref.task_type or ref.load().task_type
+        return GameStream(seed, section.split, section.task_types, str(section.difficulty))
+    return find_games(section.source, section.split).shuffled(seed, section.task_types)
 
 
 def _stamp(kind: Kind, config: RunConfig, chosen: Chosen, template: Template, policy: Policy) -> dict[str, Any]:
     """Return the protocol stamp: which games are played, how, and by which policy."""
-    games, refs, total = chosen
+    games, total = chosen
     return {
         "kind": kind,
         "status": "running",
@@ -279,9 +267,9 @@ def _stamp(kind: Kind, config: RunConfig, chosen: Chosen, template: Template, po
         "games": {
             "description": games.description,
             "split": games.split,
-            "count": total if isinstance(refs, GameStream) else len(refs),
-            "sha256": games_sha256(refs),
-            "skipped": games.skipped,
+            "count": total if games.total is None else games.total,
+            "sha256": games.sha256,
+            "skipped": dict(games.skipped),
         },
         "protocol": {
             "split": games.split,
@@ -294,13 +282,6 @@ def _stamp(kind: Kind, config: RunConfig, chosen: Chosen, template: Template, po
             "seed": config.seed,
         },
     }
-
-
-def games_sha256(refs: tuple[GameRef, ...] | GameStream) -> str:
-    """Return one hash of the games that are played: equal hashes mean the same games."""
-    if isinstance(refs, GameStream):
-        return refs.sha256
-    return hashlib.sha256("".join(f"{ref.id}\t{ref.sha256}\n" for ref in refs).encode()).hexdigest()
 
 
 def _template_sha256(template: Template) -> str:

@@ -25,22 +25,20 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
 from math import ceil
-from pathlib import Path
 from typing import Any
 
 from alfworld_sft import __version__
 from alfworld_sft.counts import counted
 from alfworld_sft.errors import AlfworldSftError, ConfigError, PolicyUnavailableError, UserError
-from alfworld_sft.games import GameStream
+from alfworld_sft.games import GameSource
 from alfworld_sft.policies.config import PolicySection
 from alfworld_sft.policies.make import make_policy
 from alfworld_sft.prompts.template import Template
 from alfworld_sft.runs.config import RunConfig
 from alfworld_sft.runs.job import Job, Play, keep_sampling, protocol_of
 from alfworld_sft.runs.rollout import Protocol
-from alfworld_sft.runs.runner import EpisodePlayer, NotBegun, Owed, owed_games, record
+from alfworld_sft.runs.runner import EpisodePlayer, NotBegun, record
 from alfworld_sft.types import Episode
 
 logger = logging.getLogger(__name__)
@@ -59,7 +57,7 @@ OBJECT_STORE_BYTES = 128 * 2**20  # of a Ray that is started here; results are t
 
 @dataclass(frozen=True, slots=True)
 class Orders:
-    """What a worker receives when it starts. `folder` is where the games lie, None where they come with the package."""
+    """What a worker receives when it starts."""
 
     version: str
     policy: PolicySection
@@ -67,7 +65,7 @@ class Orders:
     template: Template
     protocol: Protocol
     seed: int
-    folder: Path | None
+    games: GameSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +83,7 @@ class Worker:
     def __init__(self) -> None:
         self._warnings = _Warnings()
         self._player: EpisodePlayer | None = None
+        self._games: GameSource | None = None
 
     async def prepare(self, orders: Orders) -> None:
         """Make the policy; raises UserError, which names the machine, where something is missing or another here."""
@@ -92,9 +91,10 @@ class Worker:
         with _on_this_machine():
             if orders.version != __version__:
                 raise UserError(f"it has alfworld-sft {__version__}, but {orders.version} is needed")
-            if orders.folder and not orders.folder.exists():
+            folder = orders.games.folder
+            if folder and not folder.exists():
                 raise UserError(
-                    f"it does not find the games in {orders.folder}; copy or mount them there on every machine of the"
+                    f"it does not find the games in {folder}; copy or mount them there on every machine of the"
                     " cluster, or play games.source=embedded or generate"
                 )
             policy = make_policy(orders.policy)
@@ -104,13 +104,16 @@ class Worker:
                     " machines is set by policy.dtype"
                 )
         self._player = EpisodePlayer(policy, orders.template, orders.protocol, orders.seed)
+        self._games = orders.games
 
-    async def play(self, shard: Sequence[Owed]) -> Played:
+    async def play(self, shard: Sequence[int]) -> Played:
         """Play a shard's episodes; raises UserError where the policy's server cannot be meant."""
-        assert self._player is not None, "a worker is prepared before it plays"
+        player, games = self._player, self._games
+        assert player is not None, "a worker is prepared before it plays"
+        assert games is not None, "a worker is prepared before it plays"
         with _on_this_machine():
-            outcomes = [await self._player.play(index, source) for index, source in shard]
-        sampling = self._player.policy.sampling
+            outcomes = [await player.play(index, games) for index in shard]
+        sampling = player.policy.sampling
         return Played(outcomes, self._warnings.taken(), None if sampling is None else dict(sampling))
 
 
@@ -147,7 +150,7 @@ class _LostError(AlfworldSftError):
 class _Shard:
     """Episodes that are played by one call; `losses` counts the workers that died on it."""
 
-    games: tuple[Owed, ...]
+    episodes: tuple[int, ...]
     losses: int = 0
 
 
@@ -276,7 +279,7 @@ class _Crew:
         self._orders = _orders(job)
         config: RunConfig = job.config
         asks = config.policy.name in ("server", "local")  # a model, in shards of one: no episode waits for another
-        self._shards = _shards(owed_games(job.refs, owed, config.seed), 1 if asks else SHARD_EPISODES)
+        self._shards = _shards(sorted(owed), 1 if asks else SHARD_EPISODES)
         cluster = ray.cluster_resources()
         self._resources = _resources(cluster, gpu=config.policy.name == "local")
         places = int(cluster.get("GPU" if "num_gpus" in self._resources else "CPU", 1))
@@ -333,7 +336,7 @@ class _Crew:
         while True:
             shard = await self._queue.get()
             try:
-                played = await self._result(worker.play.remote(shard.games))
+                played = await self._result(worker.play.remote(shard.episodes))
             except (_LostError, asyncio.CancelledError):
                 self._give_back(replace(shard, losses=shard.losses + 1))
                 raise
@@ -352,10 +355,9 @@ class _Crew:
             self._queue.put_nowait(shard)
             self._queue.task_done()
             return
-        for index, source in shard.games:
-            ref = source.ref(index) if isinstance(source, GameStream) else source
+        for index in shard.episodes:
             reason = f"{counted(shard.losses, 'worker')} of Ray's died while they played it or its neighbours"
-            record(self._run, NotBegun(index, ref.id, reason), self._on_episode)
+            record(self._run, NotBegun(index, self._orders.games.ref(index).id, reason), self._on_episode)
         self._done()
 
     def _done(self) -> None:
@@ -382,7 +384,6 @@ class _Crew:
 def _orders(job: Job[Any]) -> Orders:
     policy: PolicySection = job.config.policy
     server = policy.base_url or os.environ.get("OPENAI_BASE_URL")  # of this process, whatever the workers' says
-    on_disk = not isinstance(job.refs, GameStream) and any(ref.path for ref in job.refs)
     sampling = job.policy.sampling
     return Orders(
         version=__version__,
@@ -391,7 +392,7 @@ def _orders(job: Job[Any]) -> Orders:
         template=job.template,
         protocol=protocol_of(job.config),
         seed=job.config.seed,
-        folder=job.games.folder if on_disk and not isinstance(job.games, GameStream) else None,
+        games=job.games,
     )
 
 
@@ -400,9 +401,9 @@ def _resources(cluster: dict[str, float], *, gpu: bool) -> dict[str, int]:
     return {"num_cpus": 1, "num_gpus": 1} if gpu and cluster.get("GPU", 0) >= 1 else {"num_cpus": 1}
 
 
-def _shards(games: Iterator[Owed], size: int) -> Iterator[_Shard]:
-    while shard := tuple(islice(games, size)):
-        yield _Shard(shard)
+def _shards(episodes: Sequence[int], size: int) -> Iterator[_Shard]:
+    for start in range(0, len(episodes), size):
+        yield _Shard(tuple(episodes[start : start + size]))
 
 
 def _first_of(errors: BaseExceptionGroup[BaseException]) -> BaseException:

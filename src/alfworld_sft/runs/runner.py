@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from random import Random
-from typing import TypeAlias
 
 from alfworld_sft.errors import GameFileError
-from alfworld_sft.games import GameRef, GameStream
+from alfworld_sft.games import GameRef, GameSource
 from alfworld_sft.policies.base import Policy
 from alfworld_sft.prompts.template import Template
 from alfworld_sft.runs.rollout import Protocol, run_episode
@@ -21,9 +19,6 @@ from alfworld_sft.world import Game
 
 LOADED_GAMES = 512
 """Games kept in memory: about 100 KB each."""
-
-Owed: TypeAlias = tuple[int, GameRef | GameStream]
-"""An episode's number, and its game, or the stream that makes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,20 +53,6 @@ class Tally:
         return self.won / self.played if self.played else 0.0
 
 
-def game_order(refs: Sequence[GameRef], seed: int) -> Iterator[GameRef]:
-    """Yield games without end: all of them in a shuffled order, then all again in another.
-
-    Depends on the refs and the seed alone, so that episode i of a run always plays the same game.
-    """
-    games = sorted(refs)
-    round_number = 0
-    while True:
-        Random(derive_seed(seed, "games", round_number)).shuffle(games)
-        yield from games
-        games.sort()
-        round_number += 1
-
-
 @dataclass
 class GameCache:
     """Loads games, and keeps the last ones."""
@@ -99,11 +80,11 @@ class EpisodePlayer:
     seed: int
     _cache: GameCache = field(default_factory=GameCache)
 
-    async def play(self, index: int, source: GameRef | GameStream) -> Episode | NotBegun:
+    async def play(self, index: int, games: GameSource) -> Episode | NotBegun:
         """Play one episode to its end, unless its game cannot be read."""
-        ref = source.ref(index) if isinstance(source, GameStream) else source
+        ref = games.ref(index)
         try:
-            game = ref.load() if isinstance(source, GameStream) else self._cache.load(ref)
+            game = ref.load() if games.total is None else self._cache.load(ref)  # without end none comes again
         except GameFileError as error:
             return NotBegun(index, ref.id, str(error))
         return await self.play_game(index, game)
@@ -117,7 +98,7 @@ class EpisodePlayer:
 async def run_episodes(
     run: RunFolder,
     total: int,
-    refs: Sequence[GameRef] | GameStream,
+    games: GameSource,
     policy: Policy,
     template: Template,
     protocol: Protocol,
@@ -128,18 +109,18 @@ async def run_episodes(
 ) -> None:
     """Play the episodes that a run of `total` still owes, `concurrency` at a time, into its journal.
 
-    Episode i plays the i-th game of `game_order`, or of the stream. Episodes do not wait for one another.
+    Episode i plays `games.ref(i)`. Episodes do not wait for one another.
     `on_episode` hears of each after it is in the journal; None stands for one whose game cannot be read.
     """
-    owed = set(run.owed(total))
+    owed = sorted(run.owed(total))
     player = EpisodePlayer(policy, template, protocol, seed)
 
-    async def play(waiting: Iterator[Owed]) -> None:
-        for index, source in waiting:
-            record(run, await player.play(index, source), on_episode)
+    async def play(waiting: Iterator[int]) -> None:
+        for index in waiting:
+            record(run, await player.play(index, games), on_episode)
             await asyncio.sleep(0)  # lets Ctrl-C and other episodes in, where the policy itself never waits
 
-    waiting = owed_games(refs, owed, seed)
+    waiting = iter(owed)
     try:
         async with asyncio.TaskGroup() as group:
             for _ in range(min(concurrency, len(owed))):
@@ -157,21 +138,3 @@ def record(run: RunFolder, outcome: Episode | NotBegun, on_episode: Callable[[Ep
     else:
         run.append(outcome)
         on_episode(outcome)
-
-
-def owed_games(refs: Sequence[GameRef] | GameStream, owed: set[int], seed: int) -> Iterator[Owed]:
-    """Yield the owed episodes by their numbers, each with what it plays."""
-    if isinstance(refs, GameStream):
-        return ((index, refs) for index in sorted(owed))
-    return _pick(enumerate(game_order(refs, seed)), owed)
-
-
-def _pick(numbered: Iterable[tuple[int, GameRef]], owed: set[int]) -> Iterator[Owed]:
-    if not owed:
-        return
-    last = max(owed)
-    for index, ref in numbered:
-        if index in owed:
-            yield index, ref
-        if index >= last:
-            return

@@ -7,6 +7,7 @@ counts. Only offsets are kept in memory, so a run's memory does not grow with th
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -15,10 +16,9 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 from alfworld_sft.errors import RunFolderError
-from alfworld_sft.files import remove_partial_files, whole_file
+from alfworld_sft.files import remove_partial, whole_file, whole_folder
 from alfworld_sft.locks import lock
 from alfworld_sft.runs.records import from_line, to_line
 from alfworld_sft.strict_json import to_json
@@ -53,7 +53,7 @@ class RunFolder:
         try:
             if not lock(self._file.fileno(), path):
                 raise RunFolderError(f"{path}: another process is working on this run; wait for it or stop it")
-            remove_partial_files(path)
+            remove_partial(path)
             self._read_journal()
         except OSError as error:
             self._file.close()
@@ -176,23 +176,21 @@ def create_run(parent: Path, stamp: dict[str, Any], *, name: str | None = None, 
     names = [name] if name else [f"{prefix}_{start + timedelta(seconds=s):%Y%m%d_%H%M%S}" for s in range(60)]
     if Path(names[0]).name != names[0]:
         raise RunFolderError(f"name '{names[0]}': a folder's name, without a path; say where with --output-dir")
-    making = parent / f".{names[0]}.{uuid4().hex}.making"
-    try:
-        parent.mkdir(parents=True, exist_ok=True)
-        making.mkdir()
-        _write_stamp(making, stamp)
-        (making / JOURNAL).touch()
-        for candidate in names:
-            if not (parent / candidate).exists():
-                making.rename(parent / candidate)
-                return _open_new(parent / candidate)
-        raise RunFolderError(
-            f"{parent / names[0]} exists; name another folder, or resume with: --resume {parent / names[0]}"
-        )
-    except OSError as error:
-        raise RunFolderError(f"cannot make a run's folder in {parent}: {error.strerror}") from None
-    finally:
-        shutil.rmtree(making, ignore_errors=True)
+    for path in (parent / candidate for candidate in names):
+        if path.exists():
+            continue
+        try:
+            with whole_folder(path) as making:
+                _write_stamp(making, stamp)
+                (making / JOURNAL).touch()
+        except OSError as error:
+            if error.errno in (errno.ENOTEMPTY, errno.EEXIST) and path.exists():
+                continue  # another process has just made it
+            raise RunFolderError(f"cannot make a run's folder in {parent}: {error.strerror}") from None
+        return _open_new(path)
+    raise RunFolderError(
+        f"{parent / names[0]} exists; name another folder, or resume with: --resume {parent / names[0]}"
+    )
 
 
 def _open_new(path: Path) -> RunFolder:

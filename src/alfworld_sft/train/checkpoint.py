@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from transformers import __version__ as transformers
 
 from alfworld_sft import __version__
-from alfworld_sft.files import _remove, _whole_folder
+from alfworld_sft.files import remove_folder, whole_folder
 from alfworld_sft.models.load import base_of, load_model
 from alfworld_sft.models.stamp import FORMAT, STAMP, CheckpointError, read_stamp
 from alfworld_sft.strict_json import to_json
@@ -92,7 +92,7 @@ def save(
     problem = None
     if ranks.first:
         try:
-            with _whole_folder(path) as partial:
+            with whole_folder(path, replace=True) as partial:
                 _write_model(partial, model, weights, tokenizer)
                 trainer = partial / TRAINER
                 trainer.mkdir()
@@ -114,7 +114,7 @@ def save(
 def finish(checkpoint: Path, folder: Path) -> Path:
     """Put a checkpoint's model into the run's `final/`, without what only resuming needs; returns its path."""
     final = folder / FINAL
-    with _whole_folder(final) as partial:
+    with whole_folder(final, replace=True) as partial:
         for file in sorted(checkpoint.iterdir()):
             if file.is_file():
                 _link_or_copy(file, partial / file.name)
@@ -202,14 +202,6 @@ def set_aside_later(folder: Path, step: int, *, others: Sequence[str] = ()) -> P
     for path in later:
         path.rename(aside / path.name)
     return aside
-
-
-def clear_unfinished(folder: Path) -> None:
-    """Delete files that a killed process left incomplete."""
-    for leftover in folder.glob(".*.partial"):
-        shutil.rmtree(leftover, ignore_errors=True)
-    for leftover in folder.glob(".*.old"):
-        shutil.rmtree(leftover, ignore_errors=True)
 
 
 @contextmanager
@@ -343,7 +335,7 @@ def _drop_old(folder: Path, saved: int, keep: int | None) -> None:
     complete = [path for path in past if _what_is_missing(path) is None]
     for path in past:
         if _step_of(path) < _step_of(complete[-keep:][0]):
-            _remove(path)
+            remove_folder(path)
 
 
 def _folders(folder: Path) -> list[Path]:

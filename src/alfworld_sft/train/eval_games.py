@@ -7,18 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 from alfworld_sft.dataset.read import read_rows
 from alfworld_sft.errors import DatasetError, RunFolderError
 from alfworld_sft.evaluate.config import EvaluateConfig, EvaluatedGamesSection
 from alfworld_sft.evaluate.run import choose_games
-from alfworld_sft.games import GameRef
+from alfworld_sft.games import GameRef, ShuffledGames
 from alfworld_sft.policies.config import EvaluatedPolicySection
 from alfworld_sft.prompts.template import Template, load_template
 from alfworld_sft.runs.config import EnvSection, PromptSection
-from alfworld_sft.runs.runner import game_order
 from alfworld_sft.runs.store import read_stamp
 from alfworld_sft.runs.trust import is_known
 from alfworld_sft.train.config import TrainConfig
@@ -27,28 +25,22 @@ from alfworld_sft.train.data.inputs import columns_of, train_files
 
 @dataclass(frozen=True, slots=True)
 class EvalGames:
-    """The games of a run's test steps; `config` is the evaluation that plays the same ones in the same way.
-
-    `warning` says which games were skipped; None for none.
-    """
+    """The games of a run's test steps; `config` is the evaluation that plays the same ones in the same way."""
 
     config: EvaluateConfig
-    description: str
-    refs: tuple[GameRef, ...]
+    games: ShuffledGames
     template: Template
-    warning: str | None = None
 
     def share(self, rank: int, world: int) -> Iterator[tuple[int, GameRef]]:
         """Yield the games that one of several processes plays, each with the number of its episode."""
-        ordered = islice(game_order(self.refs, self.config.seed), len(self.refs))
-        return islice(enumerate(ordered), rank, None, world)
+        for index in range(rank, self.games.total, world):
+            yield index, self.games.ref(index)
 
 
 def find_eval_games(config: TrainConfig) -> EvalGames:
     """Choose the games; raises UserError where there are none, and where the data does not say how they are asked."""
     evaluation = _evaluation(config)
-    games, refs = choose_games(evaluation)
-    return EvalGames(evaluation, games.description, refs, load_template(evaluation.prompt.template), games.warning)
+    return EvalGames(evaluation, choose_games(evaluation), load_template(evaluation.prompt.template))
 
 
 def _evaluation(config: TrainConfig) -> EvaluateConfig:

@@ -23,6 +23,7 @@ from torch import nn
 from transformers import logging as transformers_logging
 
 from alfworld_sft.errors import AlfworldSftError, DatasetError, UserError
+from alfworld_sft.files import remove_partial
 from alfworld_sft.models.chat import ChatEncoder
 from alfworld_sft.models.load import base_of, layers_of, load_model, load_tokenizer
 from alfworld_sft.models.stamp import CheckpointError, base_fingerprint
@@ -427,7 +428,7 @@ def _find_checkpoint(config: TrainConfig, ranks: Ranks) -> Checkpoint | None:
 
 
 def _look_for_checkpoint(folder: Path, mode: str) -> Checkpoint | None:
-    checkpoints.clear_unfinished(folder)
+    remove_partial(folder)
     if mode == "auto":
         return checkpoints.newest(folder)
     if mode == "disable":

@@ -45,9 +45,9 @@ class GamePlay:
         self._protocol = protocol_of(config)
         self._policy, self._seed = config.policy, config.seed
         if ranks.first:
-            logger.info("at each test step: %d games are played, of %s", len(chosen.refs), chosen.description)
-            if chosen.warning:
-                logger.warning("%s", chosen.warning)
+            logger.info("at each test step: %d games are played, of %s", chosen.games.total, chosen.games.description)
+            if chosen.games.warning:
+                logger.warning("%s", chosen.games.warning)
         self._games = [(index, ref.load()) for index, ref in chosen.share(ranks.rank, ranks.world)]
 
     def __call__(self, moment: Moment) -> Mapping[str, float]:

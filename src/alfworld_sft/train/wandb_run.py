@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from alfworld_sft.errors import UserError
+from alfworld_sft.files import whole_file
 
 logger = logging.getLogger(__name__)
 
@@ -82,5 +83,6 @@ def _id_of(folder: Path) -> str:
     """Return the run's id in wandb, kept in its folder so that a resumed run continues the same curves."""
     path = folder / WANDB_ID
     if not path.exists():
-        path.write_text(os.urandom(4).hex() + "\n", encoding="utf-8")
+        with whole_file(path) as file:
+            file.write(os.urandom(4).hex().encode() + b"\n")
     return path.read_text(encoding="utf-8").strip()

@@ -5,8 +5,8 @@ import pytest
 from typer.testing import CliRunner
 
 from alfworld_sft.errors import UserError
+from alfworld_sft.files import PARTIAL
 from alfworld_sft.games import cli, find_all_games, find_games
-from alfworld_sft.games.generator import write
 from alfworld_sft.games.generator.facts import ROOMS
 from alfworld_sft.games.generator.write import divide, write_games
 from alfworld_sft.types import TASK_TYPES
@@ -132,7 +132,7 @@ def test_a_set_that_cannot_be_finished_leaves_nothing(tmp_path: Path, monkeypatc
 
 
 def test_what_a_killed_run_left_is_cleared(tmp_path: Path):
-    left = tmp_path / f"games{write.PARTIAL}" / "json_2.1.1"
+    left = tmp_path / f".games.1a2b{PARTIAL}" / "json_2.1.1"
     left.mkdir(parents=True)
     (left / "half").write_text("")
     write_games(tmp_path / "games", {"train": 1}, seed=1)

@@ -396,13 +396,13 @@ def test_a_checkpoint_plays_as_adapter_and_as_merged_model(folder, tmp_path):
 
 
 def test_the_same_seed_gives_the_same_episodes_at_any_concurrency(folder, tmp_path):
-    refs = find_games(write_games(tmp_path / "data", 4)).refs
+    games = find_games(write_games(tmp_path / "data", 4)).shuffled(1)
     played = []
     for concurrency in (1, 4):
         with create_run(tmp_path, {}, name=f"run{concurrency}") as journal:
             asyncio.run(
                 run_episodes(
-                    journal, 4, refs, local(folder), load_template("compact"), Protocol(max_steps=3, form="multi"),
+                    journal, 4, games, local(folder), load_template("compact"), Protocol(max_steps=3, form="multi"),
                     seed=1, concurrency=concurrency, on_episode=lambda _: None,
                 )
             )  # fmt: skip

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from alfworld_sft import __version__
 from alfworld_sft.errors import UserError
-from alfworld_sft.files import PARTIAL
+from alfworld_sft.files import whole_folder
 from alfworld_sft.games import layout
 from alfworld_sft.games.generator.facts import Room
 from alfworld_sft.games.generator.generate import GeneratedSplit, generate_games
@@ -63,9 +62,7 @@ def write_games(
     """
     how_hard = check_options(folder, task_types, rooms, difficulty)
     folder = folder.expanduser().absolute()
-    unfinished = folder.with_name(folder.name + PARTIAL)
-    shutil.rmtree(unfinished, ignore_errors=True)
-    try:
+    with whole_folder(folder) as unfinished:
         for split, number in sizes.items():
             made = generate_games(number, seed, split=split, task_types=task_types, rooms=rooms, difficulty=how_hard)
             for game in made:
@@ -83,7 +80,3 @@ def write_games(
             "difficulty": difficulty,
         }
         (unfinished / STAMP).write_text(json.dumps(stamp, indent=2) + "\n", encoding="utf-8")
-        unfinished.replace(folder)
-    except BaseException:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        raise

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import httpx
 
 from alfworld_sft.errors import DownloadError
+from alfworld_sft.files import rename_synced
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -119,7 +120,7 @@ class _Part:
         self._about.write_text(json.dumps({"url": self.url, "validator": validator}), encoding="utf-8")
 
     def finish(self, to: Path) -> None:
-        self.path.replace(to)
+        rename_synced(self.path, to)
         self._about.unlink(missing_ok=True)
 
 

@@ -23,6 +23,7 @@ from typing import Any
 
 from alfworld_sft.counts import counted, noun_for
 from alfworld_sft.errors import DownloadError, UserError
+from alfworld_sft.files import rename_synced, sha256_of
 from alfworld_sft.games.layout import DATA_FOLDER, GAME_FILE, READY_FOLDER, TRAJ_FILE, WORK_FOLDER
 from alfworld_sft.games.official.archive import unpack
 from alfworld_sft.games.official.download import Retry, download
@@ -162,7 +163,7 @@ def _fetch_owed(
     if not force:
         _refuse_conflicts(unpacked, to)
     ready = work / READY_FOLDER
-    unpacked.rename(ready)
+    rename_synced(unpacked, ready)
     _finish_move(ready, to)
     return fetched
 
@@ -170,7 +171,7 @@ def _fetch_owed(
 def _unpack_checked(
     archive: Archive, file: Path, recorded: Fetched | None, unpacked: Path, on_progress: Progress
 ) -> Fetched:
-    sha256 = _sha256(file)
+    sha256 = sha256_of(file)
     expected = archive.sha256 or (recorded.sha256 if recorded else None)
     if expected and sha256 != expected:
         source = "--sha256 says" if archive.sha256 else f"{RECORD_FILE} recorded"
@@ -185,11 +186,6 @@ def _unpack_checked(
 
 def _labelled(on_progress: Progress, what: str) -> Callable[[int, int | None], None]:
     return lambda done, total: on_progress(what, done, total)
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _refuse_conflicts(unpacked: Path, to: Path) -> None:
@@ -251,7 +247,7 @@ def _write_record(to: Path, record: dict[str, Fetched]) -> None:
     }
     new = to / WORK_FOLDER / RECORD_FILE
     new.write_text(json.dumps({"archives": rows}, indent=2) + "\n", encoding="utf-8")
-    new.replace(to / RECORD_FILE)
+    rename_synced(new, to / RECORD_FILE)
 
 
 @contextmanager
