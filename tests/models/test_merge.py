@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from alfworld_sft.models import merge as merging
+from alfworld_sft.models.adapter import AdapterError
 from alfworld_sft.models.merge import MergeError, load_whole, merge
 from tests.train.helpers_loop import (
     MOE,
@@ -262,7 +263,7 @@ def test_a_pickled_adapter_is_not_read(trained, tmp_path):
     pickled = shutil.copytree(trained.final, tmp_path / "pickled")
     torch.save(load_file(pickled / "adapter_model.safetensors"), pickled / "adapter_model.bin")
     (pickled / "adapter_model.safetensors").unlink()
-    with pytest.raises(MergeError, match=r"has no adapter_model\.safetensors"):
+    with pytest.raises(AdapterError, match=r"has no adapter_model\.safetensors"):
         merge(pickled, tmp_path / "merged")
 
 
