@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from alfworld_sft.errors import ConfigError, RunFolderError
+from alfworld_sft.errors import ConfigError, RunFolderError, os_reason
 from alfworld_sft.evaluate.compare import METRICS
 from alfworld_sft.evaluate.config import EvaluateConfig
 from alfworld_sft.evaluate.metrics import UNKNOWN_TYPE, Metrics, Unplayed, measure
@@ -86,7 +86,7 @@ def evaluate(
         run.write_stamp(stamp)
     except OSError as error:
         raise RunFolderError(
-            f"{run.path}: {error.strerror}; all episodes are safe; mend that, then:"
+            f"{run.path}: {os_reason(error)}; all episodes are safe; mend that, then:"
             f" alfworld-sft evaluate --resume {run.path}"
         ) from None
     return Evaluation(metrics, world_model)

@@ -216,8 +216,8 @@ def clear_unfinished(folder: Path) -> None:
 def _damage_is_told(path: Path) -> Iterator[None]:
     try:
         yield
-    except (SafetensorError, ValueError, KeyError, RuntimeError, OSError) as error:
-        raise CheckpointError(f"{path} is damaged: {error}; {_RESTART}") from None
+    except (SafetensorError, ValueError, KeyError, RuntimeError, OSError) as error:  # torch's words for other shapes
+        raise CheckpointError(f"{path} is damaged: {error}; {_RESTART}") from error
 
 
 def _saved(model: Any) -> Iterable[tuple[str, nn.Parameter]]:

@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from alfworld_sft import __version__
-from alfworld_sft.errors import UserError
+from alfworld_sft.errors import UserError, file_errors
 from alfworld_sft.files import PARTIAL
 from alfworld_sft.games import layout
 from alfworld_sft.games.generator.facts import Room
-from alfworld_sft.games.generator.generate import GeneratedSplit, generate_games
+from alfworld_sft.games.generator.generate import GeneratedGame, GeneratedSplit, generate_games
 from alfworld_sft.games.generator.rooms import Difficulty, difficulty_of
 from alfworld_sft.games.generator.tasks import check_tasks
 from alfworld_sft.types import TaskType
@@ -65,25 +65,31 @@ def write_games(
     folder = folder.expanduser().absolute()
     unfinished = folder.with_name(folder.name + PARTIAL)
     shutil.rmtree(unfinished, ignore_errors=True)
+    stamp = {
+        "made_by": f"alfworld-sft {__version__}",
+        "seed": seed,
+        "games": dict(sizes),
+        "task_types": task_types,
+        "rooms": rooms,
+        "difficulty": difficulty,
+    }
+    way_out = "make room for it, or name a folder that can be written"
     try:
         for split, number in sizes.items():
             made = generate_games(number, seed, split=split, task_types=task_types, rooms=rooms, difficulty=how_hard)
             for game in made:
-                place = unfinished / layout.DATA_FOLDER / split / game.id
-                place.mkdir(parents=True)
-                (place / layout.GAME_FILE).write_bytes(game.file_bytes())
-                (place / layout.TRAJ_FILE).write_bytes(game.traj_bytes())
+                with file_errors("write", folder, way_out):
+                    _write_game(unfinished / layout.DATA_FOLDER / split / game.id, game)
                 on_game()
-        stamp = {
-            "made_by": f"alfworld-sft {__version__}",
-            "seed": seed,
-            "games": dict(sizes),
-            "task_types": task_types,
-            "rooms": rooms,
-            "difficulty": difficulty,
-        }
-        (unfinished / STAMP).write_text(json.dumps(stamp, indent=2) + "\n", encoding="utf-8")
-        unfinished.replace(folder)
+        with file_errors("write", folder, way_out):
+            (unfinished / STAMP).write_text(json.dumps(stamp, indent=2) + "\n", encoding="utf-8")
+            unfinished.replace(folder)
     except BaseException:
         shutil.rmtree(unfinished, ignore_errors=True)
         raise
+
+
+def _write_game(place: Path, game: GeneratedGame) -> None:
+    place.mkdir(parents=True)
+    (place / layout.GAME_FILE).write_bytes(game.file_bytes())
+    (place / layout.TRAJ_FILE).write_bytes(game.traj_bytes())
