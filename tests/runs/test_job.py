@@ -7,11 +7,12 @@ import pytest
 from alfworld_sft.collect.config import CollectConfig
 from alfworld_sft.collect.run import collect, resume_run, start_run
 from alfworld_sft.config import build_config
-from alfworld_sft.errors import PolicyUnavailableError, RunFolderError, UserError
+from alfworld_sft.errors import ConfigError, PolicyUnavailableError, RunFolderError, UserError
 from alfworld_sft.evaluate.config import EvaluateConfig
 from alfworld_sft.evaluate.run import evaluate, start_evaluation
 from alfworld_sft.runs import job as jobs
 from alfworld_sft.runs.job import play
+from alfworld_sft.runs.trust import Allowed
 from tests.collecting import write_games
 from tests.fake_server import free_port
 from tests.test_cli import command
@@ -141,3 +142,9 @@ def test_a_field_of_the_stamp_that_is_amiss_is_named(data, tmp_path, change, rea
     with pytest.raises(RunFolderError) as error:
         resume_run(tmp_path / "run")
     assert str(error.value) == f"{tmp_path / 'run'}: its run.json is not one that collect wrote ({reason})"
+
+
+def test_what_is_named_to_a_resumed_run_without_effect_is_refused(data, tmp_path):
+    started(data, tmp_path).run.close()
+    with pytest.raises(ConfigError, match=r"^policy\.model=m has no effect without policy\.name=server or local;"):
+        resume_run(tmp_path / "run", Allowed({"policy.model": "m"}))

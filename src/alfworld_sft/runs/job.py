@@ -20,8 +20,9 @@ from typing import Any, Generic, Literal, NamedTuple, TypeAlias, TypeVar
 from pydantic import ValidationError
 
 from alfworld_sft import __version__
+from alfworld_sft.config import idle_options
 from alfworld_sft.counts import counted, noun_for
-from alfworld_sft.errors import GamesNotFoundError, PolicyUnavailableError, RunFolderError, os_reason
+from alfworld_sft.errors import ConfigError, GamesNotFoundError, PolicyUnavailableError, RunFolderError, os_reason
 from alfworld_sft.games import GENERATE, GameRef, Games, GameStream, find_games
 from alfworld_sft.policies.base import Policy, in_service
 from alfworld_sft.policies.llm.network import allow_connections
@@ -119,6 +120,9 @@ def resume_job(
             raise RunFolderError(f"{path} is a run of {run.kind}; go on with: alfworld-sft {run.kind} --resume {path}")
         config = _read_config(run, model, allowed)
         if allowed.named:
+            named = {key: text or "null" for key, text in allowed.named.items()}
+            if idle := idle_options(config, named):
+                raise ConfigError("\n".join(idle))
             config = _with_absolute_paths(config)
         total = _read_number(run, "num_episodes")
         check_allowed(path, run.stamp, config, allowed)
