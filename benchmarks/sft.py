@@ -228,10 +228,12 @@ def train_ours(job: dict[str, Any]) -> dict[str, Any]:
     config = build_train_config(
         [
             f"data.train_files={job['dataset']}", f"model.path={job['model']}", f"trainer.default_local_dir={out}",
-            f"data.multiturn.enable={job['form'] == 'multi'}", "data.multiturn.weighting=cumulative",
+            f"data.multiturn.enable={job['form'] == 'multi'}",
+            *(["data.multiturn.weighting=cumulative"] if job["form"] == "multi" else []),
             f"data.max_length={job['max_length']}", f"data.train_batch_size={job['batch']}",
             f"data.micro_batch_size_per_gpu={job['micro']}", f"model.lora_rank={job['rank']}",
-            f"model.lora_alpha={job['alpha']}", f"optim.lr={job['lr']}", f"trainer.seed={job['seed']}",
+            *([f"model.lora_alpha={job['alpha']}"] if job["rank"] else []),
+            f"optim.lr={job['lr']}", f"trainer.seed={job['seed']}",
             f"trainer.total_epochs={job['epochs']}", f"trainer.device={job['device']}", "trainer.logger=[]",
             "trainer.save_freq=0", "trainer.test_freq=0", "optim.warmup_steps_ratio=0",
             *([f"trainer.total_training_steps={job['steps']}"] if "steps" in job else []), *job.get("extra", []),

@@ -62,7 +62,10 @@ def test_all_wrong_options_are_reported_one_a_line(tmp_path):
     ("arguments", "message"),
     [
         (["games.source=/nowhere"], "error: no games found: /nowhere does not exist; get the official games with"),
-        (["games.split=valid_sen"], "error: unknown split 'valid_sen'; did you mean 'valid_seen'?"),
+        (
+            ["games.split=valid_sen"],
+            "error: games.split=valid_sen: input should be 'train', 'valid_train', 'valid_seen' or 'valid_unseen'; did",
+        ),
         (["prompt.template=add_wm3"], "error: unknown template 'add_wm3'; did you mean 'add_wm"),
         (["--resume", "/nowhere"], "error: /nowhere is not a run's folder: it has no run.json"),
         (["--resume", "/nowhere", "seed=3"], "error: --resume /nowhere uses that run's own config; leave out"),

@@ -1,7 +1,7 @@
 import pytest
 
 from alfworld_sft.collect.config import CollectConfig
-from alfworld_sft.config import build_config, dotted_keys, key_table
+from alfworld_sft.config import build_config, dotted_keys, idle_options, key_table
 from alfworld_sft.errors import ConfigError
 from alfworld_sft.evaluate.config import EvaluateConfig
 from alfworld_sft.train.config import TrainConfig
@@ -35,13 +35,22 @@ def test_the_later_override_wins():
 
 
 TEXT_KEYS = (
-    *((CollectConfig, key) for key in ("games.source", "games.split", "prompt.template")),
+    *((CollectConfig, key) for key in ("games.source", "prompt.template")),
     *((EvaluateConfig, key) for key in ("games.source", "policy.model", "policy.base_url", "policy.serve")),
     *((TrainConfig, f"data.{key}") for key in ("prompt_key", "response_key", "multiturn.messages_key")),
     *((TrainConfig, f"model.{key}") for key in ("partial_pretrain", "target_modules")),
     *((TrainConfig, f"trainer.{key}") for key in ("default_local_dir", "project_name", "experiment_name")),
-    *((TrainConfig, f"trainer.{key}") for key in ("eval_split", "eval_source", "eval_template", "resume_mode")),
+    *((TrainConfig, f"trainer.{key}") for key in ("eval_source", "eval_template", "resume_mode")),
 )
+BESIDE = {
+    "policy.model": ["policy.name=server"],
+    "policy.base_url": ["policy.name=server"],
+    "policy.serve": ["policy.name=server"],
+    "data.multiturn.messages_key": ["data.multiturn.enable=true"],
+    "trainer.eval_source": ["trainer.eval_games=1"],
+    "trainer.eval_template": ["trainer.eval_games=1"],
+}
+"""What a key has an effect beside, where that is not the default."""
 LIST_KEYS = ("train_files", "val_files", "prompt_dict_keys", "response_dict_keys")
 STRANGE = (
     "/d/my games #2",
@@ -69,7 +78,7 @@ def value_of(config, key):
 @pytest.mark.parametrize("text", STRANGE)
 @pytest.mark.parametrize(("model", "key"), TEXT_KEYS)
 def test_the_value_of_a_text_key_is_the_text_as_it_stands(model, key, text):
-    assert value_of(build_config(model, [f"{key}={text}"]), key) == text
+    assert value_of(build_config(model, [*BESIDE.get(key, []), f"{key}={text}"]), key) == text
 
 
 @pytest.mark.parametrize("text", STRANGE)
@@ -139,8 +148,9 @@ def test_a_number_that_is_not_finite_is_refused(override):
 
 
 def test_a_key_that_holds_a_number_or_a_word_reads_numbers_as_numbers():
-    assert build_config(CollectConfig, ["games.difficulty=1.50"]).games.difficulty == 1.5
-    assert build_config(CollectConfig, ["games.difficulty=hard"]).games.difficulty == "hard"
+    words = ["games.source=generate"]
+    assert build_config(CollectConfig, [*words, "games.difficulty=1.50"]).games.difficulty == 1.5
+    assert build_config(CollectConfig, [*words, "games.difficulty=hard"]).games.difficulty == "hard"
 
 
 @pytest.mark.parametrize(
@@ -155,6 +165,11 @@ def test_a_key_that_holds_a_number_or_a_word_reads_numbers_as_numbers():
         (
             "policy.name=oracle",
             "policy.name=oracle: input should be 'expert', 'planner', 'random', 'server' or 'local'",
+        ),
+        (
+            "games.split=valid_sen",
+            "games.split=valid_sen: input should be 'train', 'valid_train', 'valid_seen' or 'valid_unseen';"
+            " did you mean 'valid_seen'?",
         ),
     ],
 )
@@ -179,3 +194,88 @@ def test_the_key_table_has_a_row_for_every_key():
     table = key_table(CollectConfig).splitlines()[2:]
     assert [row.split("`")[1] for row in table] == list(dotted_keys(CollectConfig))
     assert all(not row.endswith("| None |") for row in table), "every key says what it means"
+
+
+@pytest.mark.parametrize(
+    ("model", "overrides", "idle"),
+    [
+        (CollectConfig, ["policy.name=planner", "policy.noise=0.2"], {"policy.noise=0.2": "policy.name=expert"}),
+        (CollectConfig, ["policy.name=server", "policy.search=sweep"], {"policy.search=sweep": "policy.name=expert"}),
+        (CollectConfig, ["policy.noise_episodes=0.1"], {"policy.noise_episodes=0.1": "policy.noise"}),
+        (
+            EvaluateConfig,
+            ["policy.name=expert", "policy.temperature=1", "policy.model=x", "policy.dtype=float32"],
+            {
+                "policy.model=x": "policy.name=server or local",
+                "policy.temperature=1": "policy.name=server or local",
+                "policy.dtype=float32": "policy.name=local",
+            },
+        ),
+        (
+            EvaluateConfig,
+            ["policy.price_prompt=1", "policy.price_completion=1"],
+            {
+                "policy.price_prompt=1": "policy.name=server or local",
+                "policy.price_completion=1": "policy.name=server or local",
+            },
+        ),
+        (EvaluateConfig, ["policy.name=server", "policy.max_batch=2"], {"policy.max_batch=2": "policy.name=local"}),
+        (
+            EvaluateConfig,
+            ["policy.name=server", "policy.serve_timeout_s=5"],
+            {"policy.serve_timeout_s=5": "policy.serve"},
+        ),
+        (
+            EvaluateConfig,
+            ["policy.name=local", "policy.truncated=retry"],
+            {"policy.truncated=retry": "policy.name=server"},
+        ),
+        (
+            CollectConfig,
+            ["policy.rationalize_attempts=2"],
+            {"policy.rationalize_attempts=2": "policy.rationalize=true"},
+        ),
+        (CollectConfig, ["games.difficulty=hard"], {"games.difficulty=hard": "games.source=generate"}),
+        (
+            EvaluateConfig,
+            ["prompt.form=multi", "prompt.history_length=2"],
+            {"prompt.history_length=2": "prompt.form=single"},
+        ),
+    ],
+)
+def test_options_without_effect_are_refused_together(model, overrides, idle):
+    with pytest.raises(ConfigError) as error:
+        build_config(model, [*overrides, "sed=1"])
+    said = [f"{option} has no effect without {other}; add that, or leave it out" for option, other in idle.items()]
+    assert str(error.value).splitlines()[1:] == said
+
+
+@pytest.mark.parametrize(
+    ("model", "overrides"),
+    [
+        (CollectConfig, ["policy.name=planner", "policy.noise=0", "policy.keep_token_ids=false", "policy.model=null"]),
+        (CollectConfig, ["policy.name=server", "policy.rationalize=true", "policy.noise=0.2", "policy.search=sweep"]),
+        (CollectConfig, ["policy.name=local", "policy.truncated=keep"]),
+        (CollectConfig, ["prompt.form=multi", "prompt.history_length=2"]),
+        (EvaluateConfig, ["games.source=embedded", "games.difficulty=normal"]),
+    ],
+)
+def test_options_that_have_an_effect_or_switch_one_off_are_taken(model, overrides):
+    build_config(model, overrides)
+
+
+@pytest.mark.parametrize("model", [CollectConfig, EvaluateConfig, TrainConfig])
+def test_defaults_and_stored_configs_are_never_idle(model):
+    stored = model.model_validate(model().model_dump())
+    assert idle_options(stored, {}) == []
+
+
+@pytest.mark.parametrize("model", [CollectConfig, EvaluateConfig, TrainConfig])
+def test_every_key_that_needs_another_is_a_key(model):
+    """A misspelt one would never be refused."""
+    config, known = model(), set(dotted_keys(model))
+    for name in ("", *type(config).model_fields):
+        section = getattr(config, name) if name else config
+        for need in getattr(section, "NEEDS", ()):
+            need.met(section)
+            assert {f"{name}.{key}".lstrip(".") for key in need.keys} <= known

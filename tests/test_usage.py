@@ -51,7 +51,7 @@ def test_a_reply_has_the_tokens_of_all_that_was_spent_on_it():
 
 
 def test_the_cached_price_is_the_prompt_s_unless_it_is_told():
-    words = ["policy.price_prompt=0.4", "policy.price_completion=1.6"]
+    words = ["policy.name=server", "policy.price_prompt=0.4", "policy.price_completion=1.6"]
     assert build_config(EvaluateConfig, words).policy.prices == Prices(0.4, 1.6, 0.4)
     assert build_config(EvaluateConfig, [*words, "policy.price_cached=0"]).policy.prices == Prices(0.4, 1.6, 0.0)
     assert build_config(CollectConfig, []).policy.prices is None

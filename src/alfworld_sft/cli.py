@@ -52,9 +52,6 @@ def main() -> None:
         for line in str(error).splitlines():
             typer.echo(f"error: {printable(line)}", err=True)
         sys.exit(2)
-    except OSError as error:
-        typer.echo(f"error: {error.filename or 'input/output'}: {error.strerror}", err=True)
-        sys.exit(2)
 
 
 @app.callback(invoke_without_command=True)

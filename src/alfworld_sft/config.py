@@ -1,28 +1,47 @@
 """Typed configs and the dotted overrides that fill them.
 
 A config is a frozen pydantic model; an override is `games.split=train`, with or without Hydra's leading `+`. The type
-of its key decides how its value is read (`values.py`): where a key holds text, it is the text as it stands. All errors
-are reported together.
+of its key decides how its value is read (`values.py`): where a key holds text, it is the text as it stands. A key that
+has no effect beside the others is refused where it is named (`Section.NEEDS`), not where a default or a stored config
+holds it. All errors are reported together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from difflib import get_close_matches
-from typing import Any, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from alfworld_sft.errors import ConfigError
 from alfworld_sft.values import read_value
 
-Config = TypeVar("Config", bound=BaseModel)
+
+class Needs(NamedTuple):
+    """Keys of a section that have an effect only where `met` holds for it, and the option that makes it hold.
+
+    A value that switches its key off (0, false, null) is never refused, nor is one of `harmless`: what happens anyway.
+    """
+
+    keys: Sequence[str]
+    met: Callable[[Any], object]
+    option: str
+    harmless: Collection[object] = ()
 
 
 class Section(BaseModel):
-    """A group of keys; unknown ones are refused, and so are numbers that are not finite."""
+    """A group of keys; unknown ones are refused, and so are numbers that are not finite.
+
+    `NEEDS` says which keys have an effect only beside others; keys are named as seen from the section.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    NEEDS: ClassVar[tuple[Needs, ...]] = ()
+
+
+Config = TypeVar("Config", bound=Section)
 
 
 def build_config(
@@ -31,13 +50,16 @@ def build_config(
     *,
     aliases: Mapping[str, str] | None = None,
     hints: Mapping[str, str] | None = None,
+    idle: bool = False,
 ) -> Config:
     """Return the config that the overrides make; later ones win.
 
     `aliases` are other names of keys; `hints` say what to do with keys of other tools that have no meaning here.
-    Raises ConfigError, whose message has one line for each wrong override.
+    `idle` takes options that have no effect beside the others. Raises ConfigError, whose message has one line for each
+    wrong override.
     """
     problems: list[str] = []
+    given: dict[str, str] = {}
     values: dict[str, Any] = {}
     aliases, hints = aliases or {}, hints or {}
     known = list(dotted_keys(model))
@@ -51,6 +73,7 @@ def build_config(
         else:
             try:
                 _put(values, key.split("."), read_value(text, _annotation(model, key)))
+                given[key] = text
             except ValueError as error:
                 problems.append(f"{key}={text}: {error}")
     try:
@@ -58,9 +81,41 @@ def build_config(
     except ValidationError as error:
         problems += _lines(error, values)
         raise ConfigError("\n".join(problems)) from None
+    problems += [] if idle else idle_options(config, given)
     if problems:
         raise ConfigError("\n".join(problems))
     return config
+
+
+def idle_options(config: Section, given: Mapping[str, str]) -> list[str]:
+    """Return a line for each given option (key → its text) that has no effect beside the others."""
+    idle: dict[str, str] = {}
+    for prefix, section in _sections(config):
+        for need in section.NEEDS:
+            for key in [] if need.met(section) else need.keys:
+                value = value_of(section, key)
+                if f"{prefix}{key}" in given and value and value not in need.harmless:
+                    idle.setdefault(f"{prefix}{key}", need.option)
+    return [
+        f"{key}={given[key]} has no effect without {option}; add that, or leave it out" for key, option in idle.items()
+    ]
+
+
+def value_of(section: Section, key: str) -> Any:
+    """Return the value of a dotted key."""
+    value: Any = section
+    for name in key.split("."):
+        value = getattr(value, name)
+    return value
+
+
+def _sections(config: Section, prefix: str = "") -> Iterator[tuple[str, Section]]:
+    """Yield a config and all its sections, each with what stands before its keys."""
+    yield prefix, config
+    for name in type(config).model_fields:
+        section = getattr(config, name)
+        if isinstance(section, Section):
+            yield from _sections(section, f"{prefix}{name}.")
 
 
 def dotted_keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
@@ -72,15 +127,13 @@ def dotted_keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
             yield f"{prefix}{name}"
 
 
-def key_table(model: type[BaseModel]) -> str:
+def key_table(model: type[Section]) -> str:
     """Return a Markdown table of all keys with their defaults and meanings, for the documents."""
     rows = ["| key | default | meaning |", "|---|---|---|"]
     defaults = model()
     for key in dotted_keys(model):
-        section: Any = defaults
-        *path, name = key.split(".")
-        for part in path:
-            section = getattr(section, part)
+        parent, _, name = key.rpartition(".")
+        section = value_of(defaults, parent) if parent else defaults
         value = getattr(section, name)
         shown = "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
         rows.append(f"| `{key}` | `{shown}` | {type(section).model_fields[name].description} |")
@@ -112,6 +165,13 @@ def _put(values: dict[str, Any], path: Sequence[str], value: Any) -> None:
     values[path[-1]] = value
 
 
+def _meant_word(problem: Any) -> str:
+    """Return the word that a wrong one may have been meant for, as the end of its line."""
+    words = re.findall("'([^']*)'", problem.get("ctx", {}).get("expected", ""))
+    close = get_close_matches(str(problem["input"]), words, 1) if problem["type"] == "literal_error" else []
+    return f"; did you mean '{close[0]}'?" if close else ""
+
+
 def _lines(error: ValidationError, values: Mapping[str, Any]) -> list[str]:
     lines = []
     for problem in error.errors():
@@ -120,5 +180,5 @@ def _lines(error: ValidationError, values: Mapping[str, Any]) -> list[str]:
             lines.append(problem["msg"].removeprefix("Value error, "))
             continue
         reason = problem["msg"].removeprefix("Value error, ")
-        lines.append(f"{key}={problem['input']}: {reason[0].lower()}{reason[1:]}")
+        lines.append(f"{key}={problem['input']}: {reason[0].lower()}{reason[1:]}{_meant_word(problem)}")
     return lines

@@ -6,6 +6,10 @@ prints that line and exits with 2. Everything else is a bug and keeps its traceb
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 
 class AlfworldSftError(Exception):
     """Base of every error that this package raises deliberately."""
@@ -58,3 +62,17 @@ class PolicyUnavailableError(UserError):
 
 class PolicyError(AlfworldSftError):
     """A policy that could not act; the episode is recorded as failed and the run continues."""
+
+
+def os_reason(error: OSError) -> str:
+    """Return the system's words for an error; libraries raise some that carry only a message, or nothing at all."""
+    return error.strerror or str(error) or type(error).__name__
+
+
+@contextmanager
+def file_errors(doing: str, path: Path, way_out: str) -> Iterator[None]:
+    """Turn an OSError of the block into a UserError: what could not be done, to which file, why, and the way out."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"cannot {doing} {error.filename or path}: {os_reason(error)}; {way_out}") from error

@@ -85,7 +85,10 @@ def test_compare_refuses_different_protocols_unless_told_to(runs):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["games.split=valid_sen"], "error: unknown split 'valid_sen'; did you mean 'valid_seen'?"),
+        (
+            ["games.split=valid_sen"],
+            "error: games.split=valid_sen: input should be 'train', 'valid_train', 'valid_seen' or 'valid_unseen'; did",
+        ),
         (["repeats=0"], "error: repeats=0: input should be greater than or equal to 1"),
         (["num_episodes=3"], "error: unknown key 'num_episodes'; did you mean '"),
         (["--resume", "/nowhere"], "error: /nowhere is not a run's folder: it has no run.json"),

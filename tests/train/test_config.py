@@ -81,6 +81,26 @@ def test_a_wrong_override_gets_one_clear_line(override, message):
     assert str(error.value) == message
 
 
+@pytest.mark.parametrize(
+    ("overrides", "idle", "needed"),
+    [
+        (["model.lora_rank=0"], "model.lora_alpha=32", "adapters, which model.lora_rank makes"),
+        (["model.lora_rank=0"], "model.target_modules=all-linear", "adapters, which model.lora_rank makes"),
+        ([], "data.multiturn.weighting=cumulative", "data.multiturn.enable=true"),
+        ([], "data.multiturn.messages_key=chat", "data.multiturn.enable=true"),
+        (["data.multiturn.enable=true"], "data.prompt_key=question", "data.multiturn.enable=false"),
+        ([], "optim.momentum=0.9", "optim.name=muon"),
+        (["optim.lr_scheduler=constant"], "optim.min_lr_ratio=0.1", "optim.lr_scheduler=cosine or linear"),
+        ([], "trainer.eval_max_steps=9", "trainer.eval_games=N"),
+        ([], "trainer.test_freq=5", "data.val_files or trainer.eval_games"),
+    ],
+)
+def test_an_option_without_effect_is_refused(overrides, idle, needed):
+    with pytest.raises(ConfigError) as error:
+        build_train_config([*overrides, idle])
+    assert str(error.value) == f"{idle} has no effect without {needed}; add that, or leave it out"
+
+
 def test_all_errors_are_reported_together():
     with pytest.raises(ConfigError) as error:
         build_train_config(["optim.lrr=1", "data.max_length=x", "use_remove_padding=true", "model.strategy=zero3"])

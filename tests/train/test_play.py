@@ -47,20 +47,27 @@ def model(data, tmp_path_factory):
     """A model that has learned to play these games for a while."""
     folder = tmp_path_factory.mktemp("models")
     make_tiny_model(folder / "random", texts_of_files([data]), TinyOptions(width=64, layers=2, head_dim=32))
-    more = ("model.lora_rank=0", "trainer.total_epochs=20", "optim.lr=1e-2", "trainer.eval_games=0")
-    return run(options(data, folder / "random", folder / "out", "/nowhere", *more)).final
+    more = ("model.lora_rank=0", "trainer.total_epochs=20", "optim.lr=1e-2")
+    return run(plain_options(data, folder / "random", folder / "out", *more)).final
 
 
 def options(data, model, out, games, *more):
     return [
-        f"data.train_files={data}",
-        f"model.path={model}",
-        f"trainer.default_local_dir={out}",
+        *plain_options(data, model, out),
         f"trainer.eval_source={games}",
         "trainer.eval_split=train",
         "trainer.eval_games=3",
         f"trainer.eval_max_steps={MAX_STEPS}",
         f"trainer.eval_max_tokens={MAX_TOKENS}",
+        *more,
+    ]
+
+
+def plain_options(data, model, out, *more):
+    return [
+        f"data.train_files={data}",
+        f"model.path={model}",
+        f"trainer.default_local_dir={out}",
         "trainer.device=cpu",
         "trainer.logger=[]",
         "data.multiturn.enable=true",
@@ -113,8 +120,9 @@ def test_a_model_that_plays_is_trained_as_one_that_does_not(data, model, games, 
     """Weights, optimizer and the states of all random generators end in the same bytes."""
     files = ("adapter_model.safetensors", "trainer/optimizer.safetensors", "trainer/random.safetensors")
     ends = []
-    for name, more in (("plays", ("trainer.test_freq=1",)), ("plain", ("trainer.eval_games=0",))):
-        trained = run(options(data, model, tmp_path / name, games, "trainer.save_freq=0", *more))
+    playing = options(data, model, tmp_path / "plays", games, "trainer.save_freq=0", "trainer.test_freq=1")
+    for words in (playing, plain_options(data, model, tmp_path / "plain", "trainer.save_freq=0")):
+        trained = run(words)
         ends.append([(trained.checkpoint / file).read_bytes() for file in files])
     assert losses(tmp_path / "plays") == losses(tmp_path / "plain")
     assert ends[0] == ends[1]

@@ -7,6 +7,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from alfworld_sft.config import Section
+from alfworld_sft.games.layout import Split
 from alfworld_sft.policies.config import CollectingPolicySection
 from alfworld_sft.runs.config import GamesToPlay, RunConfig
 
@@ -14,7 +15,7 @@ from alfworld_sft.runs.config import GamesToPlay, RunConfig
 class GamesSection(GamesToPlay):
     """Which games training data comes from."""
 
-    split: str = Field("train", description="train, valid_seen or valid_unseen.")
+    split: Split = Field("train", description="train, valid_seen or valid_unseen.")
     allow_eval_split: bool = Field(False, description="Allow collecting training data from an evaluation split.")
 
 

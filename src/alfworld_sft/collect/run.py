@@ -11,7 +11,7 @@ from alfworld_sft.dataset.build import Summary, build_dataset
 from alfworld_sft.dataset.card import dataset_card
 from alfworld_sft.dataset.rows import Rendering
 from alfworld_sft.dataset.write import DATA_FILES
-from alfworld_sft.errors import ConfigError, RunFolderError
+from alfworld_sft.errors import ConfigError, RunFolderError, os_reason
 from alfworld_sft.files import sha256_of, whole_file
 from alfworld_sft.games import GENERATE, check_split_is_trainable
 from alfworld_sft.prompts.template import load_template
@@ -63,7 +63,7 @@ def collect(
         return _write(job)
     except OSError as error:
         raise RunFolderError(
-            f"{run.path}: {error.strerror}; all episodes are safe; fix that, then:"
+            f"{run.path}: {os_reason(error)}; all episodes are safe; fix that, then:"
             f" alfworld-sft collect --resume {run.path}"
         ) from None
 

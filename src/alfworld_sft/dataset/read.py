@@ -23,7 +23,7 @@ from alfworld_sft.dataset.cells import is_cut_by_excel, looks_like_messages, loo
 from alfworld_sft.dataset.extra_info import EXTRA_INFO, own_turn, parse_extra_info, untrained_turns
 from alfworld_sft.dataset.messages import CALLS, FLAGS, REASONING, ReadMessage, read_message, refuse_empty, shown
 from alfworld_sft.dataset.rows import USER_LABEL
-from alfworld_sft.errors import DatasetError
+from alfworld_sft.errors import DatasetError, os_reason
 from alfworld_sft.types import Message
 
 ROWS_PER_BATCH = 256
@@ -133,6 +133,8 @@ def read_records(file: Path, wanted: Mapping[str, str], option: str) -> Iterator
         raise DatasetError(f"{option}={file}: not a Parquet file ({str(error).splitlines()[0]})") from None
     except UnicodeDecodeError as error:
         raise DatasetError(f"{option}={file}: not UTF-8 text ({error.reason}); save it as UTF-8") from None
+    except OSError as error:
+        raise DatasetError(f"{option}={file}: cannot be read: {os_reason(error)}; name a file that can") from error
 
 
 def unread_columns(file: Path, wanted: Mapping[str, str], option: str) -> list[str]:

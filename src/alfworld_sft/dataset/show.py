@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from alfworld_sft.dataset.rows import USER_LABEL
 from alfworld_sft.dataset.write import DATA_FILES
-from alfworld_sft.errors import DatasetError
+from alfworld_sft.errors import DatasetError, file_errors
 from alfworld_sft.runs.store import read_stamp
 
 _TOKEN = re.compile(r"[^\W\d_]+| (?=\d)|\d|(?:[^\w\s]|_)+\n*|\n+")
@@ -76,7 +76,8 @@ def read_contents(folder: Path) -> Contents:
                 tokens = sum(count_tokens(message["content"]) for message in row["messages"])
                 episode = json.loads(row["extra_info"])["episode_id"]
                 episodes[episode] = max(tokens, episodes.get(episode, 0))
-    sizes = {name: (folder / name).stat().st_size for name in DATA_FILES}
+    with file_errors("read", folder, f"make the files again: alfworld-sft collect --resume {folder}"):
+        sizes = {name: (folder / name).stat().st_size for name in DATA_FILES}
     return Contents(stamp, rows, _lengths(single), _lengths(list(episodes.values())), sizes, example)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from alfworld_sft.counts import counted
-from alfworld_sft.errors import ComparisonError, RunFolderError
+from alfworld_sft.errors import ComparisonError, RunFolderError, os_reason
 from alfworld_sft.evaluate.statistics import Interval, exact_p_value, paired_difference
 
 METRICS = "metrics.json"
@@ -72,7 +72,7 @@ def read_result(path: Path) -> Result:
     except FileNotFoundError:
         raise RunFolderError(f"{path} is not a finished evaluation: it has no {file}") from None
     except OSError as error:
-        raise RunFolderError(f"{file}: {error.strerror}") from None
+        raise RunFolderError(f"{file}: {os_reason(error)}") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunFolderError(f"{file} is not one that evaluate wrote ({type(error).__name__}: {error})") from None
 

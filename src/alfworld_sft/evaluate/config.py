@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import Field
 
+from alfworld_sft.config import Needs
+from alfworld_sft.games.layout import Split
 from alfworld_sft.policies.config import EvaluatedPolicySection
 from alfworld_sft.runs.config import GamesToPlay, RunConfig
 
@@ -11,11 +15,16 @@ from alfworld_sft.runs.config import GamesToPlay, RunConfig
 class EvaluatedGamesSection(GamesToPlay):
     """The games that a policy is evaluated on."""
 
-    split: str = Field("valid_seen", description="train, valid_seen or valid_unseen.")
+    split: Split = Field("valid_seen", description="train, valid_seen or valid_unseen.")
 
 
 class EvaluateConfig(RunConfig):
     """Everything that determines an evaluation."""
+
+    NEEDS: ClassVar[tuple[Needs, ...]] = (
+        # In a dataset the window also bounds the single-turn rows, so that collect takes it with either form.
+        Needs(("prompt.history_length",), lambda config: config.prompt.form == "single", "prompt.form=single"),
+    )
 
     games: EvaluatedGamesSection = EvaluatedGamesSection()
     policy: EvaluatedPolicySection = EvaluatedPolicySection()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from alfworld_sft.errors import ConfigError, RunFolderError
+from alfworld_sft.errors import ConfigError, RunFolderError, os_reason
 from alfworld_sft.evaluate.compare import METRICS
 from alfworld_sft.evaluate.config import EvaluateConfig
 from alfworld_sft.evaluate.metrics import UNKNOWN_TYPE, Metrics, Unplayed, measure
@@ -82,7 +82,7 @@ def evaluate(
         run.write_stamp(stamp)
     except OSError as error:
         raise RunFolderError(
-            f"{run.path}: {error.strerror}; all episodes are safe; fix that, then:"
+            f"{run.path}: {os_reason(error)}; all episodes are safe; fix that, then:"
             f" alfworld-sft evaluate --resume {run.path}"
         ) from None
     return Evaluation(metrics, world_model)

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import platformdirs
 
-from alfworld_sft.errors import UserError
+from alfworld_sft.errors import UserError, os_reason
 from alfworld_sft.files import whole_file
 from alfworld_sft.games.layout import GAME_FILE, GAME_SUFFIX, TRAJ_FILE, read_task_folder
 from alfworld_sft.types import TASK_TYPES, TaskType
@@ -124,7 +124,7 @@ def _files(folder: str, prefix: str, above: tuple[str, ...]) -> Iterator[tuple[s
         with os.scandir(folder) as listing:
             entries = list(listing)
     except OSError as error:
-        raise UserError(f"{folder}: cannot be read: {error.strerror}") from None
+        raise UserError(f"{folder}: cannot be read: {os_reason(error)}") from None
     for entry in entries:
         if entry.name.startswith("."):
             continue
@@ -181,7 +181,7 @@ def _read_game_file(folder: Path, path: str, stamp: Stamp, *, asks_traj: bool) -
 
 def _unreadable(path: str, error: OSError) -> IndexEntry:
     """Return the entry of a file that gave an error; without a stamp it is tried again next time."""
-    return IndexEntry(path, (), "", None, None, f"unreadable ({error.strerror or error})")
+    return IndexEntry(path, (), "", None, None, f"unreadable ({os_reason(error)})")
 
 
 def _problem(content: bytes) -> tuple[str | None, str | None]:
@@ -259,4 +259,4 @@ def _remember(memory: Path, entries: tuple[IndexEntry, ...]) -> None:
         with whole_file(memory) as file:
             file.write(json.dumps(data, separators=(",", ":")).encode())
     except OSError as error:
-        logger.info("index of games cannot be kept in %s: %s", memory.parent, error.strerror)
+        logger.info("index of games cannot be kept in %s: %s", memory.parent, os_reason(error))

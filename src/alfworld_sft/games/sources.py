@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from alfworld_sft.errors import GameFileError, GamesNotFoundError, UserError
+from alfworld_sft.errors import GameFileError, GamesNotFoundError, UserError, os_reason
 from alfworld_sft.games import layout
 from alfworld_sft.games.index import CONTRADICTED, Index, IndexEntry, index_file, index_folder
 from alfworld_sft.games.refs import GameRef, Games, SkippedFile, count_reasons, skipped_in_words
@@ -129,7 +129,7 @@ def _place(source: str | Path) -> Path:
     try:
         exists = place.exists()
     except OSError as error:
-        raise GamesNotFoundError(f"no games found: {place}: {error.strerror}; {HOW_TO_GET_GAMES}") from None
+        raise GamesNotFoundError(f"no games found: {place}: {os_reason(error)}; {HOW_TO_GET_GAMES}") from None
     if not exists:
         raise GamesNotFoundError(f"no games found: {place} does not exist; {HOW_TO_GET_GAMES}")
     if place.is_file() and place.suffix == ".zip":
@@ -150,7 +150,7 @@ def _one_game(file: Path, split: str) -> Games:
     try:
         entry = index_file(file)
     except OSError as error:
-        raise GameFileError(str(file), error.strerror or str(error)) from None
+        raise GameFileError(str(file), os_reason(error)) from None
     if entry.problem == CONTRADICTED:
         load_game(file)  # which says how
     if entry.problem:

@@ -13,6 +13,14 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import torch
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    GatedRepoError,
+    HfHubHTTPError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+)
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers import logging as transformers_logging
@@ -63,22 +71,21 @@ def load_model(name: str, dtype: torch.dtype | Literal["auto"], device: torch.de
             local_files_only=_only_local(name),
             output_loading_info=True,
         )
-        model, info = loaded
-        missing = sorted(info["missing_keys"])
-        if missing:
-            raise ModelError(
-                f"{name}: {len(missing)} weights of {type(model).__name__} are missing, such as {missing[0]}"
-            )
-        if not hasattr(getattr(model, "model", None), "layers"):
-            raise ModelError(f"{name}: {type(model).__name__} is not a decoder of the usual shape")
-        if getattr(config, "final_logit_softcapping", None):
-            raise ModelError(f"{name}: {type(model).__name__} changes its logits after the output layer; not supported")
+    model, info = loaded
+    missing = sorted(info["missing_keys"])
+    if missing:
+        raise ModelError(f"{name}: {len(missing)} weights of {type(model).__name__} are missing, such as {missing[0]}")
+    if not hasattr(getattr(model, "model", None), "layers"):
+        raise ModelError(f"{name}: {type(model).__name__} is not a decoder of the usual shape")
+    if getattr(config, "final_logit_softcapping", None):
+        raise ModelError(f"{name}: {type(model).__name__} changes its logits after the output layer; not supported")
+    with _one_line(name):
         return model.to(device)
 
 
 @contextmanager
 def _one_line(name: str) -> Iterator[None]:
-    """Turn what goes wrong while a model is loaded into one line."""
+    """Turn what transformers raises in the block into one line; nothing of our own belongs inside."""
     if is_path(name) and not Path(name).is_dir():
         raise ModelError(f"model.partial_pretrain={name}: there is no such folder")
     level = transformers_logging.get_verbosity()
@@ -86,12 +93,8 @@ def _one_line(name: str) -> Iterator[None]:
     transformers_logging.disable_progress_bar()  # of reading shards; a download's own bar stays
     try:
         yield
-    except UserError:
-        raise
-    except (torch.OutOfMemoryError, MemoryError):
-        raise ModelError(f"{name}: not enough memory to load it; use a smaller model or a larger device") from None
-    except Exception as error:  # transformers raises anything
-        raise ModelError(f"{name}: {_reason(name, error)}") from None
+    except Exception as error:  # a model's files are data, and transformers raises anything over them
+        raise ModelError(f"{name}: {_reason(name, error)}") from error
     finally:
         transformers_logging.set_verbosity(level)
 
@@ -116,10 +119,10 @@ def _hub_answers() -> bool:
 
 def _reason(name: str, error: Exception) -> str:
     if isinstance(error, OSError) and not Path(name).is_dir():
-        return (
-            "cannot be had from the Hugging Face hub (no network, or no such model); give the folder of a model,"
-            " or make a small one: alfworld-sft tiny-model DIR"
-        )
+        why, way_out = _hub_failure(name, error)
+        return f"cannot be had from the Hugging Face hub ({why}); {way_out}"
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return "not enough memory to load it; use a smaller model or a larger device"
     if "trust_remote_code" in str(error):
         return "brings code of its own (auto_map), which is never run; take a model that transformers itself knows"
     if "out of memory" in str(error) or "can't allocate memory" in str(error):
@@ -127,7 +130,27 @@ def _reason(name: str, error: Exception) -> str:
     return f"is not a causal language model that can be loaded: {_first_line(error)}"
 
 
-def _first_line(error: Exception) -> str:
+def _hub_failure(name: str, error: OSError) -> tuple[str, str]:
+    """Return why the hub does not give a model, and what to do; transformers wraps what the hub's client raised."""
+    elsewhere = "give the folder of a model, or make a small one: alfworld-sft tiny-model DIR"
+    cause: BaseException | None = error
+    while cause is not None:
+        match cause:
+            case GatedRepoError():
+                return "it is gated", f"accept its terms at https://huggingface.co/{name}, then log in: hf auth login"
+            case RepositoryNotFoundError():
+                return "no such model, or a private one", "check the name, or log in: hf auth login"
+            case LocalEntryNotFoundError() | OfflineModeIsEnabled():
+                return "no network, and no copy on this machine", elsewhere
+            case EntryNotFoundError():
+                return f"a file is missing there: {_first_line(cause)}", "take a model that transformers can load"
+            case HfHubHTTPError():
+                return f"it says: {_first_line(cause)}", f"try again later, or {elsewhere}"
+        cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
+    return "no network, or no such model", elsewhere
+
+
+def _first_line(error: BaseException) -> str:
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 

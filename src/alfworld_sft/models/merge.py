@@ -14,7 +14,7 @@ from typing import Any, Literal
 import torch
 from safetensors import SafetensorError, safe_open
 
-from alfworld_sft.errors import UserError
+from alfworld_sft.errors import UserError, os_reason
 from alfworld_sft.files import whole_folder
 from alfworld_sft.models.adapter import base_of_adapter, read_adapter_config
 from alfworld_sft.models.chat import read_end_id
@@ -78,8 +78,8 @@ def _adapted(checkpoint: Path, base: str | None) -> tuple[Any, torch.dtype]:
             warnings.simplefilter("ignore")  # of PEFT's own use of transformers, and of the embeddings it saves
             adapted = PeftModel.from_pretrained(model, str(checkpoint))
             _check_names(checkpoint, adapted)
-    except (RuntimeError, ValueError, KeyError, TypeError, OSError, SafetensorError) as error:
-        raise MergeError(f"{checkpoint}: its adapter does not fit {name}: {_first_line(error)}") from None
+    except (RuntimeError, ValueError, KeyError, TypeError, OSError, SafetensorError) as error:  # the files are data
+        raise MergeError(f"{checkpoint}: its adapter does not fit {name}: {_first_line(error)}") from error
     return _merged(checkpoint, adapted), stored
 
 
@@ -193,4 +193,4 @@ def _write(model: Any, tokenizer: Any, output: Path) -> None:
             model.save_pretrained(partial)
             tokenizer.save_pretrained(partial)
     except OSError as error:
-        raise MergeError(f"{output}: cannot be written: {error.strerror or error}") from None
+        raise MergeError(f"{output}: cannot be written: {os_reason(error)}") from None

@@ -2,16 +2,37 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from alfworld_sft.config import Section
+from alfworld_sft.config import Needs, Section
 from alfworld_sft.usage import Prices
 
 
 class PolicySection(Section):
     """The policy."""
+
+    NEEDS: ClassVar[tuple[Needs, ...]] = (
+        Needs(("search", "prior", "noise", "noise_episodes"), lambda policy: policy.expert_acts, "policy.name=expert"),
+        Needs(("noise_episodes",), lambda policy: policy.noise, "policy.noise"),
+        Needs(
+            (
+                *("model", "temperature", "top_p", "max_tokens", "keep_token_ids"),
+                *("price_prompt", "price_completion", "price_cached"),
+            ),
+            lambda policy: policy.name in ("server", "local"),
+            "policy.name=server or local",
+        ),
+        Needs(
+            ("base_url", "serve", "serve_timeout_s", "timeout_s", "attempts"),
+            lambda policy: policy.name == "server",
+            "policy.name=server",
+        ),
+        Needs(("truncated",), lambda policy: policy.name == "server", "policy.name=server", harmless=("keep",)),
+        Needs(("serve_timeout_s",), lambda policy: policy.serve, "policy.serve"),
+        Needs(("dtype", "max_batch"), lambda policy: policy.name == "local", "policy.name=local"),
+    )
 
     name: Literal["expert", "planner", "random", "server", "local"] = Field(
         "expert",
@@ -70,6 +91,11 @@ class PolicySection(Section):
     )
 
     @property
+    def expert_acts(self) -> bool:
+        """Whether the expert chooses the actions."""
+        return self.name == "expert"
+
+    @property
     def prices(self) -> Prices | None:
         """What tokens cost, or None if unknown."""
         if self.price_prompt is None or self.price_completion is None:
@@ -81,6 +107,14 @@ class PolicySection(Section):
 class CollectingPolicySection(PolicySection):
     """The policy that a dataset is collected with."""
 
+    NEEDS: ClassVar[tuple[Needs, ...]] = (
+        *PolicySection.NEEDS,
+        Needs(("rationalize_attempts",), lambda policy: policy.rationalize, "policy.rationalize=true"),
+        Needs(
+            ("truncated",), lambda policy: not policy.rationalize, "policy.rationalize=false", harmless=("keep",)
+        ),  # a reason that was cut off is one of the rejected ones
+    )
+
     rationalize: bool = Field(
         False, description="The expert acts, and a language model (policy.name server or local) writes its <think>."
     )
@@ -90,6 +124,11 @@ class CollectingPolicySection(PolicySection):
         le=100,
         description="Maximum replies requested per turn before falling back to the expert's own reasoning.",
     )
+
+    @property
+    def expert_acts(self) -> bool:
+        """Whether the expert chooses the actions: a model then writes its reasons, at most."""
+        return self.rationalize or super().expert_acts
 
 
 class EvaluatedPolicySection(PolicySection):

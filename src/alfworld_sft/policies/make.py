@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
 def make_policy(options: PolicySection) -> Policy:
     """Return the policy that the options name; raises UserError where a model or its server is not named rightly."""
-    if options.serve is not None and options.name != "server":
-        raise ConfigError(f"policy.serve starts a model's server: it goes with policy.name=server, not {options.name}")
     if isinstance(options, CollectingPolicySection) and options.rationalize:
         return _rationalizer(options)
     match options.name:

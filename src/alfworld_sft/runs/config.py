@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, ClassVar, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from alfworld_sft.config import Section
+from alfworld_sft.config import Needs, Section
+from alfworld_sft.games.layout import Split
 from alfworld_sft.games.sources import EMBEDDED, GENERATE, resolve_source
 from alfworld_sft.policies.config import PolicySection
 from alfworld_sft.types import Form, TaskType
@@ -20,12 +21,16 @@ def _all_as_none(value: object) -> object:
 class GamesToPlay(Section):
     """The games to play."""
 
+    NEEDS: ClassVar[tuple[Needs, ...]] = (
+        Needs(("difficulty",), lambda games: games.source == GENERATE, "games.source=generate", harmless=("normal",)),
+    )
+
     source: str | None = Field(
         None,
         description="Data folder, folder of *.tw-pddl files, one file, 'embedded' (the games in the package), or"
         " 'generate' (a new game for every episode); null: $ALFWORLD_DATA, else embedded.",
     )
-    split: str = Field(description="train, valid_seen or valid_unseen.")
+    split: Split = Field(description="train, valid_seen or valid_unseen.")
     task_types: list[TaskType] | None = Field(None, min_length=1, description="Only these task types; null plays all.")
     difficulty: str | float = Field(
         "normal", description="Difficulty of the games of source=generate: easy, normal, hard, or a number from 0 to 2."

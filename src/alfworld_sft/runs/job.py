@@ -21,8 +21,9 @@ from typing import Any, Generic, Literal, NamedTuple, TypeAlias, TypeVar
 from pydantic import ValidationError
 
 from alfworld_sft import __version__
+from alfworld_sft.config import idle_options
 from alfworld_sft.counts import counted, noun_for
-from alfworld_sft.errors import PolicyUnavailableError, RunFolderError
+from alfworld_sft.errors import ConfigError, PolicyUnavailableError, RunFolderError, os_reason
 from alfworld_sft.games import GENERATE, GameSource, GameStream, find_games
 from alfworld_sft.policies.base import Policy, in_service
 from alfworld_sft.policies.llm.network import allow_connections
@@ -116,32 +117,62 @@ def resume_job(
             raise RunFolderError(f"{path}: its run.json names no command whose run it is")
         if run.kind != kind:
             raise RunFolderError(f"{path} is a run of {run.kind}; resume with: alfworld-sft {run.kind} --resume {path}")
-        config = model.model_validate(with_named(run.stamp["config"], allowed.named))
+        config = _read_config(run, model, allowed)
         if allowed.named:
+            named = {key: text or "null" for key, text in allowed.named.items()}
+            if idle := idle_options(config, named):
+                raise ConfigError("\n".join(idle))
             config = _with_absolute_paths(config)
-        total = int(run.stamp["num_episodes"])
+        total = _read_number(run, "num_episodes")
         check_allowed(path, run.stamp, config, allowed)
         games = choose(config).games
         template = load_template(config.prompt.template)
         for what, now, then in (
-            ("games", games.sha256, run.stamp["games"]["sha256"]),
-            ("template", _template_sha256(template), run.stamp["protocol"]["template_sha256"]),
+            ("games", games.sha256, _read_text(run, "games", "sha256")),
+            ("template", _template_sha256(template), _read_text(run, "protocol", "template_sha256")),
         ):
             if now != then:
                 raise RunFolderError(f"{path}: its {what} changed since it was started; start a new run")
         policy = make_policy(config.policy)
-        if allowed.named and policy.name != run.stamp["policy"]:
-            raise RunFolderError(f"{path} was played by {run.stamp['policy']}, not {policy.name}; start a new run")
+        if allowed.named and policy.name != (player := _read_text(run, "policy")):
+            raise RunFolderError(f"{path} was played by {player}, not {policy.name}; start a new run")
+        _read_text(run, "started")  # it names the record of the run
         if allowed.named:
             run.write_stamp({**run.stamp, "config": config.model_dump()})
         remember(run.stamp, config, path)
         return Job(run, config, games, template, policy, total)
-    except (KeyError, TypeError, ValueError) as error:
-        run.close()
-        raise RunFolderError(f"{path}: its run.json is not one that {kind} wrote ({_reason(error)})") from None
     except BaseException:
         run.close()
         raise
+
+
+def _read_config(run: RunFolder, model: type[Config], allowed: Allowed) -> Config:
+    """Read a stamp's config with the values that are named now; raises RunFolderError where it is none."""
+    try:
+        return model.model_validate(with_named(run.stamp["config"], allowed.named))
+    except (KeyError, TypeError, ValueError) as error:
+        raise _not_written_here(run, error) from error
+
+
+def _read_number(run: RunFolder, key: str) -> int:
+    try:
+        return int(run.stamp[key])
+    except (KeyError, TypeError, ValueError) as error:
+        raise _not_written_here(run, error) from error
+
+
+def _read_text(run: RunFolder, *keys: str) -> str:
+    value: Any = run.stamp
+    try:
+        for key in keys:
+            value = value[key]
+    except (KeyError, TypeError) as error:
+        raise _not_written_here(run, error) from error
+    return str(value)
+
+
+def _not_written_here(run: RunFolder, error: Exception) -> RunFolderError:
+    return RunFolderError(f"{run.path}: its run.json is not one that {run.kind} wrote ({_reason(error)})")
 
 
 def _reason(error: Exception) -> str:
@@ -194,7 +225,7 @@ def keep_sampling(run: RunFolder, sampling: Mapping[str, object] | None) -> None
         run.write_stamp({**run.stamp, "sampling": really})
     except OSError as error:
         raise RunFolderError(
-            f"{run.path}: {error.strerror}; fix that, then: alfworld-sft {run.kind} --resume {run.path}"
+            f"{run.path}: {os_reason(error)}; fix that, then: alfworld-sft {run.kind} --resume {run.path}"
         ) from None
 
 

@@ -211,7 +211,7 @@ def _connected(ray: Any, address: str) -> Iterator[None]:
             _check_that_something_listens(address)
             _check_that_ray_answers(address)
         ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **own)
-    except (OSError, OverflowError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+    except (OSError, OverflowError, RuntimeError, ValueError, ray.exceptions.RayError) as error:  # of an address
         reason = " ".join(str(error).split())
         raise UserError(
             f"--ray {address}: cannot use Ray {_where(address)} ({reason}); start it with 'ray start' (if it asks for a"

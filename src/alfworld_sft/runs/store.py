@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from alfworld_sft.errors import RunFolderError
+from alfworld_sft.errors import RunFolderError, os_reason
 from alfworld_sft.files import remove_partial, whole_file, whole_folder
 from alfworld_sft.locks import lock
 from alfworld_sft.runs.records import from_line, to_line
@@ -49,7 +49,7 @@ class RunFolder:
         try:
             self._file = (path / JOURNAL).open("r+b", buffering=0)
         except OSError as error:
-            raise RunFolderError(f"{path / JOURNAL}: {error.strerror}") from None
+            raise RunFolderError(f"{path / JOURNAL}: {os_reason(error)}") from None
         try:
             if not lock(self._file.fileno(), path):
                 raise RunFolderError(f"{path}: another process is working on this run; wait for it or stop it")
@@ -57,7 +57,7 @@ class RunFolder:
             self._read_journal()
         except OSError as error:
             self._file.close()
-            raise RunFolderError(f"{error.filename or path / JOURNAL}: {error.strerror or error}") from None
+            raise RunFolderError(f"{error.filename or path / JOURNAL}: {os_reason(error)}") from None
         except BaseException:
             self._file.close()
             raise
@@ -119,17 +119,23 @@ class RunFolder:
             if time.monotonic() - self._last_sync >= SYNC_INTERVAL_S:
                 self.sync()
         except OSError as failure:
-            raise RunFolderError(
-                f"{self.path / JOURNAL}: {failure.strerror}; make room, then:"
-                f" alfworld-sft {self.kind} --resume {self.path}"
-            ) from None
+            raise self._unwritten(failure) from failure
 
     def sync(self) -> None:
         """Force what was appended to disk."""
         if self._unsynced:
-            os.fsync(self._file.fileno())
+            try:
+                os.fsync(self._file.fileno())
+            except OSError as failure:
+                raise self._unwritten(failure) from failure
             self._unsynced = 0
         self._last_sync = time.monotonic()
+
+    def _unwritten(self, failure: OSError) -> RunFolderError:
+        return RunFolderError(
+            f"{self.path / JOURNAL}: {os_reason(failure)}; make room, then:"
+            f" alfworld-sft {self.kind} --resume {self.path}"
+        )
 
     def episodes(self) -> Iterator[Episode]:
         """Yield the episodes played to their end by index, one at a time."""
@@ -186,7 +192,7 @@ def create_run(parent: Path, stamp: dict[str, Any], *, name: str | None = None, 
         except OSError as error:
             if error.errno in (errno.ENOTEMPTY, errno.EEXIST) and path.exists():
                 continue  # another process has just made it
-            raise RunFolderError(f"cannot make a run's folder in {parent}: {error.strerror}") from None
+            raise RunFolderError(f"cannot make a run's folder in {parent}: {os_reason(error)}") from None
         return _open_new(path)
     raise RunFolderError(
         f"{parent / names[0]} exists; name another folder, or resume with: --resume {parent / names[0]}"
@@ -209,7 +215,7 @@ def read_stamp(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise RunFolderError(f"{path} is not a run's folder: it has no {STAMP}") from None
     except OSError as error:
-        raise RunFolderError(f"{path / STAMP}: {error.strerror}") from None
+        raise RunFolderError(f"{path / STAMP}: {os_reason(error)}") from None
     except (ValueError, RecursionError):
         raise RunFolderError(f"{path / STAMP} is not JSON") from None
     if not isinstance(stamp, dict):

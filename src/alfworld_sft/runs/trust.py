@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 
 import platformdirs
 
-from alfworld_sft.errors import ConfigError, RunFolderError
+from alfworld_sft.errors import ConfigError, RunFolderError, os_reason
 from alfworld_sft.runs.config import RunConfig
 
 logger = logging.getLogger(__name__)
@@ -114,7 +114,7 @@ def remember(stamp: Mapping[str, Any], config: RunConfig, path: Path) -> None:
     except OSError as error:
         logger.warning(
             "%s cannot be written (%s): resuming this run will need --trust; %s names another folder",
-            record.parent, error.strerror, STATE_VARIABLE,
+            record.parent, os_reason(error), STATE_VARIABLE,
         )  # fmt: skip
 
 

@@ -46,7 +46,8 @@ def check(
     chosen = any(word.removeprefix("+").startswith("data.multiturn.enable=") for word in words)
     failed = False
     for form in (None,) if chosen else ("false", "true"):
-        config = build_train_config(words if form is None else [*words, f"data.multiturn.enable={form}"])
+        both = form is not None  # what one form needs has no effect in the other
+        config = build_train_config([*words, f"data.multiturn.enable={form}"] if both else words, idle=both)
         console.print(Text("multi-turn" if config.data.multiturn.enable else "single-turn", "bold"))
         report = check_dataset([train], [val] if val else [], columns_of(config))
         _print(console, report)

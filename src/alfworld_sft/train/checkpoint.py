@@ -208,8 +208,8 @@ def set_aside_later(folder: Path, step: int, *, others: Sequence[str] = ()) -> P
 def _damage_is_told(path: Path) -> Iterator[None]:
     try:
         yield
-    except (SafetensorError, ValueError, KeyError, RuntimeError, OSError) as error:
-        raise CheckpointError(f"{path} is damaged: {error}; {_RESTART}") from None
+    except (SafetensorError, ValueError, KeyError, RuntimeError, OSError) as error:  # torch's words for other shapes
+        raise CheckpointError(f"{path} is damaged: {error}; {_RESTART}") from error
 
 
 def _saved(model: Any) -> Iterable[tuple[str, nn.Parameter]]:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
 
-from alfworld_sft.config import Section, build_config
+from alfworld_sft.config import Needs, Section, build_config
+from alfworld_sft.games.layout import Split
 
 ALIASES = {
     "model.path": "model.partial_pretrain",
@@ -72,6 +73,10 @@ class TrainSection(Section):
 class MultiturnSection(TrainSection):
     """Training on full conversations."""
 
+    NEEDS: ClassVar[tuple[Needs, ...]] = (
+        Needs(("weighting", "fold"), lambda multiturn: multiturn.enable, "data.multiturn.enable=true"),
+    )
+
     enable: bool = Field(False, description="Train on full conversations; false trains on prompt and response.")
     messages_key: str = Field("messages", description="Column with the conversation, a list of {role, content}.")
     weighting: Literal["uniform", "cumulative"] = Field(
@@ -112,6 +117,10 @@ class DataSection(TrainSection):
 class ModelSection(TrainSection):
     """What is trained."""
 
+    NEEDS: ClassVar[tuple[Needs, ...]] = (
+        Needs(("lora_alpha", "target_modules"), lambda model: model.lora_rank, "adapters, which model.lora_rank makes"),
+    )
+
     partial_pretrain: str = Field(
         "Qwen/Qwen2.5-1.5B-Instruct", description="Base model: a folder, or a name on the hub. Alias: `model.path`."
     )
@@ -141,6 +150,15 @@ class ModelSection(TrainSection):
 
 class OptimSection(TrainSection):
     """How the weights are updated."""
+
+    NEEDS: ClassVar[tuple[Needs, ...]] = (
+        Needs(("momentum",), lambda optim: optim.name == "muon", "optim.name=muon"),
+        Needs(
+            ("min_lr_ratio",),
+            lambda optim: optim.lr_scheduler != "constant",
+            "optim.lr_scheduler=cosine or linear",
+        ),
+    )
 
     name: Literal["adamw", "muon"] = Field(
         "adamw", description="adamw; or muon for the matrices inside the layers, with adamw for the rest."
@@ -172,6 +190,14 @@ class WorldModelSection(TrainSection):
 class TrainerSection(TrainSection):
     """The run: length, checkpoints, logging, games."""
 
+    NEEDS: ClassVar[tuple[Needs, ...]] = (
+        Needs(
+            ("eval_split", "eval_source", "eval_template", "eval_max_steps", "eval_max_tokens"),
+            lambda trainer: trainer.eval_games,
+            "trainer.eval_games=N",
+        ),
+    )
+
     default_local_dir: str | None = Field(
         None, description="Folder for checkpoints and logs; null: checkpoints/project_name/experiment_name."
     )
@@ -190,7 +216,7 @@ class TrainerSection(TrainSection):
     save_freq: int = Field(-1, ge=-1, description="Steps between checkpoints; -1: every epoch, 0: only at the end.")
     test_freq: int = Field(-1, ge=-1, description="Steps between validations; -1: every epoch, 0: only at the end.")
     eval_games: int = Field(0, ge=0, description="Games to play greedily at each validation; 0 plays none.")
-    eval_split: str = Field("valid_seen", description="Split of these games: train, valid_seen or valid_unseen.")
+    eval_split: Split = Field("valid_seen", description="Split of these games: train, valid_seen or valid_unseen.")
     eval_source: str | None = Field(
         None, description="Source of these games, as games.source of evaluate; null: $ALFWORLD_DATA, else embedded."
     )
@@ -211,6 +237,24 @@ class TrainerSection(TrainSection):
 
 class TrainConfig(Section):
     """Everything that determines a training run."""
+
+    NEEDS: ClassVar[tuple[Needs, ...]] = (
+        Needs(
+            ("data.multiturn.messages_key",),
+            lambda config: config.data.multiturn.enable or config.worldmodel.next_state_rows,
+            "data.multiturn.enable=true",
+        ),
+        Needs(
+            ("data.prompt_key", "data.response_key", "data.prompt_dict_keys", "data.response_dict_keys"),
+            lambda config: not config.data.multiturn.enable or config.worldmodel.next_state_rows,
+            "data.multiturn.enable=false",
+        ),
+        Needs(
+            ("trainer.test_freq",),
+            lambda config: config.data.val_files or config.trainer.eval_games,
+            "data.val_files or trainer.eval_games",
+        ),
+    )
 
     data: DataSection = DataSection()
     model: ModelSection = ModelSection()
@@ -239,6 +283,9 @@ class TrainConfig(Section):
         return self.data.micro_batch_size_per_gpu * self.data.max_length
 
 
-def build_train_config(overrides: Sequence[str]) -> TrainConfig:
-    """Return the config that the overrides make; raises ConfigError with one line for each that is wrong."""
-    return build_config(TrainConfig, overrides, aliases=ALIASES, hints=HINTS)
+def build_train_config(overrides: Sequence[str], *, idle: bool = False) -> TrainConfig:
+    """Return the config that the overrides make; raises ConfigError with one line for each that is wrong.
+
+    `idle` takes options that have no effect beside the others.
+    """
+    return build_config(TrainConfig, overrides, aliases=ALIASES, hints=HINTS, idle=idle)

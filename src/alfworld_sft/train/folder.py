@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from alfworld_sft.errors import RunFolderError, UserError
+from alfworld_sft.errors import RunFolderError, UserError, os_reason
 from alfworld_sft.locks import FileLock
 from alfworld_sft.train.distributed import Ranks
 from alfworld_sft.train.log import LOGS, METRICS
@@ -56,7 +56,7 @@ class _Folder:
             held = not self._lock.acquire()
         except OSError as error:
             self._remove_made()
-            raise RunFolderError(f"{OPTION}={path}: {error.strerror or error}") from None
+            raise RunFolderError(f"{OPTION}={path}: {os_reason(error)}") from None
         if held:
             raise RunFolderError(
                 f"{path}: another process is training in this folder; wait for it or stop it, or name another {OPTION}"

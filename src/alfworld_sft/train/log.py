@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from alfworld_sft.errors import UserError
+from alfworld_sft.errors import UserError, file_errors
 from alfworld_sft.files import whole_file
 from alfworld_sft.strict_json import to_json
 from alfworld_sft.train.wandb_run import WANDB_ID, WandbRun
@@ -25,6 +25,7 @@ METRICS = "metrics.jsonl"
 TENSORBOARD, WANDB = "tensorboard", "wandb"
 LOGS = (METRICS, TENSORBOARD, WANDB, WANDB_ID)
 """What a RunLog writes in a run's folder."""
+_WAY_OUT = "make room or mend its permissions; the same command then resumes from the last checkpoint"
 CONSOLE_INTERVAL_S = 5.0
 """The console shows how far a run is at most this often, and of its steps always the first and the last."""
 
@@ -54,11 +55,13 @@ class RunLog:
         self._console = "console" in loggers
         self._total, self._done_before = total, done
         self._started = self._shown = time.monotonic()
-        self._wandb = WandbRun(folder, project, experiment, config) if WANDB in loggers else None
-        self._tensorboard = _tensorboard(folder, done) if TENSORBOARD in loggers else None
-        keep_lines_until(folder / METRICS, done)
-        self.owes_test = lacks_test(folder / METRICS, done)
-        self._file = (folder / METRICS).open("a", encoding="utf-8")
+        self._folder = folder
+        with file_errors("write", folder, _WAY_OUT):
+            self._wandb = WandbRun(folder, project, experiment, config) if WANDB in loggers else None
+            self._tensorboard = _tensorboard(folder, done) if TENSORBOARD in loggers else None
+            keep_lines_until(folder / METRICS, done)
+            self.owes_test = lacks_test(folder / METRICS, done)
+            self._file = (folder / METRICS).open("a", encoding="utf-8")
 
     def step(self, step: int, figures: Mapping[str, float | None]) -> None:
         """Note one training step: loss, lr, grad_norm, tokens_per_s and what else there is."""
@@ -84,8 +87,9 @@ class RunLog:
             self._wandb.close()
 
     def _write(self, step: int, scalars: Mapping[str, float | None], record: Mapping[str, float | None]) -> None:
-        self._file.write(to_json(record) + "\n")
-        self._file.flush()
+        with file_errors("write", self._folder / METRICS, _WAY_OUT):
+            self._file.write(to_json(record) + "\n")
+            self._file.flush()
         known = {key: value for key, value in scalars.items() if value is not None}
         if self._tensorboard is not None:
             for key, value in known.items():

@@ -22,7 +22,7 @@ import torch
 from torch import nn
 from transformers import logging as transformers_logging
 
-from alfworld_sft.errors import AlfworldSftError, DatasetError, UserError
+from alfworld_sft.errors import AlfworldSftError, DatasetError, UserError, os_reason
 from alfworld_sft.files import remove_partial
 from alfworld_sft.models.chat import ChatEncoder
 from alfworld_sft.models.load import base_of, layers_of, load_model, load_tokenizer
@@ -420,7 +420,7 @@ def _find_checkpoint(config: TrainConfig, ranks: Ranks) -> Checkpoint | None:
         except UserError as error:
             found = error
         except OSError as error:
-            found = UserError(f"trainer.default_local_dir={config.local_dir}: {error.strerror or error}")
+            found = UserError(f"trainer.default_local_dir={config.local_dir}: {os_reason(error)}")
     found = ranks.share(found)
     if isinstance(found, UserError):
         raise found
@@ -456,7 +456,7 @@ def _set_later_aside(folder: Path, start: Checkpoint | None, ranks: Ranks) -> No
         try:
             _move_aside(folder, start)
         except OSError as error:
-            problem = f"{folder}: later checkpoints cannot be moved to {checkpoints.ASIDE}/: {error.strerror}"
+            problem = f"{folder}: later checkpoints cannot be moved to {checkpoints.ASIDE}/: {os_reason(error)}"
     problem = ranks.share(problem)
     if problem:
         raise CheckpointError(problem)

@@ -29,7 +29,7 @@ from transformers import logging as transformers_logging
 from alfworld_sft.dataset.cells import parse_cell
 from alfworld_sft.dataset.read import SUFFIXES, dataset_file, read_records
 from alfworld_sft.dataset.rows import Rendering, rows_of
-from alfworld_sft.errors import UserError
+from alfworld_sft.errors import UserError, file_errors
 from alfworld_sft.games.refs import Games
 from alfworld_sft.prompts.tags import compose_reply
 from alfworld_sft.prompts.template import load_template
@@ -112,10 +112,11 @@ def make_tiny_model(folder: Path, texts: Iterable[str], options: TinyOptions) ->
     check_options(folder, options)
     tokenizer = train_tokenizer(texts, options)
     model = random_model(len(tokenizer), tokenizer, options)
-    folder.mkdir(parents=True, exist_ok=True)
     transformers_logging.disable_progress_bar()
-    tokenizer.save_pretrained(folder)
-    model.save_pretrained(folder)
+    with file_errors("write", folder, "make room for it, or name a folder that can be written"):
+        folder.mkdir(parents=True, exist_ok=True)
+        tokenizer.save_pretrained(folder)
+        model.save_pretrained(folder)
     return sum(weight.numel() for weight in model.parameters()), len(tokenizer)
 
 
@@ -208,12 +209,20 @@ def check_options(folder: Path, options: TinyOptions) -> None:
         raise UserError(f"{folder} exists and is not a model's folder; name another one")
 
 
+def _plain_text(file: Path) -> str:
+    try:
+        with file_errors("read", file, "name files of --corpus that can be read"):
+            return file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"--corpus {file}: not UTF-8 text ({error.reason}); save it as UTF-8") from error
+
+
 def texts_of_files(paths: Sequence[Path]) -> Iterator[str]:
     """Yield the texts of datasets (folders or files) and of plain text files; raises DatasetError."""
     for path in paths:
         file = dataset_file(path, "train.parquet", "--corpus")
         if file.suffix not in SUFFIXES:
-            yield file.read_text(encoding="utf-8")
+            yield _plain_text(file)
             continue
         wanted = {"messages": "data.multiturn.messages_key", "prompt_data": "data.prompt_key"}
         known: list[object] = []

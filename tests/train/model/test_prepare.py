@@ -9,7 +9,9 @@ import pytest
 torch = pytest.importorskip("torch", reason="training is an extra: pip install 'alfworld-sft[train]'")
 pytest.importorskip("peft", reason="training is an extra: pip install 'alfworld-sft[train]'")
 
+import httpx
 import transformers
+from huggingface_hub import errors as hub
 
 from alfworld_sft.models import load as loading
 from alfworld_sft.models.load import ModelError, load_model, load_tokenizer
@@ -212,6 +214,50 @@ def test_a_name_that_the_hub_does_not_give_is_one_line(monkeypatch):
     assert said(load_tokenizer, "Qwen/Qwen2.5-1.5B-Instruct") == (
         "Qwen/Qwen2.5-1.5B-Instruct: cannot be had from the Hugging Face hub (no network, or no such model);"
         " give the folder of a model, or make a small one: alfworld-sft tiny-model DIR"
+    )
+
+
+def refusal(kind, code=404):
+    response = httpx.Response(code, request=httpx.Request("GET", "https://huggingface.co/someone/large"))
+    return kind("Client Error.\nRequest ID: 7", response=response)
+
+
+@pytest.mark.parametrize(
+    ("cause", "reason"),
+    [
+        (
+            refusal(hub.GatedRepoError, 403),
+            "it is gated); accept its terms at https://huggingface.co/someone/large, then log in: hf auth login",
+        ),
+        (
+            refusal(hub.RepositoryNotFoundError),
+            "no such model, or a private one); check the name, or log in: hf auth login",
+        ),
+        (
+            hub.LocalEntryNotFoundError("not in the cache"),
+            "no network, and no copy on this machine); give the folder of a model, or make a small one:"
+            " alfworld-sft tiny-model DIR",
+        ),
+        (
+            refusal(hub.RemoteEntryNotFoundError),
+            "a file is missing there: Client Error.); take a model that transformers can load",
+        ),
+        (
+            refusal(hub.HfHubHTTPError, 503),
+            "it says: Client Error.); try again later, or give the folder of a model, or make a small one:"
+            " alfworld-sft tiny-model DIR",
+        ),
+    ],
+    ids=lambda part: type(part).__name__,
+)
+def test_why_the_hub_does_not_give_a_model_is_said(monkeypatch, cause, reason):
+    def refuse(*_, **__):
+        raise OSError("someone/large: see below") from cause
+
+    monkeypatch.setattr(loading, "_hub_answers", lambda: True)
+    monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", refuse)
+    assert said(load_tokenizer, "someone/large") == (
+        f"someone/large: cannot be had from the Hugging Face hub ({reason}"
     )
 
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from alfworld_sft.counts import counted, noun_for
-from alfworld_sft.errors import DownloadError, UserError
+from alfworld_sft.errors import DownloadError, UserError, os_reason
 from alfworld_sft.files import rename_synced, sha256_of
 from alfworld_sft.games.layout import DATA_FOLDER, GAME_FILE, READY_FOLDER, TRAJ_FILE, WORK_FOLDER
 from alfworld_sft.games.official.archive import unpack
@@ -270,9 +270,9 @@ def _plain_disk_errors(folder: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise UserError(
-                f"{folder}: no space left ({error.strerror}); free some and run the same command again, it resumes"
+                f"{folder}: no space left ({os_reason(error)}); free some and run the same command again, it resumes"
                 " where it stopped, or name another folder with --to"
             ) from None
         raise UserError(
-            f"{error.filename or folder}: {error.strerror or error}; name a folder that can be written with --to"
+            f"{error.filename or folder}: {os_reason(error)}; name a folder that can be written with --to"
         ) from None

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import httpx
 
-from alfworld_sft.errors import PolicyUnavailableError
+from alfworld_sft.errors import PolicyUnavailableError, file_errors
 from alfworld_sft.policies.llm import watchdog
 from alfworld_sft.policies.llm.serve_command import HOST, ServeCommand
 
@@ -51,7 +51,8 @@ class ManagedServer:
         Raises PolicyUnavailableError, and leaves nothing running, where it ends or takes longer than the time limit.
         """
         port = _free_port()
-        handle, name = tempfile.mkstemp(prefix="alfworld-sft-server-", suffix=".log")
+        with file_errors("write", Path(tempfile.gettempdir()), "make room there, or name another folder in TMPDIR"):
+            handle, name = tempfile.mkstemp(prefix="alfworld-sft-server-", suffix=".log")
         self._log = Path(name)
         environment = {key: value for key, value in os.environ.items() if key != "OPENAI_API_KEY"}
         logger.info("starting the server of %s; its output goes to %s", self.model, self._log)

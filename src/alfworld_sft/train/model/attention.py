@@ -140,7 +140,7 @@ def _varlen_agrees(device: torch.device) -> bool:
     tokens_first = [x[0].transpose(0, 1).contiguous() for x in (q, k, v)]
     try:
         kernel = _varlen(tokens_first[0], tokens_first[1], tokens_first[2], segments, 0.125)
-    except (RuntimeError, TypeError, ValueError) as error:
+    except (RuntimeError, TypeError, ValueError) as error:  # torch's words for a GPU or a version without the kernel
         logger.info("variable-length attention: %s", _first_line(error))
         return False
     plain = _attend_each(q, k, v, segments, 0.125)[0]
