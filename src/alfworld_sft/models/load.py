@@ -50,15 +50,15 @@ def load_tokenizer(name: str) -> Any:
 
 
 def load_config(name: str) -> Any:
-    """Load a model's config; raises ModelError."""
+    """Load a model's config; raises ModelError, also for an adapter's folder."""
+    if (Path(name) / "adapter_config.json").is_file():  # transformers would load the base that it names
+        raise ModelError(f"{name} holds an adapter, not a full model; merge it first: alfworld-sft merge {name} DIR")
     with _one_line(name):
         return AutoConfig.from_pretrained(name, local_files_only=_only_local(name), trust_remote_code=False)
 
 
 def load_model(name: str, dtype: torch.dtype | Literal["auto"], device: torch.device, attention: str = "sdpa") -> Any:
     """Load a causal language model; raises ModelError with one line that says what is wrong and what to do."""
-    if (Path(name) / "adapter_config.json").is_file():  # transformers would load the base that it names
-        raise ModelError(f"{name} holds an adapter, not a full model; merge it first: alfworld-sft merge {name} DIR")
     config = load_config(name)
     with _one_line(name):
         loaded: Any = AutoModelForCausalLM.from_pretrained(
@@ -121,11 +121,10 @@ def _reason(name: str, error: Exception) -> str:
     if isinstance(error, OSError) and not Path(name).is_dir():
         why, way_out = _hub_failure(name, error)
         return f"cannot be had from the Hugging Face hub ({why}); {way_out}"
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
-        return "not enough memory to load it; use a smaller model or a larger device"
     if "trust_remote_code" in str(error):
         return "brings code of its own (auto_map), which is never run; take a model that transformers itself knows"
-    if "out of memory" in str(error) or "can't allocate memory" in str(error):
+    short = isinstance(error, (torch.OutOfMemoryError, MemoryError))
+    if short or "out of memory" in str(error) or "can't allocate memory" in str(error):
         return "not enough memory to load it; use a smaller model or a larger device"
     return f"is not a causal language model that can be loaded: {_first_line(error)}"
 
