@@ -226,7 +226,7 @@ def write_adapter(folder, out, config):
 def test_an_adapter_that_is_no_change_of_weights_is_refused_by_its_kind(model, tmp_path):
     config = PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=4)
     adapter = write_adapter(model, tmp_path / "adapter", config)
-    with pytest.raises(MergeError, match="an adapter of kind PROMPT_TUNING is not a change of weights"):
+    with pytest.raises(AdapterError, match="peft_type=PROMPT_TUNING is not supported, only LORA is"):
         merge(adapter, tmp_path / "merged")
     assert not (tmp_path / "merged").exists()
 

@@ -123,7 +123,7 @@ def test_the_script_refuses_what_cannot_be_meant(variables, line):
             ["policy.name=expert", "policy.serve=vllm"],
             "policy.serve=vllm has no effect without policy.name=server; add that, or leave it out",
         ),
-        (["policy.base_url=http://127.0.0.1:8000/v1", "policy.serve=vllm"], "give one of them"),
+        (["policy.base_url=http://127.0.0.1:8000/v1", "policy.serve=vllm"], "set only one of them"),
         (["policy.serve=/nowhere/vllm"], "policy.serve=/nowhere/vllm: there is no such command; install vLLM"),
     ],
 )

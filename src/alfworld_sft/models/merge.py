@@ -86,8 +86,6 @@ def _adapted(checkpoint: Path, base: str | None) -> tuple[Any, torch.dtype]:
 def _merged(checkpoint: Path, adapted: Any) -> Any:
     """Return the base with the adapter in its weights; raises MergeError where that would not say the same."""
     kind = str(adapted.active_peft_config.peft_type.value)
-    if adapted.active_peft_config.is_prompt_learning or not hasattr(adapted.base_model, "merge_and_unload"):
-        raise MergeError(f"{checkpoint}: an adapter of kind {kind} is not a change of weights, and cannot be merged")
     expected = _logits(adapted)
     _untie(adapted)
     try:

@@ -11,7 +11,7 @@ from alfworld_sft.errors import UserError, file_errors
 from alfworld_sft.files import whole_folder
 from alfworld_sft.games import layout
 from alfworld_sft.games.generator.facts import Room
-from alfworld_sft.games.generator.generate import GeneratedGame, GeneratedSplit, generate_games
+from alfworld_sft.games.generator.generate import GeneratedSplit, generate_games
 from alfworld_sft.games.generator.rooms import Difficulty, difficulty_of
 from alfworld_sft.games.generator.tasks import check_tasks
 from alfworld_sft.types import TaskType
@@ -63,12 +63,14 @@ def write_games(
     how_hard = check_options(folder, task_types, rooms, difficulty)
     folder = folder.expanduser().absolute()
     way_out = "make room for it, or name a folder that can be written"
-    with whole_folder(folder) as unfinished:
+    with file_errors("write", folder, way_out), whole_folder(folder) as unfinished:
         for split, number in sizes.items():
             made = generate_games(number, seed, split=split, task_types=task_types, rooms=rooms, difficulty=how_hard)
             for game in made:
-                with file_errors("write", folder, way_out):
-                    _write_game(unfinished / layout.DATA_FOLDER / split / game.id, game)
+                place = unfinished / layout.DATA_FOLDER / split / game.id
+                place.mkdir(parents=True)
+                (place / layout.GAME_FILE).write_bytes(game.file_bytes())
+                (place / layout.TRAJ_FILE).write_bytes(game.traj_bytes())
                 on_game()
         stamp = {
             "made_by": f"alfworld-sft {__version__}",
@@ -78,11 +80,4 @@ def write_games(
             "rooms": rooms,
             "difficulty": difficulty,
         }
-        with file_errors("write", folder, way_out):
-            (unfinished / STAMP).write_text(json.dumps(stamp, indent=2) + "\n", encoding="utf-8")
-
-
-def _write_game(place: Path, game: GeneratedGame) -> None:
-    place.mkdir(parents=True)
-    (place / layout.GAME_FILE).write_bytes(game.file_bytes())
-    (place / layout.TRAJ_FILE).write_bytes(game.traj_bytes())
+        (unfinished / STAMP).write_text(json.dumps(stamp, indent=2) + "\n", encoding="utf-8")

@@ -296,12 +296,16 @@ class OpenAIServer:
                 else:
                     refused |= blamed
                 if not blamed:
-                    told_nothing = first and not about(complaint) and not names_parameter(complaint)
-                    raise self._verdict(first if first and told_nothing else error) from None
+                    raise self._verdict(first if first and self._explains_nothing(complaint) else error) from None
                 first = first or error
         self._go_without(refused | (suspected - self._accepted))
         self._accepted |= body.keys()
         return answer
+
+    def _explains_nothing(self, complaint: Complaint) -> bool:
+        """Return whether a refusal gives no reason of its own, so that an earlier one of the same prompt stands."""
+        told = about(complaint) or names_parameter(complaint) or is_unknown_model(complaint, self.model)
+        return complaint.status in (400, 422) and not told
 
     def _may_be_a_parameter(self, complaint: Complaint) -> bool:
         """Return whether a refusal may be about a parameter; of an error of the server's own, where it names one."""
