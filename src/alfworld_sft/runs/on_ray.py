@@ -48,7 +48,9 @@ LOCAL, AUTO = "local", "auto"
 SHARD_EPISODES = 16
 """Episodes of a shard where the worker itself does the thinking: about a tenth of a second of the expert's."""
 MAX_LOSSES = 3
-"""Workers that may die on one shard until its episodes are noted as failed, or while they start until the run ends."""
+"""Workers that may die on one shard until its episodes are recorded as failed."""
+MAX_FALSE_STARTS = 3
+"""Workers in a row that may die while they start until the run ends."""
 PATIENCE_S = 15.0
 CONNECT_S = 30.0
 """How long a Ray that runs already may take to answer; Ray itself tries a wrong address for more than four minutes."""
@@ -324,7 +326,7 @@ class _Crew:
             await self._result(worker.prepare.remote(self._orders))
         except _LostError as error:
             self._false_starts += 1
-            if self._false_starts >= MAX_LOSSES:
+            if self._false_starts >= MAX_FALSE_STARTS:
                 raise UserError(
                     f"Ray's workers die while they start ({error}); is alfworld-sft installed on every machine?"
                 ) from None
