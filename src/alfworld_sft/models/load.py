@@ -126,7 +126,7 @@ def _reason(name: str, error: Exception) -> str:
     short = isinstance(error, (torch.OutOfMemoryError, MemoryError))
     if short or "out of memory" in str(error) or "can't allocate memory" in str(error):
         return "not enough memory to load it; use a smaller model or a larger device"
-    return f"is not a causal language model that can be loaded: {_first_line(error)}"
+    return f"is not a causal language model that can be loaded: {first_line(error)}"
 
 
 def _hub_failure(name: str, error: OSError) -> tuple[str, str]:
@@ -142,14 +142,15 @@ def _hub_failure(name: str, error: OSError) -> tuple[str, str]:
             case LocalEntryNotFoundError() | OfflineModeIsEnabled():
                 return "no network, and no copy on this machine", elsewhere
             case EntryNotFoundError():
-                return f"a file is missing there: {_first_line(cause)}", "take a model that transformers can load"
+                return f"a file is missing there: {first_line(cause)}", "take a model that transformers can load"
             case HfHubHTTPError():
-                return f"it says: {_first_line(cause)}", f"try again later, or {elsewhere}"
+                return f"it says: {first_line(cause)}", f"try again later, or {elsewhere}"
         cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
     return "no network, or no such model", elsewhere
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error that says something, else its type."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 

@@ -18,7 +18,7 @@ from alfworld_sft.errors import UserError, os_reason
 from alfworld_sft.files import whole_folder
 from alfworld_sft.models.adapter import base_of_adapter, read_adapter_config
 from alfworld_sft.models.chat import read_end_id
-from alfworld_sft.models.load import base_of, cast_weights, load_config, load_model, load_tokenizer
+from alfworld_sft.models.load import base_of, cast_weights, first_line, load_config, load_model, load_tokenizer
 from alfworld_sft.models.stamp import CheckpointError, base_fingerprint, read_stamp
 from alfworld_sft.models.stopping import stop_at
 
@@ -79,7 +79,7 @@ def _adapted(checkpoint: Path, base: str | None) -> tuple[Any, torch.dtype]:
             adapted = PeftModel.from_pretrained(model, str(checkpoint))
             _check_names(checkpoint, adapted)
     except (RuntimeError, ValueError, KeyError, TypeError, OSError, SafetensorError) as error:  # the files are data
-        raise MergeError(f"{checkpoint}: its adapter does not fit {name}: {_first_line(error)}") from error
+        raise MergeError(f"{checkpoint}: its adapter does not fit {name}: {first_line(error)}") from error
     return _merged(checkpoint, adapted), stored
 
 
@@ -93,7 +93,7 @@ def _merged(checkpoint: Path, adapted: Any) -> Any:
             warnings.simplefilter("ignore")  # that the two matrices are no longer one
             model = adapted.merge_and_unload(safe_merge=True)  # refuses weights that are not finite
     except (RuntimeError, ValueError, NotImplementedError) as error:
-        raise MergeError(f"{checkpoint}: its {kind} adapter cannot be merged: {_first_line(error)}") from None
+        raise MergeError(f"{checkpoint}: its {kind} adapter cannot be merged: {first_line(error)}") from None
     embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
     if head is not None and head.weight is not embedding.weight:
         _set_untied(model)
@@ -145,10 +145,6 @@ def _check_names(checkpoint: Path, adapted: Any) -> None:
         raise ValueError(f"there is no place for {min(stored - allowed)}")
     if needed - stored:
         raise ValueError(f"it lacks {min(needed - stored)}")
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), "") or type(error).__name__
 
 
 def _check_base(checkpoint: Path, name: str, model: Any) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor, nn
 
-from alfworld_sft.models.load import ModelError, _first_line, load_config
+from alfworld_sft.models.load import ModelError, first_line, load_config
 
 logger = logging.getLogger(__name__)
 
@@ -141,7 +141,7 @@ def _varlen_agrees(device: torch.device) -> bool:
     try:
         kernel = _varlen(tokens_first[0], tokens_first[1], tokens_first[2], segments, 0.125)
     except (RuntimeError, TypeError, ValueError) as error:  # torch's words for a GPU or a version without the kernel
-        logger.info("variable-length attention: %s", _first_line(error))
+        logger.info("variable-length attention: %s", first_line(error))
         return False
     plain = _attend_each(q, k, v, segments, 0.125)[0]
     return bool((kernel - plain).abs().max() < 0.03)  # two bfloat16 kernels over values of size 1

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from alfworld_sft.models.load import ModelError, _first_line, base_of, plain_name
+from alfworld_sft.models.load import ModelError, base_of, first_line, plain_name
 
 
 def add_lora(model: Any, rank: int, alpha: float, target_modules: str | Sequence[str], *, autocast: bool) -> Any:
@@ -40,7 +40,7 @@ def add_lora(model: Any, rank: int, alpha: float, target_modules: str | Sequence
             warnings.filterwarnings("ignore", "Model (with|has) `tie_word_embeddings=True`")  # merging parts the two
             adapted: Any = get_peft_model(model, config, autocast_adapter_dtype=True)
     except (ValueError, re.error) as error:
-        said = f"{_first_line(error)} (there are {', '.join(names)})"
+        said = f"{first_line(error)} (there are {', '.join(names)})"
         raise ModelError(f"model.target_modules={_written(target_modules)}: {said}") from None
     _check_targets(adapted, target_modules, wanted, names)
     layers: list[Any] = list(adapted.modules())
