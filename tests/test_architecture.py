@@ -10,7 +10,7 @@ from pathlib import Path
 import alfworld_sft
 from alfworld_sft.evaluate.worldmodel import KINDS
 from alfworld_sft.world import language
-from alfworld_sft.world.game import TREATMENTS
+from alfworld_sft.world.treatments import TREATMENTS
 
 PACKAGE = Path(alfworld_sft.__file__).parent
 ARCHITECTURE = Path(__file__).parents[1] / "docs" / "architecture.md"

@@ -5,8 +5,9 @@ from collections.abc import Callable
 
 from alfworld_sft.types import TASK_TYPES
 from alfworld_sft.world import Game
+from alfworld_sft.world.admissible import admissible_actions
 from alfworld_sft.world.game import State
-from alfworld_sft.world.rules import admissible_actions, goal_reached, transition
+from alfworld_sft.world.rules import goal_reached, transition
 from tests.handmade import Furniture, make_game
 
 PLACES = ("cabinet", "desk", "drawer", "fridge", "microwave", "shelf", "sinkbasin")

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from alfworld_sft.world import Env, Game, load_game
+from alfworld_sft.world.admissible import admissible_actions
 from alfworld_sft.world.game import State
 from alfworld_sft.world.plan import UnsolvableError, command_of, shortest_plan
-from alfworld_sft.world.rules import Action, admissible_actions, goal_reached, transition
+from alfworld_sft.world.rules import Action, goal_reached, transition
 from tests.handmade import Furniture, make_game
 from tests.world.brute_force import odd_game, shortest_length, wander
 

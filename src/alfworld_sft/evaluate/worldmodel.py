@@ -14,8 +14,8 @@ from typing import Any, Literal, get_args
 
 from alfworld_sft.prompts.tags import read_section
 from alfworld_sft.types import Episode, Step
-from alfworld_sft.world.game import TREATMENTS
 from alfworld_sft.world.language import IS_CLOSED, LOCATION, verb_of
+from alfworld_sft.world.treatments import TREATMENTS
 
 Kind = Literal[
     "go to open receptacle", "go to closed receptacle", "open", "close", "take", "move", "clean/heat/cool", "use",

@@ -27,7 +27,8 @@ from alfworld_sft.errors import UserError
 from alfworld_sft.games.generator.facts import ROOMS
 from alfworld_sft.games.generator.write import SHARES, check_options, divide, write_games
 from alfworld_sft.games.layout import default_data_dir
-from alfworld_sft.games.official.fetch import URLS_VARIABLE, Fetched, archives_from, fetch
+from alfworld_sft.games.official.archives import URLS_VARIABLE, archives_from
+from alfworld_sft.games.official.fetch import Fetched, fetch
 from alfworld_sft.games.refs import Games, SkippedFile, skipped_in_words
 from alfworld_sft.games.sources import NoUsableGamesError, find_all_games, find_games
 from alfworld_sft.types import SHORT_NAMES, TASK_TYPES

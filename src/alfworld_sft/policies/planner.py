@@ -9,10 +9,11 @@ from alfworld_sft.policies.base import Player
 from alfworld_sft.prompts.tags import compose_reply
 from alfworld_sft.types import Prompt, Reply, View
 from alfworld_sft.world import Game
+from alfworld_sft.world.admissible import admissible_actions
 from alfworld_sft.world.language import LOOK
 from alfworld_sft.world.observations import feedback
 from alfworld_sft.world.plan import UnsolvableError, command_of, shortest_actions
-from alfworld_sft.world.rules import Action, admissible_actions, transition
+from alfworld_sft.world.rules import Action, transition
 
 _THOUGHTS = (
     "I know this game and follow the shortest plan: {steps} left. Next: {command}.",

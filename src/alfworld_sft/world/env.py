@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from alfworld_sft.world import observations, rules
+from alfworld_sft.world.admissible import Admissible, admissible_actions
 from alfworld_sft.world.game import Game, State
 from alfworld_sft.world.language import NOTHING_HAPPENS
 
@@ -43,7 +44,7 @@ class Env:
         self.max_steps = max_steps
         self.state: State = game.initial
         self.steps = 0
-        self._admissible: rules.Admissible | None = None
+        self._admissible: Admissible | None = None
 
     def reset(self) -> Observation:
         """Put the game back to its start and return the opening."""
@@ -67,7 +68,7 @@ class Env:
 
     def _observe(self, words: str) -> Observation:
         game, state = self.game, self.state
-        admissible = self._admissible = rules.admissible_actions(game, state)
+        admissible = self._admissible = admissible_actions(game, state)
         won = rules.goal_reached(game, state)
         truncated = not won and self.steps >= self.max_steps
         return Observation(words, admissible.commands, won, won, truncated)

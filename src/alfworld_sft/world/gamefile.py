@@ -17,22 +17,11 @@ from typing import Any, cast
 
 from alfworld_sft.errors import GameFileError
 from alfworld_sft.types import TaskType
-from alfworld_sft.world.game import (
-    NOTHING,
-    TREATMENTS,
-    TREATMENTS_BY_FLAG,
-    Game,
-    Kind,
-    LightGoal,
-    Location,
-    Object,
-    PlaceGoal,
-    Receptacle,
-    State,
-)
+from alfworld_sft.world.game import NOTHING, Game, Kind, LightGoal, Location, Object, PlaceGoal, Receptacle, State
 from alfworld_sft.world.grammar import recognise, split_task
 from alfworld_sft.world.sentence import Goal, contradiction
 from alfworld_sft.world.sexpr import SExpr, parse_sexpr
+from alfworld_sft.world.treatments import TREATMENTS, TREATMENTS_BY_FLAG
 
 MAX_FILE_BYTES = 4 * 2**20
 """The largest published game file has under 200 KB."""

@@ -17,9 +17,10 @@ from itertools import combinations
 from math import inf
 from typing import NamedTuple, Protocol, TypeAlias
 
-from alfworld_sft.world.game import NOTHING, TREATMENTS_BY_FLAG, Game, LightGoal, PlaceGoal, State
+from alfworld_sft.world.game import NOTHING, Game, LightGoal, PlaceGoal, State
 from alfworld_sft.world.language import GO, OPEN, PUT, TAKE, TREAT, USE
 from alfworld_sft.world.rules import Action, goal_reached
+from alfworld_sft.world.treatments import TREATMENTS_BY_FLAG
 
 NOWHERE = -1
 """The location of a receptacle that cannot be reached; no agent is there."""

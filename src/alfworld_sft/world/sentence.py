@@ -10,8 +10,8 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-from alfworld_sft.world.game import TREATMENTS
 from alfworld_sft.world.language import TreatmentVerb
+from alfworld_sft.world.treatments import TREATMENTS
 
 
 @dataclass(frozen=True, slots=True)

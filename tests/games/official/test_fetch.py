@@ -15,8 +15,9 @@ import pytest
 
 from alfworld_sft.errors import DownloadError, UserError
 from alfworld_sft.games import find_games
-from alfworld_sft.games.official.download import Retry
-from alfworld_sft.games.official.fetch import OFFICIAL_ARCHIVES, Archive, archives_from, fetch, read_record
+from alfworld_sft.games.official.archives import OFFICIAL_ARCHIVES, Archive, archives_from
+from alfworld_sft.games.official.fetch import fetch, read_record
+from alfworld_sft.games.official.http_file import Retry
 from tests.games.conftest import BOOK, EGG
 from tests.games.official.server import Answer, FileServer, serving
 
@@ -354,7 +355,8 @@ def test_a_killed_process_leaves_a_download_that_goes_on(tmp_path: Path, data: P
     server = FileServer(file.read_bytes(), answers=[Answer(cut=1000)] * 80)
     program = (
         "import sys; from pathlib import Path; from alfworld_sft.games.official.fetch import *;"
-        "from alfworld_sft.games.official.download import Retry;"
+        "from alfworld_sft.games.official.archives import Archive;"
+        "from alfworld_sft.games.official.http_file import Retry;"
         "fetch([Archive(sys.argv[1], frozenset({'game.tw-pddl'}))], Path(sys.argv[2]),"
         " retry=Retry(idle_attempts=99, first_wait_s=0.01, longest_wait_s=0.01))"
     )

@@ -16,20 +16,10 @@ from typing import Any, NamedTuple
 from alfworld_sft.games.generator.facts import ABILITIES, statistics
 from alfworld_sft.games.generator.logic import domain_text, grammar_text
 from alfworld_sft.types import TaskType
-from alfworld_sft.world.game import (
-    NOTHING,
-    TREATMENTS,
-    TREATMENTS_BY_TASK,
-    Game,
-    LightGoal,
-    Location,
-    Object,
-    PlaceGoal,
-    Receptacle,
-    State,
-)
+from alfworld_sft.world.game import NOTHING, Game, LightGoal, Location, Object, PlaceGoal, Receptacle, State
 from alfworld_sft.world.grammar import Variant, recognise, split_task
 from alfworld_sft.world.language import LOCATION
+from alfworld_sft.world.treatments import TREATMENTS, TREATMENTS_BY_TASK
 
 _NO_TASK = "no task yet."
 _PREDICATES = {ability: ability for ability in ABILITIES} | {"holds_objects": "isReceptacleObject"}

@@ -17,7 +17,7 @@ from typing import Any, Literal, get_args
 
 from alfworld_sft.games.generator.dice import Choices
 from alfworld_sft.types import TASK_TYPES, TaskType
-from alfworld_sft.world.game import TREATMENTS_BY_TASK
+from alfworld_sft.world.treatments import TREATMENTS_BY_TASK
 
 Room = Literal["kitchen", "living_room", "bedroom", "bathroom"]
 ROOMS: tuple[Room, ...] = get_args(Room)

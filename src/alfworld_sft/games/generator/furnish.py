@@ -9,7 +9,8 @@ from alfworld_sft.games.generator.dice import Choices, Dice
 from alfworld_sft.games.generator.facts import BANDS, statistics
 from alfworld_sft.games.generator.rooms import Difficulty, House, Space
 from alfworld_sft.games.generator.tasks import Task, copies, sentence
-from alfworld_sft.world.game import NOTHING, TREATMENTS
+from alfworld_sft.world.game import NOTHING
+from alfworld_sft.world.treatments import TREATMENTS
 
 PLACES_TRIED = 6
 DRAWS_TRIED = 40

@@ -10,7 +10,7 @@ from alfworld_sft.errors import UserError
 from alfworld_sft.games.generator.dice import Choices, Dice
 from alfworld_sft.games.generator.facts import ROOMS, STATIONS, Room, barred_at_start, statistics
 from alfworld_sft.types import TASK_TYPES, TaskType
-from alfworld_sft.world.game import TREATMENTS_BY_TASK
+from alfworld_sft.world.treatments import TREATMENTS_BY_TASK
 
 UNSEEN_TARGET = 0.2
 UNSEEN_GOAL = 0.12

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from alfworld_sft.policies.expert.reading import Access, Offers, Reading, read_observation, read_offers
 from alfworld_sft.types import View
-from alfworld_sft.world.game import TREATMENTS, Treatment
 from alfworld_sft.world.language import read_command
+from alfworld_sft.world.treatments import TREATMENTS, Treatment
 
 OPENABLE = frozenset({"cabinet", "drawer", "fridge", "microwave", "safe"})
 """Classes that are usually closed at first; the single one may turn out otherwise."""

@@ -14,8 +14,8 @@ from alfworld_sft.policies.expert.belief import Belief, Place, class_of, number_
 from alfworld_sft.policies.expert.goal import Goal
 from alfworld_sft.policies.expert.prior import Prior
 from alfworld_sft.policies.expert.search import Search, next_place, steps_to_see
-from alfworld_sft.world.game import TREATMENTS
 from alfworld_sft.world.language import EXAMINE, GO, LOOK, OPEN, PUT, TAKE, TREAT, USE, GrammarVersion, TreatmentVerb
+from alfworld_sft.world.treatments import TREATMENTS
 
 Aim = Literal["find", "fetch", "treat", "deliver", "light", "drop", "lost"]
 """Find: look where it may be. Fetch: get one that was seen. Lost: nothing is left to try but looking again."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from alfworld_sft.policies.expert.belief import Belief, Place, class_of, in_game_order, number_of
 from alfworld_sft.policies.expert.decide import Mind
-from alfworld_sft.world.game import TREATMENTS
 from alfworld_sft.world.language import (
     ARRIVED,
     CARRYING,
@@ -35,6 +34,7 @@ from alfworld_sft.world.language import (
     condition,
     read_command,
 )
+from alfworld_sft.world.treatments import TREATMENTS
 
 
 def predict(mind: Mind, command: str) -> str:

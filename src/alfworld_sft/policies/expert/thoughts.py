@@ -14,8 +14,8 @@ from alfworld_sft.policies.expert.belief import OPENABLE, Belief, class_of
 from alfworld_sft.policies.expert.decide import Decision, Mind
 from alfworld_sft.policies.expert.goal import Goal
 from alfworld_sft.policies.expert.reading import Reading
-from alfworld_sft.world.game import TREATMENTS
 from alfworld_sft.world.language import GO, verb_of
+from alfworld_sft.world.treatments import TREATMENTS
 
 _INSIDE = OPENABLE | {"bathtubbasin", "garbagecan", "laundryhamper", "sinkbasin", "toaster"}
 _UNCOUNTED = {

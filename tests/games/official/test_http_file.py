@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from alfworld_sft.errors import DownloadError
-from alfworld_sft.games.official.download import Retry, download
+from alfworld_sft.games.official.http_file import Retry, download
 from tests.games.official.server import Answer, FileServer, serving
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB

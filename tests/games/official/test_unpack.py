@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from alfworld_sft.errors import DownloadError
-from alfworld_sft.games.official.archive import Limits, unpack
+from alfworld_sft.games.official.unpack import Limits, unpack
 from tests.games.conftest import BOOK, TRIAL
 
 KEEP = frozenset({"game.tw-pddl", "traj_data.json"})

@@ -7,8 +7,9 @@ import pytest
 
 from alfworld_sft.types import TASK_TYPES
 from alfworld_sft.world import Env, Game
-from alfworld_sft.world.game import TREATMENTS, TREATMENTS_BY_FLAG, TREATMENTS_BY_TASK, Object, PlaceGoal, State
+from alfworld_sft.world.game import Object, PlaceGoal, State
 from alfworld_sft.world.language import TreatmentVerb, condition
+from alfworld_sft.world.treatments import TREATMENTS, TREATMENTS_BY_FLAG, TREATMENTS_BY_TASK
 from tests.handmade import Furniture, make_game
 
 THINGS = {"clean": "fork", "heat": "apple", "cool": "apple"}
