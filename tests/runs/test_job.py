@@ -5,14 +5,12 @@ import fcntl
 import pytest
 
 from alfworld_sft.collect.config import CollectConfig
-from alfworld_sft.collect.run import collect, resume_run, start_run
+from alfworld_sft.collect.run import collect, start_run
 from alfworld_sft.config import build_config
-from alfworld_sft.errors import ConfigError, PolicyUnavailableError, RunFolderError, UserError
+from alfworld_sft.errors import PolicyUnavailableError, RunFolderError, UserError
 from alfworld_sft.evaluate.config import EvaluateConfig
 from alfworld_sft.evaluate.run import evaluate, start_evaluation
-from alfworld_sft.runs import job as jobs
 from alfworld_sft.runs.job import play
-from alfworld_sft.runs.trust import Allowed
 from tests.collecting import write_games
 from tests.fake_server import free_port
 from tests.test_cli import command
@@ -107,44 +105,3 @@ def test_a_ray_that_is_not_there_leaves_no_folder(data, tmp_path, kind):
     assert done.returncode == 2
     assert f"--ray {ray}: cannot use Ray there" in done.stderr
     assert not (tmp_path / "run").exists()
-
-
-@pytest.mark.parametrize(
-    "bug", [KeyError("x"), TypeError("x"), ValueError("x")], ids=lambda error: type(error).__name__
-)
-def test_a_bug_is_not_blamed_on_the_stamp_of_a_resumed_run(data, tmp_path, monkeypatch, bug):
-    started(data, tmp_path).run.close()
-
-    def broken(_):
-        raise bug
-
-    monkeypatch.setattr(jobs, "load_template", broken)
-    with pytest.raises(type(bug)) as raised:
-        resume_run(tmp_path / "run")
-    assert raised.value is bug
-    monkeypatch.undo()
-    resume_run(tmp_path / "run").run.close()
-
-
-@pytest.mark.parametrize(
-    ("change", "reason"),
-    [
-        ({"num_episodes": "many"}, "ValueError: invalid literal for int() with base 10: 'many'"),
-        ({"games": {}}, "KeyError: 'sha256'"),
-        ({"protocol": []}, "TypeError: list indices must be integers or slices, not str"),
-        ({"config": None}, "TypeError: 'NoneType' object is not iterable"),
-    ],
-)
-def test_a_field_of_the_stamp_that_is_amiss_is_named(data, tmp_path, change, reason):
-    job = started(data, tmp_path)
-    job.run.write_stamp(job.run.stamp | change)
-    job.run.close()
-    with pytest.raises(RunFolderError) as error:
-        resume_run(tmp_path / "run")
-    assert str(error.value) == f"{tmp_path / 'run'}: its run.json is not one that collect wrote ({reason})"
-
-
-def test_what_is_named_to_a_resumed_run_without_effect_is_refused(data, tmp_path):
-    started(data, tmp_path).run.close()
-    with pytest.raises(ConfigError, match=r"^policy\.model=m has no effect without policy\.name=server or local;"):
-        resume_run(tmp_path / "run", Allowed({"policy.model": "m"}))

@@ -15,17 +15,10 @@ from alfworld_sft.errors import ConfigError, RunFolderError, os_reason
 from alfworld_sft.files import sha256_of, whole_file
 from alfworld_sft.games import GENERATE, check_split_is_trainable
 from alfworld_sft.prompts.template import load_template
-from alfworld_sft.runs.job import (
-    Chosen,
-    Job,
-    Play,
-    finished_stamp,
-    games_of,
-    kept_for_later,
-    play,
-    resume_job,
-    start_job,
-)
+from alfworld_sft.runs.job import Chosen, Job, Play, games_of, kept_for_later, play
+from alfworld_sft.runs.resume import resume_job
+from alfworld_sft.runs.run_json import finished_stamp
+from alfworld_sft.runs.start import start_job
 from alfworld_sft.runs.trust import Allowed
 from alfworld_sft.types import Episode
 

@@ -17,17 +17,10 @@ from alfworld_sft.evaluate.metrics import UNKNOWN_TYPE, Metrics, Unplayed, measu
 from alfworld_sft.evaluate.worldmodel import WorldModelScore, score_predictions
 from alfworld_sft.files import whole_file
 from alfworld_sft.games import GENERATE, ShuffledGames
-from alfworld_sft.runs.job import (
-    Chosen,
-    Job,
-    Play,
-    finished_stamp,
-    games_of,
-    kept_for_later,
-    play,
-    resume_job,
-    start_job,
-)
+from alfworld_sft.runs.job import Chosen, Job, Play, games_of, kept_for_later, play
+from alfworld_sft.runs.resume import resume_job
+from alfworld_sft.runs.run_json import finished_stamp
+from alfworld_sft.runs.start import start_job
 from alfworld_sft.runs.trust import Allowed
 from alfworld_sft.strict_json import to_json
 from alfworld_sft.types import Episode

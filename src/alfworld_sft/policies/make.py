@@ -29,7 +29,8 @@ def make_policy(options: PolicySection) -> Policy:
 
             return RandomPlayer()
         case "server":
-            from alfworld_sft.policies.llm.server import OpenAIServer, Patience  # noqa: PLC0415
+            from alfworld_sft.policies.llm.retry import Patience  # noqa: PLC0415
+            from alfworld_sft.policies.llm.server import OpenAIServer  # noqa: PLC0415
 
             return OpenAIServer(
                 _model(options),

@@ -6,15 +6,14 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, TypeAlias, TypeVar
+from typing import Annotated, TypeAlias
 
 import typer
 
 from alfworld_sft.counts import counted
 from alfworld_sft.errors import ConfigError
 from alfworld_sft.policies.config import PolicySection
-from alfworld_sft.runs.config import RunConfig
-from alfworld_sft.runs.job import Job
+from alfworld_sft.runs.job import ConfigT, Job
 from alfworld_sft.runs.progress import shown_progress
 from alfworld_sft.runs.trust import NAMEABLE, Allowed, read_allowed
 from alfworld_sft.types import Episode
@@ -22,11 +21,9 @@ from alfworld_sft.usage import Usage
 
 logger = logging.getLogger(__name__)
 
-Config = TypeVar("Config", bound=RunConfig)
-
 
 @contextmanager
-def watched(job: Job[Config]) -> Iterator[Callable[[Episode | None], None]]:
+def watched(job: Job[ConfigT]) -> Iterator[Callable[[Episode | None], None]]:
     """Log what is played, show progress, and close the run; Ctrl-C prints how to resume, and exits with 130."""
     run = job.run
     logger.info("playing %s, as %s", job.games.description, job.policy.name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -12,6 +12,11 @@ from alfworld_sft.games.layout import Split
 from alfworld_sft.games.sources import EMBEDDED, GENERATE, resolve_source
 from alfworld_sft.policies.config import PolicySection
 from alfworld_sft.types import Form, TaskType
+
+RunKind = Literal["collect", "evaluate"]
+"""The command whose run it is."""
+PREFIXES: dict[RunKind, str] = {"collect": "sft_data", "evaluate": "eval"}
+"""Prefixes of the names of run folders, by command."""
 
 
 def _all_as_none(value: object) -> object:

@@ -36,8 +36,9 @@ from alfworld_sft.policies.config import PolicySection
 from alfworld_sft.policies.make import make_policy
 from alfworld_sft.prompts.template import Template
 from alfworld_sft.runs.config import RunConfig
-from alfworld_sft.runs.job import Job, Play, keep_sampling, protocol_of
+from alfworld_sft.runs.job import Job, Play, protocol_of
 from alfworld_sft.runs.rollout import Protocol
+from alfworld_sft.runs.run_json import keep_sampling
 from alfworld_sft.runs.runner import EpisodePlayer, NotBegun, record
 from alfworld_sft.types import Episode
 

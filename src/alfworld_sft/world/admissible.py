@@ -48,11 +48,7 @@ class Admissible(NamedTuple):
 
 
 _KNIVES = frozenset({"knifetype", "butterknifetype"})
-
-
 _CACHE_ENTRIES = 2048
-
-
 _INVENTORY, _LOOK, _HELP = Action("inventory"), Action("look"), Action("help")
 
 

@@ -75,13 +75,7 @@ TREATMENTS: Mapping[str, Treatment] = {
     )
 }
 """By verb, as TREATMENTS["heat"]."""
-
-
 TREATMENTS_BY_FLAG: Mapping[str, Treatment] = {treatment.flag: treatment for treatment in TREATMENTS.values()}
-
-
 TREATMENTS_BY_TASK: Mapping[TaskType, Treatment] = {treatment.task_type: treatment for treatment in TREATMENTS.values()}
-
-
 HEATING_AND_COOLING = {f"{TREATMENTS[verb].appliance}type": TREATMENTS[verb] for verb in ("heat", "cool")}
 """By type of receptacle; where one can clean differs between games."""

@@ -14,8 +14,9 @@ pytest.importorskip("openai", reason="needs the extra server: pip install -e '.[
 
 from alfworld_sft.errors import ConfigError, PolicyError, PolicyUnavailableError, UserError
 from alfworld_sft.policies.config import PolicySection
+from alfworld_sft.policies.llm.retry import Patience, retry_after_s
 from alfworld_sft.policies.llm.sampling import Sampling
-from alfworld_sft.policies.llm.server import OpenAIServer, Patience, _retry_after_s
+from alfworld_sft.policies.llm.server import OpenAIServer
 from alfworld_sft.policies.make import make_policy
 from alfworld_sft.types import Message, Reply
 from tests.fake_server import BREAKS_OFF, GARBAGE, TURN, Answer, fails, free_port, gives, says, serving
@@ -141,7 +142,7 @@ def test_a_server_that_wants_an_hour_is_not_waited_for():
     ],
 )
 def test_retry_after_is_read_as_seconds_or_a_date(headers, seconds):
-    assert _retry_after_s(headers, now=lambda: 10.0) == seconds
+    assert retry_after_s(headers, now=lambda: 10.0) == seconds
 
 
 def test_pauses_double_and_depend_on_the_turn_alone(monkeypatch):
@@ -150,7 +151,7 @@ def test_pauses_double_and_depend_on_the_turn_alone(monkeypatch):
 
     runs = []
     with serving([fails(500)]) as fake:
-        monkeypatch.setattr("alfworld_sft.policies.llm.server.asyncio.sleep", note)
+        monkeypatch.setattr("alfworld_sft.policies.llm.retry.asyncio.sleep", note)
         for _ in range(2):
             pauses: list[float] = []
             ask(server(fake.url, attempts=5))

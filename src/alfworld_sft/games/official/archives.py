@@ -34,8 +34,6 @@ class Archive:
 
 
 _RELEASES = "https://github.com/alfworld/alfworld/releases/download"
-
-
 OFFICIAL_ARCHIVES = (
     Archive(f"{_RELEASES}/0.4.0/json_2.1.2_tw-pddl.zip", frozenset({GAME_FILE})),
     Archive(f"{_RELEASES}/0.2.2/json_2.1.1_json.zip", frozenset({TRAJ_FILE})),

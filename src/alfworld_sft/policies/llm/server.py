@@ -1,10 +1,7 @@
 """Plays the model behind any endpoint that speaks OpenAI's chat protocol: vLLM, SGLang, llama.cpp, OpenAI, …
 
-Every turn is an independent request. Failures are retried within a budget of attempts, with pauses that double (the
-jitter comes from the turn's seed, and a server's Retry-After is respected); a failure that remains becomes the
-episode's error. The run ends when no turn can succeed: before the first answer, on a non-retryable failure (connection
-refused, key refused, model unknown); afterwards, when the connection is refused, or when many turns fail and none
-succeeds.
+Every turn is an independent request. `retry` asks again where that may help; a failure that remains becomes the
+episode's error, or ends the run where no other turn can succeed.
 
 The key is read only from $OPENAI_API_KEY. It is in no config, so in no file, and it is removed from a server's messages
 before they are shown.
@@ -17,18 +14,15 @@ import json
 import logging
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
-from random import Random
-from time import monotonic, time
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 from alfworld_sft.errors import ConfigError, PolicyError, PolicyUnavailableError, UserError
 from alfworld_sft.policies.base import Player, short_name
-from alfworld_sft.policies.llm.network import is_out_of_files, proxy_for, tls_context
+from alfworld_sft.policies.llm.open_files import is_out_of_files
 from alfworld_sft.policies.llm.protocol import (
     FilteredError,
     MalformedAnswerError,
@@ -39,6 +33,7 @@ from alfworld_sft.policies.llm.protocol import (
     request_body,
     suspects,
 )
+from alfworld_sft.policies.llm.proxy_and_tls import proxy_for, tls_context
 from alfworld_sft.policies.llm.refusals import (
     Complaint,
     about,
@@ -49,10 +44,18 @@ from alfworld_sft.policies.llm.refusals import (
     read_complaint,
     working_temperature,
 )
+from alfworld_sft.policies.llm.retry import (
+    Outcomes,
+    Patience,
+    RedrawError,
+    RefusedError,
+    RejectedError,
+    SetbackError,
+    ask_patiently,
+    retry_after_s,
+)
 from alfworld_sft.policies.llm.sampling import Sampling
-from alfworld_sft.seeds import derive_seed
 from alfworld_sft.types import Prompt, Reply
-from alfworld_sft.usage import with_tokens_of
 from alfworld_sft.world import Game
 
 if TYPE_CHECKING:
@@ -63,39 +66,7 @@ logger = logging.getLogger(__name__)
 CONNECT_TIMEOUT_S = 15.0
 KEEPALIVE_S = 3.0
 """An idle connection is given up before the server does so (uvicorn after 5 s), or a request might meet its end."""
-LONGEST_PAUSE_S = 60.0
-LONGEST_RETRY_AFTER_S = 300.0
-"""A server that asks for more patience than this gets none: the episode stays owed."""
-FAILURES_IN_A_ROW = 8
-"""So many turns may fail while none succeeds; then the run ends rather than fail every episode."""
 _NO_KEY = "none"  # what servers without keys are sent; the client library insists on one
-
-
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """How long a reply is waited for. `pause_s` is the first pause between two attempts; each one doubles."""
-
-    timeout_s: float = 120.0
-    attempts: int = 6
-    pause_s: float = 1.0
-
-
-class _SetbackError(Exception):
-    """A failure that may succeed on retry."""
-
-    def __init__(self, reason: str, retry_after_s: float = 0.0, *, nobody_listens: bool = False) -> None:
-        super().__init__(reason)
-        self.retry_after_s = retry_after_s
-        self.nobody_listens = nobody_listens
-
-
-class _RedrawError(Exception):
-    """A reply that is of no use, as it did not end within `max_tokens` or holds no text; the same seed would give it
-    again."""
-
-    def __init__(self, reason: str, reply: Reply) -> None:
-        super().__init__(reason)
-        self.reply = reply
 
 
 class _ComplaintError(Exception):
@@ -105,22 +76,6 @@ class _ComplaintError(Exception):
         super().__init__(complaint.words)
         self.complaint = complaint
         self.retry_after_s = retry_after_s
-
-
-class _RejectedError(Exception):
-    """A non-retryable failure of this turn."""
-
-
-class _RefusedError(_RejectedError):
-    """A non-retryable failure of every turn."""
-
-
-class _ExhaustedError(_RejectedError):
-    """A turn whose attempts all failed."""
-
-    def __init__(self, reason: str, *, nobody_listens: bool) -> None:
-        super().__init__(reason)
-        self.nobody_listens = nobody_listens
 
 
 class OpenAIServer:
@@ -161,9 +116,7 @@ class OpenAIServer:
         self._refused: set[str] = set()  # parameters that this server does not know
         self._accepted: set[str] = set()  # parameters of requests that it answered
         self._said_of_reasoning: set[bool] = set()
-        self._answered = False
-        self._answered_at = 0.0  # by the monotonic clock
-        self._failures = 0  # since then
+        self._outcomes = Outcomes()
         self._client: Any = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -203,52 +156,18 @@ class OpenAIServer:
         """Ask the server; raises PolicyError for a turn that fails, PolicyUnavailableError where all of them would."""
         asked_at = monotonic()
         try:
-            reply = await self._ask_patiently(prompt)
-        except _RejectedError as failure:
-            if self._is_final(failure, asked_at):
+            reply = await ask_patiently(
+                lambda draw: self._ask(prompt, draw=draw),
+                self._patience,
+                prompt.seed,
+                greedy=self._sampling.temperature == 0,
+            )
+        except RejectedError as failure:
+            if self._outcomes.is_final(failure, asked_at):
                 raise PolicyUnavailableError(str(failure)) from None
             raise PolicyError(str(failure)) from None
-        self._answered = True
-        self._note_answer()
+        self._outcomes.note_answer()
         return reply
-
-    def _note_answer(self) -> None:
-        self._answered_at, self._failures = monotonic(), 0
-
-    def _is_final(self, failure: _RejectedError, asked_at: float) -> bool:
-        """Return whether a turn's failure means that all other turns would also fail."""
-        if self._answered and type(failure) is _RejectedError:  # about this turn alone: the server is well
-            self._note_answer()
-            return False
-        self._failures += 1
-        if self._failures >= FAILURES_IN_A_ROW:
-            return True
-        if isinstance(failure, _ExhaustedError):
-            return failure.nobody_listens and self._answered_at < asked_at
-        return isinstance(failure, _RefusedError) and not self._answered
-
-    async def _ask_patiently(self, prompt: Prompt) -> Reply:
-        """Ask until there is a reply or no attempt left; raises _RejectedError then."""
-        rng = Random(derive_seed(prompt.seed, "pauses"))
-        spent: list[Reply] = []
-        for attempt in range(1, self._patience.attempts + 1):
-            try:
-                reply = await self._ask(prompt, draw=len(spent))  # the same seed would say the same again
-                return with_tokens_of(reply, [*spent, reply]) if spent else reply
-            except _RedrawError as failure:
-                if self._sampling.temperature == 0:
-                    raise _RejectedError(f"{failure}; with greedy sampling it would give the same reply") from None
-                reason, retry_after_s, pause_s, setback = str(failure), 0.0, 0.0, None
-                spent.append(failure.reply)
-            except _SetbackError as failure:
-                reason, retry_after_s, setback = str(failure), failure.retry_after_s, failure
-                pause_s = min(self._patience.pause_s * 2 ** (attempt - 1), LONGEST_PAUSE_S)
-            if attempt == self._patience.attempts or retry_after_s > LONGEST_RETRY_AFTER_S:
-                asked = f", which asks to wait {retry_after_s:.0f} s" if retry_after_s > LONGEST_RETRY_AFTER_S else ""
-                told = f"{reason}{asked} ({_times(attempt)})"
-                raise _ExhaustedError(told, nobody_listens=setback.nobody_listens) if setback else _RejectedError(told)
-            await asyncio.sleep(max(pause_s / 2, retry_after_s) + rng.random() * pause_s)
-        raise AssertionError("there is at least one attempt")
 
     async def _ask(self, prompt: Prompt, *, draw: int) -> Reply:
         """Ask once, and once more for each parameter that the server may not know."""
@@ -256,18 +175,18 @@ class OpenAIServer:
         try:
             reply, truncated = read_answer(answer, prompt)
         except NoTextError as problem:
-            raise _RedrawError(str(problem), problem.reply) from None
+            raise RedrawError(str(problem), problem.reply) from None
         except FilteredError as problem:
-            raise _RejectedError(f"{problem} (the server at {self.base_url})") from None
+            raise RejectedError(f"{problem} (the server at {self.base_url})") from None
         except MalformedAnswerError as problem:
-            raise _SetbackError(f"the server gave a malformed answer: {problem}") from None
+            raise SetbackError(f"the server gave a malformed answer: {problem}") from None
         reasons = has_reasoning(answer)
         if reasons:
             self._say_where_reasoning_goes(reply, prompt)
         if truncated and self._truncated == "retry":
             thinking = ": its reasoning used them up" if reasons else ""
             reason = f"the reply did not end within policy.max_tokens={self._sampling.max_tokens}{thinking}"
-            raise _RedrawError(reason, reply)
+            raise RedrawError(reason, reply)
         return reply
 
     async def _answer_to(self, prompt: Prompt, *, draw: int) -> Any:
@@ -317,7 +236,7 @@ class OpenAIServer:
     async def _post(self, body: Mapping[str, Any]) -> Any:
         """Send a request and return the JSON that comes back.
 
-        Raises _SetbackError, _RefusedError, _ComplaintError, or PolicyUnavailableError where a managed server ended.
+        Raises SetbackError, RefusedError, _ComplaintError, or PolicyUnavailableError where a managed server ended.
         """
         openai, timeout_s = self._openai, self._patience.timeout_s
         rest = {key: value for key, value in body.items() if key not in ("model", "messages")}
@@ -330,9 +249,9 @@ class OpenAIServer:
             data = json.loads(content)
         except openai.APIStatusError as error:
             complaint = read_complaint(error.status_code, error.response.text)
-            raise _ComplaintError(complaint, _retry_after_s(error.response.headers)) from None
+            raise _ComplaintError(complaint, retry_after_s(error.response.headers)) from None
         except (TimeoutError, openai.APITimeoutError):
-            raise _SetbackError(f"the server at {self.base_url} timed out after {timeout_s:g} s") from None
+            raise SetbackError(f"the server at {self.base_url} timed out after {timeout_s:g} s") from None
         except openai.APIConnectionError as error:
             raise self._lost(error) from None
         except (ValueError, RecursionError):
@@ -354,7 +273,7 @@ class OpenAIServer:
         if self._proxy:
             reason = f"through the proxy of {self._proxy.variable}: {reason}"
         nobody_listens = type(error.__cause__).__name__ in ("ConnectError", "ProxyError")  # httpx's, or httpx2's
-        if nobody_listens and not self._answered and self._managed is None:  # a managed one is ending
+        if nobody_listens and not self._outcomes.answered and self._managed is None:  # a managed one is ending
             advice = "start it, or set OPENAI_BASE_URL"
             if self._proxy:
                 host = urlsplit(self.base_url).hostname
@@ -363,19 +282,19 @@ class OpenAIServer:
                 advice = "set SSL_CERT_FILE to the certificates of the authority that signed its own"
             elif "[SSL" in reason:
                 advice = f"did you mean {self.base_url.replace('https://', 'http://', 1)}?"
-            return _RefusedError(f"cannot reach the server at {self.base_url} ({reason}); {advice}")
-        return _SetbackError(
+            return RefusedError(f"cannot reach the server at {self.base_url} ({reason}); {advice}")
+        return SetbackError(
             f"the connection to the server at {self.base_url} was lost ({reason})", nobody_listens=nobody_listens
         )
 
     def _not_json(self, content: str) -> Exception:
         """Return what an answer that is not JSON means: a web page at first is another address's."""
         said = self._short(read_complaint(200, content).words)
-        if not self._answered and content.lstrip().startswith("<") and self._hint():
-            return _RefusedError(
+        if not self._outcomes.answered and content.lstrip().startswith("<") and self._hint():
+            return RefusedError(
                 f"the server at {self.base_url} has no chat there: it sent a page ({said}){self._hint()}"
             )
-        return _SetbackError(f"the server gave a malformed answer: it is not JSON: {said}")
+        return SetbackError(f"the server gave a malformed answer: it is not JSON: {said}")
 
     def _verdict(self, error: _ComplaintError) -> Exception:
         """Return what a complaint of the server means."""
@@ -384,30 +303,30 @@ class OpenAIServer:
         refused = f"{where} refused the request ({shown}: {said})"
         what = about(complaint) if 400 <= status < 600 else None
         if status == 407 and self._proxy:
-            return _RefusedError(
+            return RefusedError(
                 f"the proxy of {self._proxy.variable} refuses access (407); give it a name and password"
             )
         if status in (401, 407) or (status == 403 and what != "filtered"):  # a 401's words may quote the key
             advice = "check OPENAI_API_KEY" if self._key else "set OPENAI_API_KEY"
             quoted = f": {said}" if status == 403 and not self._quotes_the_key(complaint.words) else ""
-            return _RefusedError(f"{where} refuses access ({status}{quoted}); {advice}")
+            return RefusedError(f"{where} refuses access ({status}{quoted}); {advice}")
         nowhere = status in (404, 405) and not names_parameter(complaint)
         if nowhere or (status == 400 and is_unknown_model(complaint, self.model)):
             hint = self._hint() if nowhere and not is_unknown_model(complaint, self.model) else ""
-            return _RefusedError(
+            return RefusedError(
                 f"{where} does not know the model '{self.model}', or has no chat there ({shown}: {said}){hint}"
             )
         if status == 402 or (status == 429 and complaint.code == "insufficient_quota"):
-            return _RefusedError(f"{where} says that the account's quota is used up ({shown}: {said})")
+            return RefusedError(f"{where} says that the account's quota is used up ({shown}: {said})")
         if what == "too long" and status != 429:
-            return _RejectedError(f"the prompt is too long: {refused}")
+            return RejectedError(f"the prompt is too long: {refused}")
         if what == "filtered" and status != 429:
-            return _RejectedError(f"a content filter stopped the prompt: {refused}")
+            return RejectedError(f"a content filter stopped the prompt: {refused}")
         if status in (408, 409, 425, 429) or status >= 500:
-            return _SetbackError(f"{where} answered {shown}: {said}", error.retry_after_s)
+            return SetbackError(f"{where} answered {shown}: {said}", error.retry_after_s)
         if status in (400, 422) and (advice := self._advice(complaint)):
-            return _RefusedError(f"{refused}; {advice}")
-        return _RejectedError(refused)
+            return RefusedError(f"{refused}; {advice}")
+        return RejectedError(refused)
 
     def _advice(self, complaint: Complaint) -> str:
         """Return how to fix a refused parameter, or "" if the user cannot set it."""
@@ -482,7 +401,7 @@ class OpenAIServer:
                 http_client=openai.DefaultAsyncHttpxClient(
                     limits=limits,
                     timeout=timeout,
-                    trust_env=False,  # `network` reads the environment
+                    trust_env=False,  # `proxy_and_tls` reads the environment
                     proxy=self._proxy.url if self._proxy else None,
                     verify=self._tls or True,
                 ),
@@ -525,21 +444,3 @@ def _checked_header(variable: str) -> str:
     if not all("!" <= character <= "~" for character in value):
         raise ConfigError(f"{variable} holds a blank or another character that no key has")
     return value
-
-
-def _retry_after_s(headers: Mapping[str, str], now: Callable[[], float] = time) -> float:
-    """Return how long a server asks to be left alone, 0 where it does not say; it may name seconds or a date."""
-    try:
-        if "retry-after-ms" in headers:
-            return max(0.0, float(headers["retry-after-ms"]) / 1000)
-        value = headers.get("retry-after", "0")
-        try:
-            return max(0.0, float(value))
-        except ValueError:
-            return max(0.0, parsedate_to_datetime(value).timestamp() - now())
-    except (ValueError, TypeError, OverflowError):
-        return 0.0
-
-
-def _times(attempts: int) -> str:
-    return "1 attempt" if attempts == 1 else f"{attempts} attempts"

@@ -1,11 +1,8 @@
-import subprocess
-import sys
-
 import pytest
 
 from alfworld_sft.errors import ConfigError
-from alfworld_sft.policies.llm import network
-from alfworld_sft.policies.llm.network import is_loopback, proxy_for, tls_context
+from alfworld_sft.policies.llm import proxy_and_tls
+from alfworld_sft.policies.llm.proxy_and_tls import is_loopback, proxy_for, tls_context
 
 VARIABLES = ("ALL_PROXY", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR")
 
@@ -64,7 +61,7 @@ def test_the_environment_names_the_proxy(variables, url, proxy, monkeypatch):
     ],
 )
 def test_a_proxy_that_cannot_be_used_is_one_line_that_names_the_variable_and_the_way_out(value, line, monkeypatch):
-    monkeypatch.setattr(network, "find_spec", lambda _: None)  # as where socksio is not installed
+    monkeypatch.setattr(proxy_and_tls, "find_spec", lambda _: None)  # as where socksio is not installed
     monkeypatch.setenv("ALL_PROXY", value)
     with pytest.raises(ConfigError, match=line) as caught:
         proxy_for("https://host/v1", "httpx2")
@@ -113,33 +110,3 @@ def test_certificates_that_cannot_be_read_are_one_line_that_names_the_variable(
 def test_certificates_that_are_not_set_are_the_library_s(monkeypatch):
     monkeypatch.setenv("SSL_CERT_FILE", "")
     assert tls_context() is None
-
-
-def limited(soft, hard, count):
-    """What becomes of the limit of open files in a process of its own."""
-    code = (
-        "import resource\n"
-        "from alfworld_sft.errors import UserError\n"
-        "from alfworld_sft.policies.llm.network import allow_connections\n"
-        f"resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard}))\n"
-        "try:\n"
-        f"    allow_connections({count})\n"
-        "except UserError as error:\n"
-        "    print(error)\n"
-        "print(*resource.getrlimit(resource.RLIMIT_NOFILE))\n"
-    )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    return result.stdout.splitlines()
-
-
-def test_the_soft_limit_of_open_files_is_raised_as_far_as_the_connections_need_it():
-    assert limited(64, 1024, 500) == ["628 1024"]
-    assert limited(1024, 1024, 500) == ["1024 1024"]
-
-
-def test_a_hard_limit_that_does_not_suffice_is_one_line_with_the_concurrency_that_would_work():
-    assert limited(64, 256, 500) == [
-        "runner.concurrency=500 takes about 628 open files, and this process may have 256 at most;"
-        " set runner.concurrency=128, or raise the limit (ulimit -Hn)",
-        "64 256",
-    ]

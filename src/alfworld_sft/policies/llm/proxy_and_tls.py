@@ -1,11 +1,10 @@
-"""What this machine adds to the way to a server: proxies, certificates and the limit of open files.
+"""Which proxy and which certificates lead to a server, as the environment says?
 
 The environment is read here and nowhere else, so that what is wrong with it is one line that names the variable.
 """
 
 from __future__ import annotations
 
-import errno
 import ipaddress
 import os
 import re
@@ -17,11 +16,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from alfworld_sft.errors import ConfigError, PolicyUnavailableError
+from alfworld_sft.errors import ConfigError
 
 PROXY_SCHEMES = ("http", "https", "socks5", "socks5h")
-OTHER_FILES = 128
-"""Open files of this process beside its connections: journal, libraries, pipes of workers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,44 +98,6 @@ def tls_context() -> ssl.SSLContext | None:
             )
         return ssl.create_default_context(capath=folder)
     return None
-
-
-def allow_connections(count: int) -> None:
-    """Raise this process's soft limit of open files so that it suffices for so many connections at once.
-
-    Raises PolicyUnavailableError where the hard limit does not.
-    """
-    try:
-        import resource  # noqa: PLC0415 - not on Windows, which has no such limit
-    except ImportError:
-        return
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = count + OTHER_FILES
-    if soft == resource.RLIM_INFINITY or soft >= wanted:
-        return
-    if hard != resource.RLIM_INFINITY and hard < wanted:
-        raise PolicyUnavailableError(
-            f"runner.concurrency={count} takes about {wanted} open files, and this process may have {hard} at most;"
-            f" set runner.concurrency={max(1, hard - OTHER_FILES)}, or raise the limit (ulimit -Hn)"
-        )
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    except (OSError, ValueError) as error:  # macOS has a limit of its own below the hard one
-        raise PolicyUnavailableError(
-            f"runner.concurrency={count} takes about {wanted} open files, and the limit of {soft} cannot be raised"
-            f" ({error}); set runner.concurrency={max(1, soft - OTHER_FILES)}"
-        ) from None
-
-
-def is_out_of_files(error: BaseException | None) -> bool:
-    """Return whether an error, or one that led to it, is that no more files may be open."""
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
-            return True
-        if "[Errno 24]" in str(error):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
 
 
 def _is_bypassed(host: str, port: int | None) -> bool:

@@ -1,0 +1,117 @@
+"""How does a run that was stopped go on? Its own `run.json` says how it is played; what changed since is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from alfworld_sft.config import idle_options
+from alfworld_sft.errors import ConfigError, RunFolderError
+from alfworld_sft.games import GameSource
+from alfworld_sft.policies.make import make_policy
+from alfworld_sft.prompts.template import Template, load_template
+from alfworld_sft.runs.config import PREFIXES, RunKind
+from alfworld_sft.runs.job import Chosen, ConfigT, Job
+from alfworld_sft.runs.run_json import hash_template
+from alfworld_sft.runs.start import with_absolute_paths
+from alfworld_sft.runs.store import RunFolder
+from alfworld_sft.runs.trust import Allowed, check_allowed, remember, with_named
+
+
+def resume_job(
+    kind: RunKind, model: type[ConfigT], choose: Callable[[ConfigT], Chosen], path: Path, allowed: Allowed | None = None
+) -> Job[ConfigT]:
+    """Open a run that was stopped; its own config counts, but for what is named now.
+
+    Raises RunFolderError where it is another command's, where its games or template changed, or where it would start,
+    contact or load what this user has not allowed.
+    """
+    allowed = allowed or Allowed()
+    run = RunFolder(path)
+    try:
+        _refuse_other_commands(run, kind)
+        config = _resolve_config(run, model, allowed)
+        total = _read_number(run, "num_episodes")
+        check_allowed(path, run.stamp, config, allowed)
+        games = choose(config).games
+        template = load_template(config.prompt.template)
+        _refuse_changes(run, games, template)
+        policy = make_policy(config.policy)
+        if allowed.named and policy.name != (player := _read_text(run, "policy")):
+            raise RunFolderError(f"{path} was played by {player}, not {policy.name}; start a new run")
+        _read_text(run, "started")  # it names the record of the run
+        if allowed.named:
+            run.write_stamp({**run.stamp, "config": config.model_dump()})
+        remember(run.stamp, config, path)
+        return Job(run, config, games, template, policy, total)
+    except BaseException:
+        run.close()
+        raise
+
+
+def _refuse_other_commands(run: RunFolder, kind: RunKind) -> None:
+    if run.kind not in PREFIXES:
+        raise RunFolderError(f"{run.path}: its run.json names no command whose run it is")
+    if run.kind != kind:
+        raise RunFolderError(
+            f"{run.path} is a run of {run.kind}; resume with: alfworld-sft {run.kind} --resume {run.path}"
+        )
+
+
+def _refuse_changes(run: RunFolder, games: GameSource, template: Template) -> None:
+    for what, now, then in (
+        ("games", games.sha256, _read_text(run, "games", "sha256")),
+        ("template", hash_template(template), _read_text(run, "protocol", "template_sha256")),
+    ):
+        if now != then:
+            raise RunFolderError(f"{run.path}: its {what} changed since it was started; start a new run")
+
+
+def _resolve_config(run: RunFolder, model: type[ConfigT], allowed: Allowed) -> ConfigT:
+    """Return the run's own config with the values that are named now; raises ConfigError for one without effect."""
+    config = _read_config(run, model, allowed)
+    if not allowed.named:
+        return config
+    named = {key: text or "null" for key, text in allowed.named.items()}
+    if idle := idle_options(config, named):
+        raise ConfigError("\n".join(idle))
+    return with_absolute_paths(config)
+
+
+def _read_config(run: RunFolder, model: type[ConfigT], allowed: Allowed) -> ConfigT:
+    """Read a stamp's config with the values that are named now; raises RunFolderError where it is none."""
+    try:
+        return model.model_validate(with_named(run.stamp["config"], allowed.named))
+    except (KeyError, TypeError, ValueError) as error:
+        raise _not_written_here(run, error) from error
+
+
+def _read_number(run: RunFolder, key: str) -> int:
+    try:
+        return int(run.stamp[key])
+    except (KeyError, TypeError, ValueError) as error:
+        raise _not_written_here(run, error) from error
+
+
+def _read_text(run: RunFolder, *keys: str) -> str:
+    value: Any = run.stamp
+    try:
+        for key in keys:
+            value = value[key]
+    except (KeyError, TypeError) as error:
+        raise _not_written_here(run, error) from error
+    return str(value)
+
+
+def _not_written_here(run: RunFolder, error: Exception) -> RunFolderError:
+    return RunFolderError(f"{run.path}: its run.json is not one that {run.kind} wrote ({_reason(error)})")
+
+
+def _reason(error: Exception) -> str:
+    """Return in one line what is wrong with a stamp."""
+    if isinstance(error, ValidationError):
+        return "; ".join(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors())
+    return f"{type(error).__name__}: {error}"

@@ -1,0 +1,102 @@
+"""What does a run's `run.json` say: the protocol stamp at the start, and how the run ended?"""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any
+
+from alfworld_sft import __version__
+from alfworld_sft.errors import RunFolderError, os_reason
+from alfworld_sft.games import GameSource
+from alfworld_sft.policies.base import Policy
+from alfworld_sft.prompts.template import Template
+from alfworld_sft.runs.config import RunConfig, RunKind
+from alfworld_sft.runs.store import RunFolder
+
+
+def keep_sampling(run: RunFolder, sampling: Mapping[str, object] | None) -> None:
+    """Write into the stamp how the model is really sampled: a server may turn out not to take all parameters.
+
+    What was not sent for a part of the run counts as not sent. Raises RunFolderError where it cannot be written.
+    """
+    if sampling is None:
+        return
+    stamped = run.stamp.get("sampling") or {}
+    before, now = _names_in(stamped.get("not_sent")), _names_in(sampling.get("not_sent"))
+    omitted = sorted({*before, *now})
+    if omitted == before:
+        return
+    really = {name: value for name, value in stamped.items() if name not in omitted} | {"not_sent": omitted}
+    try:
+        run.write_stamp({**run.stamp, "sampling": really})
+    except OSError as error:
+        raise RunFolderError(
+            f"{run.path}: {os_reason(error)}; fix that, then: alfworld-sft {run.kind} --resume {run.path}"
+        ) from None
+
+
+def _names_in(value: object) -> list[str]:
+    return [str(name) for name in value] if isinstance(value, (list, tuple)) else []
+
+
+def finished_stamp(run: RunFolder) -> dict[str, Any]:
+    """Return the run's stamp with how it ended: complete, or incomplete with the episodes that failed."""
+    owed = run.failed
+    return {
+        **run.stamp,
+        "status": "incomplete" if owed else "complete",
+        "finished": _now(),
+        "failed": {str(index): reason for index, reason in owed.items()},
+    }
+
+
+def stamp_of(
+    kind: RunKind, config: RunConfig, games: GameSource, total: int, template: Template, policy: Policy
+) -> dict[str, Any]:
+    """Return the protocol stamp: which games are played, how, and by which policy."""
+    return {
+        "kind": kind,
+        "status": "running",
+        "started": _now(),
+        "versions": {
+            "alfworld-sft": __version__,
+            "python": platform.python_version(),
+            "pyarrow": version("pyarrow"),
+        },
+        "config": config.model_dump(),
+        "num_episodes": total,
+        "policy": policy.name,
+        "sampling": policy.sampling,
+        "games": {
+            "description": games.description,
+            "split": games.split,
+            "count": total if games.total is None else games.total,
+            "sha256": games.sha256,
+            "skipped": dict(games.skipped),
+        },
+        "protocol": {
+            "split": games.split,
+            "max_steps": config.env.max_steps,
+            "max_repeats": config.env.max_repeats,
+            "form": config.prompt.form,
+            "history_length": config.prompt.history_length,
+            "template": template.name,
+            "template_sha256": hash_template(template),
+            "seed": config.seed,
+        },
+    }
+
+
+def hash_template(template: Template) -> str:
+    """Return the sha256 of all that a template says; a run is resumed with the same one only."""
+    layouts = (template.single_first, template.single_later, template.multi_first, template.multi_later)
+    texts = [*template.tags, str(template.lists_admissible), *(layout.template for layout in layouts)]
+    return hashlib.sha256("\x1f".join(texts).encode()).hexdigest()
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
