@@ -340,7 +340,7 @@ def evaluate(job: dict[str, Any]) -> dict[str, Any]:
     from peft import PeftModel
 
     from alfworld_sft.dataset.read import Columns
-    from alfworld_sft.models.chat import ChatEncoder
+    from alfworld_sft.models.chat_encoder import ChatEncoder
     from alfworld_sft.models.load import load_model, load_tokenizer
     from alfworld_sft.train.data.batches import micro_batches
     from alfworld_sft.train.data.samples import SampleOptions, load_samples

@@ -31,7 +31,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from alfworld_sft.models.chat import ChatEncoder
+from alfworld_sft.models.chat_encoder import ChatEncoder
 from alfworld_sft.models.load import load_tokenizer
 from alfworld_sft.policies.llm.managed_server import ManagedServer
 from alfworld_sft.policies.llm.sampling import ACTION_CLOSE, end_reply

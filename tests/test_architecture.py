@@ -133,7 +133,7 @@ def test_the_commands_start_without_the_learning_libraries():
 
 
 LANGUAGE = "world/language.py"
-AGENTS_OWN_WORDS = {"policies/expert/thoughts.py", "models/chat.py"}
+AGENTS_OWN_WORDS = {"policies/expert/thoughts.py", "models/chat_template.py"}
 """Where English is not the game's: what the expert thinks, and a conversation that only tries out a chat template."""
 
 

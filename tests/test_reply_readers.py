@@ -9,7 +9,8 @@ pytest.importorskip("tokenizers", reason="training is an extra: pip install 'alf
 
 from alfworld_sft.dataset.read import Row
 from alfworld_sft.evaluate.worldmodel import WorldModelScore
-from alfworld_sft.models.chat import ChatEncoder, TokenKind
+from alfworld_sft.models.chat_encoder import ChatEncoder
+from alfworld_sft.models.loss_mask import TokenKind
 from alfworld_sft.policies.llm.sampling import end_reply
 from alfworld_sft.prompts.rationale import read_rationale
 from alfworld_sft.prompts.tags import find_sections, parse_reply, read_action, replace_section

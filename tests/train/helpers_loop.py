@@ -16,7 +16,7 @@ import torch
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM, AutoTokenizer
 
 from alfworld_sft.dataset.write import SCHEMA
-from alfworld_sft.models.chat import ChatEncoder
+from alfworld_sft.models.chat_encoder import ChatEncoder
 from alfworld_sft.models.load import load_tokenizer
 from alfworld_sft.train.config import build_train_config
 from alfworld_sft.train.data.inputs import columns_of, val_files

@@ -10,7 +10,7 @@ pytest.importorskip("peft", reason="training is an extra: pip install 'alfworld-
 from safetensors.torch import load_file, save_file
 
 from alfworld_sft.errors import UserError
-from alfworld_sft.models.chat import ChatEncoder
+from alfworld_sft.models.chat_encoder import ChatEncoder
 from alfworld_sft.models.load import load_tokenizer
 from alfworld_sft.train import loop
 from alfworld_sft.train.config import build_train_config

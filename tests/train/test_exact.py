@@ -18,7 +18,8 @@ import peft
 import torch
 
 from alfworld_sft.dataset.read import Columns
-from alfworld_sft.models.chat import ChatEncoder, Encoded
+from alfworld_sft.models.chat_encoder import ChatEncoder
+from alfworld_sft.models.loss_mask import Encoded
 from alfworld_sft.train.data.pack import pack
 from alfworld_sft.train.data.samples import SampleOptions, load_samples
 from alfworld_sft.train.model.loss import weighted_cross_entropy

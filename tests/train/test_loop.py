@@ -126,7 +126,7 @@ def test_hooks_are_called_at_test_steps_and_their_figures_logged(data, model, tm
 def test_a_tiny_model_learns_a_handful_of_episodes_by_heart(model, tmp_path):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from alfworld_sft.models.chat import ChatEncoder
+    from alfworld_sft.models.chat_encoder import ChatEncoder
     from alfworld_sft.types import Message
 
     data = write_dataset(tmp_path / "data", train_episodes=3, val_episodes=0, turns=3)

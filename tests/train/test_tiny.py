@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from alfworld_sft.errors import UserError
 from alfworld_sft.games.sources import find_games
-from alfworld_sft.models.chat import ChatEncoder
+from alfworld_sft.models.chat_encoder import ChatEncoder
 from alfworld_sft.train.tiny import TinyOptions, chat_template, make_tiny_model, texts_of_files, texts_of_games
 from tests.train.helpers_data import rows, tiny_tokenizer, wandering, with_template, write
 

@@ -2,7 +2,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training is an extra: pip install 'alfworld-sft[train]'")
 
-from alfworld_sft.models.chat import TokenKind
+from alfworld_sft.models.loss_mask import TokenKind
 from alfworld_sft.train.data.pack import Packed
 from alfworld_sft.train.validate import Tally, runs, tally_of
 

@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from alfworld_sft.errors import UserError, os_reason
 from alfworld_sft.files import whole_folder
 from alfworld_sft.models.adapter import base_of_adapter, read_adapter_config
-from alfworld_sft.models.chat import read_end_id
+from alfworld_sft.models.chat_encoder import read_end_id
 from alfworld_sft.models.load import base_of, cast_weights, first_line, load_config, load_model, load_tokenizer
 from alfworld_sft.models.stamp import CheckpointError, base_fingerprint, read_stamp
 from alfworld_sft.models.stopping import stop_at

@@ -72,7 +72,7 @@ def _check_tokens(
     console: Console, config: TrainConfig, model: str, train: Path, val: Path | None, *, shown: int, plain: bool
 ) -> None:
     """Tokenise everything, print lengths, and show the masks of the first samples."""
-    from alfworld_sft.models.chat import ChatEncoder  # noqa: PLC0415
+    from alfworld_sft.models.chat_encoder import ChatEncoder  # noqa: PLC0415
     from alfworld_sft.models.load import load_tokenizer  # noqa: PLC0415
     from alfworld_sft.train.data.samples import load_samples, sample_options  # noqa: PLC0415
 

@@ -24,7 +24,7 @@ from transformers import logging as transformers_logging
 
 from alfworld_sft.errors import AlfworldSftError, DatasetError, UserError, os_reason
 from alfworld_sft.files import remove_partial
-from alfworld_sft.models.chat import ChatEncoder
+from alfworld_sft.models.chat_encoder import ChatEncoder
 from alfworld_sft.models.load import base_of, layers_of, load_model, load_tokenizer
 from alfworld_sft.models.stamp import CheckpointError, base_fingerprint
 from alfworld_sft.models.stopping import stop_at

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from alfworld_sft.models.chat import TokenKind
+from alfworld_sft.models.loss_mask import TokenKind
 from alfworld_sft.train.data.pack import Packed
 from alfworld_sft.train.distributed import Ranks, shard_again
 from alfworld_sft.train.model.attention import Segments

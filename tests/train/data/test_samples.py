@@ -18,7 +18,8 @@ import numpy as np
 from alfworld_sft.dataset.read import Columns
 from alfworld_sft.dataset.write import SCHEMA
 from alfworld_sft.errors import DatasetError
-from alfworld_sft.models.chat import ChatEncoder, TokenKind
+from alfworld_sft.models.chat_encoder import ChatEncoder
+from alfworld_sft.models.loss_mask import TokenKind
 from alfworld_sft.train.data.samples import Loaded, Sample, SampleOptions, load_samples
 from tests.train.helpers_data import WM, messages, rows, tiny_tokenizer, wandering, with_template, write
 from tests.train.templates import DEEPSEEK_R1, QWEN3, STRIPPING

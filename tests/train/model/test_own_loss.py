@@ -9,7 +9,7 @@ pytest.importorskip("peft", reason="training is an extra: pip install 'alfworld-
 
 from transformers import AutoModelForCausalLM
 
-from alfworld_sft.models.chat import ChatEncoder
+from alfworld_sft.models.chat_encoder import ChatEncoder
 from alfworld_sft.models.load import ModelError, load_model, load_tokenizer
 from alfworld_sft.train.config import build_train_config
 from alfworld_sft.train.data.batches import micro_batches

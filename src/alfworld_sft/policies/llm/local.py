@@ -32,7 +32,7 @@ import torch
 from torch import Tensor
 
 from alfworld_sft.errors import ConfigError, PolicyError, UserError
-from alfworld_sft.models.chat import ChatEncoder
+from alfworld_sft.models.chat_encoder import ChatEncoder
 from alfworld_sft.models.load import cast_weights, load_tokenizer
 from alfworld_sft.models.merge import load_whole
 from alfworld_sft.models.reference import is_path

@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from alfworld_sft.counts import counted, noun_for
 from alfworld_sft.dataset.read import Columns, Row, dataset_file, read_rows, refuse_twice
 from alfworld_sft.errors import DatasetError
-from alfworld_sft.models.chat import ChatEncoder, Encoded, TokenKind
+from alfworld_sft.models.chat_encoder import ChatEncoder
+from alfworld_sft.models.loss_mask import Encoded, TokenKind
 from alfworld_sft.prompts.tags import read_action
 from alfworld_sft.seeds import derive_seed
 from alfworld_sft.train.config import TrainConfig

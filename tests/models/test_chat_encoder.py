@@ -12,7 +12,8 @@ pytest.importorskip("torch", reason="training is not installed (pip install -e '
 pytest.importorskip("transformers", reason="training is not installed (pip install -e '.[train]')")
 
 from alfworld_sft.errors import DatasetError, UserError
-from alfworld_sft.models.chat import ChatEncoder, Encoded, TokenKind
+from alfworld_sft.models.chat_encoder import ChatEncoder
+from alfworld_sft.models.loss_mask import Encoded, TokenKind
 from alfworld_sft.prompts.tags import parse_reply
 from alfworld_sft.types import Message
 from tests.train.helpers_data import conversation, messages, rows, tiny_tokenizer, wandering, with_template
