@@ -52,7 +52,7 @@ def whole_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
     partial = _partial_name(path)
     try:
         partial.mkdir()
-        with _held(partial):
+        with _lock_folder(partial):
             yield partial
             rename_synced(partial, path, replace=replace)
     except BaseException:
@@ -100,7 +100,7 @@ def _partial_name(path: Path) -> Path:
 
 
 @contextmanager
-def _held(folder: Path) -> Iterator[bool]:
+def _lock_folder(folder: Path) -> Iterator[bool]:
     """Lock a folder for this process, and yield whether it is; some file systems cannot."""
     handle = os.open(folder, os.O_RDONLY)
     try:
@@ -115,7 +115,7 @@ def _held(folder: Path) -> Iterator[bool]:
 def _remove_abandoned(path: Path) -> None:
     """Delete half-written folders of this name whose process is gone."""
     for leftover in path.parent.glob(f".{glob.escape(path.name)}.*{PARTIAL}"):
-        with suppress(OSError), _held(leftover) as held:
+        with suppress(OSError), _lock_folder(leftover) as held:
             if held:
                 _remove(leftover)
 

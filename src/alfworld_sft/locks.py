@@ -17,6 +17,8 @@ except ImportError:  # not on Windows
 
 logger = logging.getLogger(__name__)
 
+HAS_LOCKS = fcntl is not None
+"""Whether this system has POSIX file locks."""
 WITHOUT_LOCKS = frozenset({errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP})
 """What a file system that has no locks answers."""
 HELD = frozenset({errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES})

@@ -149,10 +149,24 @@ def test_an_impossible_shape_is_told_by_its_option(tmp_path: Path, options: Tiny
     assert not (tmp_path / "m").exists()
 
 
-def test_a_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:
-    (tmp_path / "thesis.tex").touch()
-    with pytest.raises(UserError, match="exists and is not a model's folder"):
+@pytest.mark.parametrize("name", ["thesis.tex", "config.json"])
+def test_a_folder_with_something_in_it_is_left_alone(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).touch()
+    with pytest.raises(UserError, match=rf"^{tmp_path} exists already; delete it, or name another folder$"):
         make_tiny_model(tmp_path, TEXTS, TinyOptions())
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_a_model_that_could_not_be_written_to_its_end_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("transformers.PreTrainedModel.save_pretrained", fail)
+    with pytest.raises(UserError, match="No space left on device"):
+        make_tiny_model(tmp_path / "m", TEXTS, TinyOptions(width=64, layers=1))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_texts_come_from_datasets_and_text_files(tmp_path: Path) -> None:

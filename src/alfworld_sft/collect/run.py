@@ -15,9 +15,9 @@ from alfworld_sft.errors import ConfigError, RunFolderError, os_reason
 from alfworld_sft.files import sha256_of, whole_file
 from alfworld_sft.games import GENERATE, check_split_is_trainable
 from alfworld_sft.prompts.template import load_template
-from alfworld_sft.runs.job import Chosen, Job, Play, games_of, kept_for_later, play
+from alfworld_sft.runs.job import Chosen, Job, Play, games_of, play, resumable_on_failure
 from alfworld_sft.runs.resume import resume_job
-from alfworld_sft.runs.run_json import finished_stamp
+from alfworld_sft.runs.run_json import final_stamp
 from alfworld_sft.runs.start import start_job
 from alfworld_sft.runs.trust import Allowed
 from alfworld_sft.types import Episode
@@ -50,7 +50,7 @@ def collect(
 ) -> Summary:
     """Play what the run still owes, then write its dataset, card and final stamp."""
     run = job.run
-    with kept_for_later(job):
+    with resumable_on_failure(job):
         play(job, on_episode)
     try:
         return _write(job)
@@ -75,7 +75,7 @@ def _write(job: CollectJob) -> Summary:
         seed=config.seed,
     )
     stamp = {
-        **finished_stamp(run),
+        **final_stamp(run),
         "counts": summary.as_dict(),
         **_model_part(config, summary),
         "sha256": {name: sha256_of(run.path / name) for name in DATA_FILES},

@@ -17,9 +17,9 @@ from alfworld_sft.evaluate.metrics import UNKNOWN_TYPE, Metrics, Unplayed, measu
 from alfworld_sft.evaluate.worldmodel import WorldModelScore, score_predictions
 from alfworld_sft.files import whole_file
 from alfworld_sft.games import GENERATE, ShuffledGames
-from alfworld_sft.runs.job import Chosen, Job, Play, games_of, kept_for_later, play
+from alfworld_sft.runs.job import Chosen, Job, Play, games_of, play, resumable_on_failure
 from alfworld_sft.runs.resume import resume_job
-from alfworld_sft.runs.run_json import finished_stamp
+from alfworld_sft.runs.run_json import final_stamp
 from alfworld_sft.runs.start import start_job
 from alfworld_sft.runs.trust import Allowed
 from alfworld_sft.strict_json import to_json
@@ -57,11 +57,11 @@ def evaluate(
     The journal is read an episode at a time, so memory grows with the number of games only.
     """
     run = job.run
-    with kept_for_later(job):
+    with resumable_on_failure(job):
         play(job, on_episode)
     metrics = measure(run.episodes(), _unplayed(job))
     world_model = score_predictions(run.episodes) if "prediction" in job.template.tags else None
-    stamp = finished_stamp(run)
+    stamp = final_stamp(run)
     content: dict[str, Any] = {
         "status": stamp["status"],
         "stamp": {key: stamp[key] for key in STAMPED},

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 2
+INDEX_FORMAT = 2
 MAX_TRAJ_BYTES = 16 * 2**20
 
 MOVABLE_OR_SLICED = "with a movable receptacle or a sliced object"
@@ -228,7 +228,7 @@ def _recall(memory: Path) -> dict[str, IndexEntry]:
     """Return what is remembered of the files, by path; nothing where the memory is missing or broken."""
     try:
         data = json.loads(memory.read_bytes())
-        if data["format"] != FORMAT:
+        if data["format"] != INDEX_FORMAT:
             return {}
         return {entry.path: entry for entry in map(_read_entry, data["files"])}
     except FileNotFoundError:
@@ -253,7 +253,7 @@ def _read_entry(row: Any) -> IndexEntry:
 
 
 def _remember(memory: Path, entries: tuple[IndexEntry, ...]) -> None:
-    data = {"format": FORMAT, "files": entries}
+    data = {"format": INDEX_FORMAT, "files": entries}
     try:
         memory.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(memory) as file:

@@ -56,7 +56,7 @@ def find_games(source: str | Path | None = None, split: str = "train") -> Games:
     layout.check_split(split)
     source = resolve_source(source)
     if source == EMBEDDED:
-        return _embedded(split)
+        return _embedded_games_of(split)
     place = _place(source)
     if place.is_file():
         return _one_game(place, split)
@@ -78,7 +78,7 @@ def find_all_games(source: str | Path | None = None) -> list[Games]:
     """
     source = resolve_source(source)
     if source == EMBEDDED:
-        return [_embedded(split) for split in ("train", "valid_seen", "valid_unseen")]
+        return [_embedded_games_of(split) for split in ("train", "valid_seen", "valid_unseen")]
     place = _place(source)
     data = layout.data_folder(place)
     found: list[Games] = []
@@ -106,7 +106,7 @@ def resolve_source(source: str | Path | None) -> str | Path:
     return source or os.environ.get("ALFWORLD_DATA", "").strip() or EMBEDDED
 
 
-def _embedded(split: str) -> Games:
+def _embedded_games_of(split: str) -> Games:
     from alfworld_sft.games.embedded import embedded_games  # noqa: PLC0415 (it needs this module's Games)
 
     return embedded_games(split)

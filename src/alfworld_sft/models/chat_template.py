@@ -176,7 +176,7 @@ class ChatTemplate:
     def lay_out(self, messages: Sequence[Message], *, last_only: bool) -> Rendered:
         """Return the text and where the replies stand; it is stable if each stands where its own prefix puts it."""
         text = self.render(messages)
-        if self._frame and (framed := _framed_replies(self._frame, messages, text)):
+        if self._frame and (framed := _split_frame(self._frame, messages, text)):
             controls = self._controls(text)
             replies = [_reply(turn, *place, controls) for turn, place in enumerate(framed)]
             return Rendered(text, replies[-1:] if last_only else replies, stable=not last_only or len(replies) == 1)
@@ -247,7 +247,7 @@ def _tokens_of_template(tokenizer: Any, text: str) -> dict[str, int]:
     }
 
 
-def _framed_replies(frame: _Frame, messages: Sequence[Message], text: str) -> list[tuple[int, int]]:
+def _split_frame(frame: _Frame, messages: Sequence[Message], text: str) -> list[tuple[int, int]]:
     """Return where the replies begin and where the template has ended them; nothing where the text is not so framed.
 
     What a template does to a turn for what follows it (strips its <think>, say) shows in the whole text, because the

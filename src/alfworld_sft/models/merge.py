@@ -59,19 +59,19 @@ def load_whole(name: str, base: str | None = None) -> tuple[Any, torch.dtype]:
     """
     folder = Path(name)
     if (folder / "adapter_config.json").is_file():
-        return _adapted(folder, base)
+        return _load_adapter(folder, base)
     if folder.is_dir() and not (folder / "config.json").is_file():
         raise MergeError(f"{folder} holds neither an adapter nor a model; give global_step_N or final of a run")
-    return _loaded(name)
+    return _load_base(name)
 
 
-def _adapted(checkpoint: Path, base: str | None) -> tuple[Any, torch.dtype]:
+def _load_adapter(checkpoint: Path, base: str | None) -> tuple[Any, torch.dtype]:
     """Return the base with the adapter added to its weights, in float32, and the type that the base is stored in."""
     from peft import PeftModel  # noqa: PLC0415 - slow to import
 
     read_adapter_config(checkpoint)
     name = base or base_of_adapter(checkpoint)
-    model, stored = _loaded(name)
+    model, stored = _load_base(name)
     _check_base(checkpoint, name, model)
     try:
         with warnings.catch_warnings():
@@ -80,10 +80,10 @@ def _adapted(checkpoint: Path, base: str | None) -> tuple[Any, torch.dtype]:
             _check_names(checkpoint, adapted)
     except (RuntimeError, ValueError, KeyError, TypeError, OSError, SafetensorError) as error:  # the files are data
         raise MergeError(f"{checkpoint}: its adapter does not fit {name}: {first_line(error)}") from error
-    return _merged(checkpoint, adapted), stored
+    return _merge_weights(checkpoint, adapted), stored
 
 
-def _merged(checkpoint: Path, adapted: Any) -> Any:
+def _merge_weights(checkpoint: Path, adapted: Any) -> Any:
     """Return the base with the adapter in its weights; raises MergeError where that would not say the same."""
     kind = str(adapted.active_peft_config.peft_type.value)
     expected = _logits(adapted)
@@ -158,10 +158,10 @@ def _check_base(checkpoint: Path, name: str, model: Any) -> None:
         raise MergeError(f"{checkpoint} was trained on another model than {name}; name the right one with --base")
 
 
-def _loaded(name: str) -> tuple[Any, torch.dtype]:
+def _load_base(name: str) -> tuple[Any, torch.dtype]:
     """Return a model in float32, and the type that it is stored in: its config's, or else that of its weights."""
     cpu = torch.device("cpu")
-    stored = _said_dtype(load_config(name))
+    stored = _dtype_in_config(load_config(name))
     if stored is not None:
         return load_model(name, torch.float32, cpu), stored
     model = load_model(name, "auto", cpu)
@@ -169,7 +169,7 @@ def _loaded(name: str) -> tuple[Any, torch.dtype]:
     return cast_weights(model, torch.float32), stored
 
 
-def _said_dtype(config: Any) -> torch.dtype | None:
+def _dtype_in_config(config: Any) -> torch.dtype | None:
     """Return the type of a model's weights that its config names, if it does."""
     for part in (config, config.get_text_config(decoder=True)):
         dtype = getattr(part, "dtype", None) or getattr(part, "torch_dtype", None)

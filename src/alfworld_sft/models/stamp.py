@@ -13,9 +13,9 @@ import torch
 from alfworld_sft.errors import UserError
 from alfworld_sft.models.load import base_of, plain_name
 
-FORMAT = 1
+STAMP_FORMAT = 1
 
-STAMP = "alfworld_sft.json"
+STAMP_FILE = "alfworld_sft.json"
 
 
 class CheckpointError(UserError):
@@ -25,13 +25,13 @@ class CheckpointError(UserError):
 def read_stamp(path: Path) -> dict[str, Any]:
     """Return what a checkpoint, or a final model, says of its making; raises CheckpointError."""
     try:
-        stamp = json.loads((path / STAMP).read_bytes())
-        if stamp["format"] != FORMAT:
+        stamp = json.loads((path / STAMP_FILE).read_bytes())
+        if stamp["format"] != STAMP_FORMAT:
             raise CheckpointError(f"{path}: its format {stamp['format']} is not known to this version")
     except FileNotFoundError:
-        raise CheckpointError(f"{path} has no {STAMP}: it was not made by alfworld-sft train") from None
+        raise CheckpointError(f"{path} has no {STAMP_FILE}: it was not made by alfworld-sft train") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path / STAMP} cannot be read: {error}") from None
+        raise CheckpointError(f"{path / STAMP_FILE} cannot be read: {error}") from None
     return dict(stamp)
 
 

@@ -14,7 +14,7 @@ from alfworld_sft.counts import counted
 from alfworld_sft.errors import ConfigError
 from alfworld_sft.policies.config import PolicySection
 from alfworld_sft.runs.job import ConfigT, Job
-from alfworld_sft.runs.progress import shown_progress
+from alfworld_sft.runs.progress import progress_bar
 from alfworld_sft.runs.trust import NAMEABLE, Allowed, read_allowed
 from alfworld_sft.types import Episode
 from alfworld_sft.usage import Usage
@@ -30,7 +30,7 @@ def watched(job: Job[ConfigT]) -> Iterator[Callable[[Episode | None], None]]:
     if job.games.warning:
         logger.warning("%s", job.games.warning)
     try:
-        with run, shown_progress(run, job.total) as on_episode:
+        with run, progress_bar(run, job.total) as on_episode:
             yield on_episode
     except KeyboardInterrupt:
         typer.echo(

@@ -1,7 +1,7 @@
 """What is a run that is being played, and how is it played in this process?
 
-`start` makes a Job for a new run, `resume` for one that was stopped; `play` plays what it owes; `kept_for_later` says
-how to resume if that fails.
+`start` makes a Job for a new run, `resume` for one that was stopped; `play` plays what it owes;
+`resumable_on_failure` says how to resume if that fails.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def play(job: Job[ConfigT], on_episode: Callable[[Episode | None], None]) -> Non
 
 
 @contextmanager
-def kept_for_later(job: Job[Any]) -> Iterator[None]:
+def resumable_on_failure(job: Job[Any]) -> Iterator[None]:
     """Delete the folder of a new run that fails before it has played anything, whatever the failure.
 
     Otherwise the folder stays, and a PolicyUnavailableError says how to resume it. It also stays after Ctrl-C and

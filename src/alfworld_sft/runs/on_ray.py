@@ -190,7 +190,7 @@ def _play(ray: Any, address: str, job: Job[Any], on_episode: Callable[[Episode |
     if not owed:
         return
     handler = signal.getsignal(signal.SIGTERM)
-    with _connected(ray, address):
+    with _connection(ray, address):
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, handler)  # Ray has set its own, which ends the process at once
         try:
@@ -201,7 +201,7 @@ def _play(ray: Any, address: str, job: Job[Any], on_episode: Callable[[Episode |
 
 
 @contextmanager
-def _connected(ray: Any, address: str) -> Iterator[None]:
+def _connection(ray: Any, address: str) -> Iterator[None]:
     """Connect to Ray, or start it here, for as long as the context lasts; a Ray that this process has stays."""
     if ray.is_initialized():
         yield

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from alfworld_sft.counts import counted
-from alfworld_sft.runs.runner import Tally
+from alfworld_sft.runs.runner import RunCounts
 from alfworld_sft.runs.store import RunFolder
 from alfworld_sft.types import Episode
 
@@ -22,9 +22,9 @@ LOG_INTERVAL_S = 10.0
 
 
 @contextmanager
-def shown_progress(run: RunFolder, total: int) -> Iterator[Callable[[Episode | None], None]]:
+def progress_bar(run: RunFolder, total: int) -> Iterator[Callable[[Episode | None], None]]:
     """Show how far a run is: a bar on a terminal, now and then a line elsewhere."""
-    tally = Tally(total, played=run.played)
+    tally = RunCounts(total, played=run.played)
     tally.won = sum(1 for _ in filter(lambda episode: episode.success, run.episodes())) if tally.played else 0
     console = Console(stderr=True)
     started, played_before = time.monotonic(), tally.played

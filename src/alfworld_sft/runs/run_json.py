@@ -43,7 +43,7 @@ def _names_in(value: object) -> list[str]:
     return [str(name) for name in value] if isinstance(value, (list, tuple)) else []
 
 
-def finished_stamp(run: RunFolder) -> dict[str, Any]:
+def final_stamp(run: RunFolder) -> dict[str, Any]:
     """Return the run's stamp with how it ended: complete, or incomplete with the episodes that failed."""
     owed = run.failed
     return {

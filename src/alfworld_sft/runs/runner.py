@@ -31,7 +31,7 @@ class NotBegun:
 
 
 @dataclass
-class Tally:
+class RunCounts:
     """How far a run is."""
 
     total: int

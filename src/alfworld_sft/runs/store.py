@@ -25,7 +25,7 @@ from alfworld_sft.strict_json import to_json
 from alfworld_sft.types import Episode
 
 JOURNAL = "episodes.jsonl"
-STAMP = "run.json"
+RUN_FILE = "run.json"
 SYNC_INTERVAL_S = 0.25
 
 
@@ -211,18 +211,18 @@ def _open_new(path: Path) -> RunFolder:
 def read_stamp(path: Path) -> dict[str, Any]:
     """Return the content of a run's `run.json`; raises RunFolderError where the folder is no run's."""
     try:
-        stamp = json.loads((path / STAMP).read_bytes())
+        stamp = json.loads((path / RUN_FILE).read_bytes())
     except FileNotFoundError:
-        raise RunFolderError(f"{path} is not a run's folder: it has no {STAMP}") from None
+        raise RunFolderError(f"{path} is not a run's folder: it has no {RUN_FILE}") from None
     except OSError as error:
-        raise RunFolderError(f"{path / STAMP}: {os_reason(error)}") from None
+        raise RunFolderError(f"{path / RUN_FILE}: {os_reason(error)}") from None
     except (ValueError, RecursionError):
-        raise RunFolderError(f"{path / STAMP} is not JSON") from None
+        raise RunFolderError(f"{path / RUN_FILE} is not JSON") from None
     if not isinstance(stamp, dict):
-        raise RunFolderError(f"{path / STAMP} is not a run's stamp")
+        raise RunFolderError(f"{path / RUN_FILE} is not a run's stamp")
     return stamp
 
 
 def _write_stamp(folder: Path, stamp: dict[str, Any]) -> None:
-    with whole_file(folder / STAMP) as file:
+    with whole_file(folder / RUN_FILE) as file:
         file.write(to_json(stamp, indent=2).encode() + b"\n")

@@ -32,7 +32,7 @@ from transformers import __version__ as transformers
 from alfworld_sft import __version__
 from alfworld_sft.files import remove_folder, whole_folder
 from alfworld_sft.models.load import base_of, load_model
-from alfworld_sft.models.stamp import FORMAT, STAMP, CheckpointError, read_stamp
+from alfworld_sft.models.stamp import STAMP_FILE, STAMP_FORMAT, CheckpointError, read_stamp
 from alfworld_sft.strict_json import to_json
 from alfworld_sft.train.distributed import Ranks, whole
 from alfworld_sft.train.model.optim import Optimizer, State, clean_name, trained
@@ -98,7 +98,7 @@ def save(
                 trainer.mkdir()
                 save_file(_flat(states), trainer / "optimizer.safetensors")
                 save_file(_by_rank(randoms), trainer / "random.safetensors")
-                _write_json(partial / STAMP, _stamp(position, identity, config))
+                _write_json(partial / STAMP_FILE, _stamp(position, identity, config))
                 _write_json(trainer / MANIFEST, {"files": _sizes(partial)})
             _drop_old(folder, position.step, keep)
         except OSError as error:
@@ -148,7 +148,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
         position = Position(int(stamp["step"]), int(stamp["epoch"]), int(stamp["batch"]))
         return Checkpoint(path, position, dict(stamp["identity"]), dict(stamp["config"]))
     except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path / STAMP} is not a checkpoint's stamp: {error!r}") from None
+        raise CheckpointError(f"{path / STAMP_FILE} is not a checkpoint's stamp: {error!r}") from None
 
 
 def check_same_run(checkpoint: Checkpoint, identity: Mapping[str, Any]) -> None:
@@ -317,7 +317,7 @@ def _by_rank(states: list[dict[str, Tensor]]) -> dict[str, Tensor]:
 
 def _stamp(position: Position, identity: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        "format": FORMAT,
+        "format": STAMP_FORMAT,
         "step": position.step,
         "epoch": position.epoch,
         "batch": position.batch,

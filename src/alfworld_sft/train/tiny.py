@@ -30,6 +30,7 @@ from alfworld_sft.dataset.cells import parse_cell
 from alfworld_sft.dataset.read import SUFFIXES, dataset_file, read_records
 from alfworld_sft.dataset.rows import Rendering, rows_of
 from alfworld_sft.errors import UserError, file_errors
+from alfworld_sft.files import whole_folder
 from alfworld_sft.games.refs import Games
 from alfworld_sft.prompts.tags import compose_reply
 from alfworld_sft.prompts.template import load_template
@@ -107,16 +108,17 @@ class TinyOptions:
 def make_tiny_model(folder: Path, texts: Iterable[str], options: TinyOptions) -> tuple[int, int]:
     """Write a model with its tokenizer into a folder; return how many parameters and tokens it has.
 
-    Raises UserError where the shape is impossible, or where the folder holds something else already.
+    The folder appears complete or not at all. Raises UserError where the shape is impossible, or where the folder holds
+    something already.
     """
     check_options(folder, options)
     tokenizer = train_tokenizer(texts, options)
     model = random_model(len(tokenizer), tokenizer, options)
     transformers_logging.disable_progress_bar()
-    with file_errors("write", folder, "make room for it, or name a folder that can be written"):
-        folder.mkdir(parents=True, exist_ok=True)
-        tokenizer.save_pretrained(folder)
-        model.save_pretrained(folder)
+    way_out = "make room for it, or name a folder that can be written"
+    with file_errors("write", folder, way_out), whole_folder(folder) as partial:
+        tokenizer.save_pretrained(partial)
+        model.save_pretrained(partial)
     return sum(weight.numel() for weight in model.parameters()), len(tokenizer)
 
 
@@ -197,7 +199,7 @@ def chat_template(system: str | None = None, chat: Literal["chatml", "short"] = 
 
 
 def check_options(folder: Path, options: TinyOptions) -> None:
-    """Raise UserError for an impossible shape, and for a folder that holds something else than a model."""
+    """Raise UserError for an impossible shape, and for a folder that holds something already."""
     heads, rest = divmod(options.width, options.head_dim)
     if rest or not heads:
         raise UserError(f"--width {options.width} is not a multiple of --head-dim {options.head_dim}")
@@ -205,8 +207,8 @@ def check_options(folder: Path, options: TinyOptions) -> None:
         raise UserError(f"--kv-heads {options.kv_heads} does not divide the {heads} heads (width / head-dim)")
     if options.vocab_size is not None and options.vocab_size < 320:
         raise UserError(f"--vocab-size {options.vocab_size} is too small: bytes, control tokens and numbers need 320")
-    if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / "config.json").exists())):
-        raise UserError(f"{folder} exists and is not a model's folder; name another one")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"{folder} exists already; delete it, or name another folder")
 
 
 def _plain_text(file: Path) -> str:

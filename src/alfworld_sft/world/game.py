@@ -10,7 +10,7 @@ from alfworld_sft.world.grammar import Variant
 from alfworld_sft.world.language import GrammarVersion
 from alfworld_sft.world.treatments import HEATING_AND_COOLING, TREATMENTS, Treatment
 
-Kind = Literal["agent", "object", "receptacle", "location", "otype", "rtype"]
+SymbolKind = Literal["agent", "object", "receptacle", "location", "otype", "rtype"]
 
 
 @dataclass(frozen=True, slots=True)

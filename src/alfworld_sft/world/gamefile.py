@@ -17,7 +17,7 @@ from typing import Any, cast
 
 from alfworld_sft.errors import GameFileError
 from alfworld_sft.types import TaskType
-from alfworld_sft.world.game import NOTHING, Game, Kind, LightGoal, Location, Object, PlaceGoal, Receptacle, State
+from alfworld_sft.world.game import NOTHING, Game, LightGoal, Location, Object, PlaceGoal, Receptacle, State, SymbolKind
 from alfworld_sft.world.grammar import recognise, split_task
 from alfworld_sft.world.sentence import Goal, contradiction
 from alfworld_sft.world.sexpr import SExpr, parse_sexpr
@@ -29,7 +29,7 @@ MAX_ENTITIES = 5_000
 MAX_REASON_CHARS = 300
 _ENTITY_ID = re.compile(r"([a-z][a-z0-9]*)_bar_[a-z0-9_]+")
 
-_SIGNATURES: dict[str, tuple[Kind, ...]] = {
+_SIGNATURES: dict[str, tuple[SymbolKind, ...]] = {
     "atlocation": ("agent", "location"),
     "receptacleatlocation": ("receptacle", "location"),
     "objectatlocation": ("object", "location"),
@@ -174,7 +174,7 @@ def _sections(problem_text: str) -> dict[str, tuple[SExpr, ...]]:
         raise ValueError("its PDDL problem belongs to another domain than 'alfred'")
     unknown = sections.keys() - {"problem", ":domain", ":objects", ":init", ":goal", ":metric"}
     if unknown:
-        raise ValueError(f"its PDDL problem has the unknown part {_shown(min(unknown))}")
+        raise ValueError(f"its PDDL problem has the unknown part {_show(min(unknown))}")
     return sections
 
 
@@ -189,9 +189,9 @@ def _declared_kinds(objects: tuple[SExpr, ...]) -> dict[SExpr, SExpr]:
     return declared
 
 
-def _shown(expression: SExpr) -> str:
+def _show(expression: SExpr) -> str:
     """Write an expression as in the file, cut short."""
-    text = expression if isinstance(expression, str) else f"({' '.join(map(_shown, expression))})"
+    text = expression if isinstance(expression, str) else f"({' '.join(map(_show, expression))})"
     return text if len(text) <= 80 else f"{text[:79]}…"
 
 
@@ -202,25 +202,25 @@ class _Entities:
         by_predicate: dict[SExpr, list[tuple[SExpr, ...]]] = {}
         for fact in init:
             if not isinstance(fact, tuple) or not fact:
-                raise ValueError(f"its :init has a stray {_shown(fact)}")
+                raise ValueError(f"its :init has a stray {_show(fact)}")
             by_predicate.setdefault(fact[0], []).append(fact[1:])
         by_predicate.pop("=", None)  # distances and costs: they change neither text nor commands
         self.facts: dict[str, list[tuple[str, ...]]] = {predicate: [] for predicate in _SIGNATURES}
-        kinds: dict[str, Kind] = {}
+        kinds: dict[str, SymbolKind] = {}
         for predicate, facts in by_predicate.items():
             signature = _SIGNATURES.get(str(predicate))
             if signature is None or {len(arguments) for arguments in facts} != {len(signature)}:
                 unknown = next(fact for fact in facts if signature is None or len(fact) != len(signature))
-                raise ValueError(f"its :init has the unknown fact {_shown((predicate, *unknown))}")
+                raise ValueError(f"its :init has the unknown fact {_show((predicate, *unknown))}")
             for column, kind in zip(zip(*facts, strict=True), signature, strict=True):
                 for argument in set(column):
                     if not isinstance(argument, str) or kinds.setdefault(argument, kind) != kind:
                         other = kinds.get(str(argument), "a list")
-                        raise ValueError(f"its :init uses {_shown(argument)} as {other} and as {kind}")
+                        raise ValueError(f"its :init uses {_show(argument)} as {other} and as {kind}")
             self.facts[str(predicate)] = cast("list[tuple[str, ...]]", facts)
         if not kinds.items() <= declared.items():
             wrong = min(name for name, kind in kinds.items() if declared.get(name) != kind)
-            raise ValueError(f"its :objects do not declare {_shown(wrong)} as the {kinds[wrong]} that its :init uses")
+            raise ValueError(f"its :objects do not declare {_show(wrong)} as the {kinds[wrong]} that its :init uses")
         if len(kinds) > MAX_ENTITIES:
             raise ValueError(f"it names {len(kinds)} things; {MAX_ENTITIES} is the limit")
         ids = sorted(kinds)
@@ -310,7 +310,7 @@ class _Entities:
         values: dict[str, str] = {}
         for entity, value in self.facts[predicate]:
             if values.setdefault(entity, value) != value:
-                raise ValueError(f"its :init gives {_shown(entity)} two values of {predicate}")
+                raise ValueError(f"its :init gives {_show(entity)} two values of {predicate}")
         return values
 
 
@@ -319,7 +319,7 @@ def _display_names(ids: list[str]) -> dict[str, str]:
     for entity_id in ids:
         match = _ENTITY_ID.fullmatch(entity_id)
         if match is None:
-            raise ValueError(f"its :init names {_shown(entity_id)}, which is no id of the form Class_bar_position")
+            raise ValueError(f"its :init names {_show(entity_id)}, which is no id of the form Class_bar_position")
         classes[entity_id] = match[1] + ("basin" if "basin" in entity_id else "")
     left = Counter(classes.values())
     names: dict[str, str] = {}

@@ -55,7 +55,7 @@ def transition(game: Game, state: State, action: Action) -> State:
                 *state[5:],
             )
         case "clean" | "heat" | "cool":
-            return _treated(state, o, TREATMENTS[verb])
+            return _treat(state, o, TREATMENTS[verb])
         case "slice":
             return state._replace(sliced=state.sliced | 1 << o)
         case "use":
@@ -63,7 +63,7 @@ def transition(game: Game, state: State, action: Action) -> State:
     return state
 
 
-def _treated(state: State, o: int, treatment: Treatment) -> State:
+def _treat(state: State, o: int, treatment: Treatment) -> State:
     flags = {treatment.flag: getattr(state, treatment.flag) | 1 << o}
     if treatment.undoes:
         undone = TREATMENTS[treatment.undoes].flag

@@ -44,14 +44,14 @@ _WITHOUT_VERB: tuple[_Pattern, ...] = ((rf"{_SOME} (?P<object>\w+) and put it {_
 
 
 @lru_cache(maxsize=4096)
-def read_sentence(task: str) -> Goal | None:
+def read_task(task: str) -> Goal | None:
     """Return what the sentence asks for; None where it is none of ALFWorld's templates."""
     return _match(task, _PATTERNS)
 
 
 def contradiction(task: str, goal: Goal) -> str | None:
     """Return why a sentence does not ask for the goal; None where it does, or is in words of its own."""
-    asked = read_sentence(task) or _match(task, _WITHOUT_VERB)
+    asked = read_task(task) or _match(task, _WITHOUT_VERB)
     if asked is None or _comparable(asked) == _comparable(goal):
         return None
     return f"its task sentence {task!r} contradicts its goal, which is {_in_words(goal)}"

@@ -151,15 +151,16 @@ def game_of(blueprint: Blueprint, *, game_id: str, split: str = "", walkthrough:
             inner.setdefault(thing.inside, []).append(o)
         cool |= thing.cool << o
     objects = tuple(
-        Object(name, _lowered(thing.type), *_abilities(thing.type), tuple(inner.get(o, ())))
+        Object(name, _type_without_suffix(thing.type), *_abilities(thing.type), tuple(inner.get(o, ())))
         for o, (thing, name) in enumerate(zip(things, names, strict=False))
     )
     present = frozenset(thing.type for thing in things)
     can_contain = {
-        t: frozenset(map(_lowered, facts.can_contain[t] & present)) for t in {place.type for place in furniture}
+        t: frozenset(map(_type_without_suffix, facts.can_contain[t] & present))
+        for t in {place.type for place in furniture}
     }
     receptacles = tuple(
-        Receptacle(name, _lowered(place.type), place.spot, place.openable, can_contain[place.type])
+        Receptacle(name, _type_without_suffix(place.type), place.spot, place.openable, can_contain[place.type])
         for place, name in zip(furniture, names[len(things) :], strict=False)
     )
     within: list[list[int]] = [[] for _ in spots]
@@ -229,7 +230,7 @@ def _abilities(thing_type: str) -> tuple[bool, bool, bool, bool, bool, bool, boo
 
 
 @lru_cache(maxsize=256)
-def _lowered(type_name: str) -> str:
+def _type_without_suffix(type_name: str) -> str:
     return f"{type_name.lower()}type"
 
 

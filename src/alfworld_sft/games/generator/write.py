@@ -16,7 +16,7 @@ from alfworld_sft.games.generator.rooms import Difficulty, difficulty_of
 from alfworld_sft.games.generator.tasks import check_tasks
 from alfworld_sft.types import TaskType
 
-STAMP = "generated.json"
+GENERATED_FILE = "generated.json"
 SHARES: Mapping[GeneratedSplit, int] = {"train": 8, "valid_seen": 1, "valid_unseen": 1}
 """How a number of games is divided among the splits."""
 
@@ -80,4 +80,4 @@ def write_games(
             "rooms": rooms,
             "difficulty": difficulty,
         }
-        (unfinished / STAMP).write_text(json.dumps(stamp, indent=2) + "\n", encoding="utf-8")
+        (unfinished / GENERATED_FILE).write_text(json.dumps(stamp, indent=2) + "\n", encoding="utf-8")

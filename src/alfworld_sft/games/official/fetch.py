@@ -63,7 +63,7 @@ def fetch(
     to = to.parent if to.name == DATA_FOLDER else to
     with _plain_disk_errors(to):
         to.mkdir(parents=True, exist_ok=True)
-        with _locked(to):
+        with _exclusive_use(to):
             work = to / WORK_FOLDER
             _finish_move(work / READY_FOLDER, to)
             record = read_record(to)
@@ -92,7 +92,7 @@ def _fetch_owed(
     for archive in owed:
         file = archive.local or work / f"{hashlib.sha256(archive.url.encode()).hexdigest()[:12]}-{archive.name}"
         if archive.local is None:
-            download(archive.url, file, retry=retry, on_progress=_labelled(on_progress, archive.name))
+            download(archive.url, file, retry=retry, on_progress=_label(on_progress, archive.name))
         try:
             fetched[archive.name] = _unpack_checked(archive, file, record.get(archive.name), unpacked, on_progress)
         except DownloadError:
@@ -118,12 +118,12 @@ def _unpack_checked(
             f"{archive.url}: its sha256 is {sha256}, but {source} {expected}; if the archive was changed deliberately,"
             f" give --sha256 {sha256} or delete {RECORD_FILE}"
         )
-    on_unpacked = _labelled(on_progress, f"unpacking {archive.name}")
+    on_unpacked = _label(on_progress, f"unpacking {archive.name}")
     files = unpack(file, unpacked, archive.keep, on_progress=on_unpacked)
     return Fetched(archive.name, archive.url, sha256, file.stat().st_size, files)
 
 
-def _labelled(on_progress: Progress, what: str) -> Callable[[int, int | None], None]:
+def _label(on_progress: Progress, what: str) -> Callable[[int, int | None], None]:
     return lambda done, total: on_progress(what, done, total)
 
 
@@ -190,7 +190,7 @@ def _write_record(to: Path, record: dict[str, Fetched]) -> None:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def _exclusive_use(folder: Path) -> Iterator[None]:
     """Keep a second fetch out of the folder; the lock goes with the process, however that ends."""
     handle = os.open(folder, os.O_RDONLY)
     try:

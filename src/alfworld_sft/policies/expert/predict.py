@@ -45,7 +45,7 @@ def predict(mind: Mind, command: str) -> str:
         case ("go", place):
             return _arrival(mind, place)
         case ("open", place):
-            return OPENED.format(place, _opened(mind, belief.place(place)))
+            return OPENED.format(place, _describe_opening(mind, belief.place(place)))
         case ("close", place):
             return CLOSED.format(place)
         case ("take", name, place):
@@ -61,7 +61,7 @@ def predict(mind: Mind, command: str) -> str:
         case ("examine", name) if name == belief.held:
             return _object(belief, name)
         case ("examine", place):
-            return _described(mind, belief.place(place))
+            return _describe_place(mind, belief.place(place))
         case ("inventory",):
             return CARRYING.format(belief.held) if belief.held else EMPTY_HANDED
         case ("look",):
@@ -79,18 +79,18 @@ def _arrival(mind: Mind, name: str) -> str:
         heard = {p.arrival for p in belief.places.values() if p.arrival}
         unused = (LOCATION.format(str(n)) for n in range(1, len(heard) + 2))
         arrived = place.arrival or next(location for location in unused if location not in heard)
-    return ARRIVED.format(arrived, _described(mind, place))
+    return ARRIVED.format(arrived, _describe_place(mind, place))
 
 
-def _described(mind: Mind, place: Place) -> str:
+def _describe_place(mind: Mind, place: Place) -> str:
     if place.access == "open":
-        return _opened(mind, place)
+        return _describe_opening(mind, place)
     if place.probably_closed:
         return IS_CLOSED.format(place.name)
     return HOLDS.format(place.name, WITH_ARTICLE.format(_contents(mind, place)))
 
 
-def _opened(mind: Mind, place: Place) -> str:
+def _describe_opening(mind: Mind, place: Place) -> str:
     return IS_OPEN.format(place.name, WITH_ARTICLE.format(_contents(mind, place)))
 
 

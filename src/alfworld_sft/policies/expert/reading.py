@@ -85,12 +85,12 @@ def _sight(place: str, access: Access, listed: str) -> Reading:
     return Reading("sight", place, access=access, contents=WITH_ARTICLE.parse(listed))
 
 
-def _arrived(location: str, sight: str) -> Reading:
+def _read_arrival(location: str, sight: str) -> Reading:
     seen = read_observation(sight)
     return seen._replace(kind="arrive", how=location) if seen.kind == "sight" else _OTHER
 
 
-def _opened(_: str, sight: str) -> Reading:
+def _read_opening(_: str, sight: str) -> Reading:
     seen = read_observation(sight)
     return seen._replace(kind="open") if seen.kind == "sight" else _OTHER
 
@@ -102,8 +102,8 @@ def _room(listed: str) -> Reading:
 
 _READERS: Mapping[Sentence, Callable[..., Reading]] = {
     IN_ROOM: _room,
-    ARRIVED: _arrived,
-    OPENED: _opened,
+    ARRIVED: _read_arrival,
+    OPENED: _read_opening,
     HOLDS: lambda place, listed: _sight(place, "flat", listed),
     IS_OPEN: lambda place, listed: _sight(place, "open", listed),
     IS_CLOSED: lambda place: Reading("sight", place, access="closed"),

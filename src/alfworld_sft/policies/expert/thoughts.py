@@ -109,11 +109,11 @@ def _state(mind: Mind, decision: Decision, rng: Random) -> str:
         ]
     elif not belief.seen(wanted):
         options += [f"I do not know yet where {a(wanted)} is.", f"First I need to find {a(wanted)}."]
-        options += _searched(belief, wanted)
+        options += _searched_places(belief, wanted)
     return rng.choice(options) if options else ""
 
 
-def _searched(belief: Belief, wanted: str) -> list[str]:
+def _searched_places(belief: Belief, wanted: str) -> list[str]:
     """Return what can be said of places that were seen and do not hold what is wanted."""
     options: list[str] = []
     last = belief.last
@@ -327,7 +327,10 @@ def summarise(reading: Reading, rng: Random) -> str:
     name, place = reading.object, reading.place
     match reading.kind:
         case "room":
-            options = [f"I am in a room with {_counted(reading.names)}.", f"Around me are {_counted(reading.names)}."]
+            options = [
+                f"I am in a room with {_count_names(reading.names)}.",
+                f"Around me are {_count_names(reading.names)}.",
+            ]
         case "arrive" | "open" | "sight":
             options = _sight(reading)
         case "take":
@@ -343,7 +346,7 @@ def summarise(reading: Reading, rng: Random) -> str:
         case "close":
             options = [f"{place} is closed now.", f"I have closed {place}."]
         case "here":
-            options = [f"I am facing {_joined(reading.names)}.", f"In reach I have {_joined(reading.names)}."]
+            options = [f"I am facing {_join_names(reading.names)}.", f"In reach I have {_join_names(reading.names)}."]
         case "hand":
             options = [f"I am carrying {name}."] if name else ["My hands are empty.", "I am not carrying anything."]
         case "object":
@@ -362,7 +365,7 @@ def _sight(reading: Reading) -> list[str]:
         return [f"{place} is closed.", f"{at}, which is closed."]
     if not reading.contents:
         return [f"{place} is empty.", f"{at}, which is empty."]
-    things = _joined(reading.contents)
+    things = _join_names(reading.contents)
     return [f"{on} {place} I see {things}.", f"{at}, where I see {things}."]
 
 
@@ -391,13 +394,13 @@ def number(value: int) -> str:
     return _NUMBERS[value] if value < len(_NUMBERS) else str(value)
 
 
-def _joined(names: Sequence[str]) -> str:
+def _join_names(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def _counted(names: Sequence[str]) -> str:
+def _count_names(names: Sequence[str]) -> str:
     kinds = Counter(class_of(name) for name in names)
-    return _joined([a(kind) if count == 1 else f"{number(count)} {plural(kind)}" for kind, count in kinds.items()])
+    return _join_names([a(kind) if count == 1 else f"{number(count)} {plural(kind)}" for kind, count in kinds.items()])
 
 
 def _sentence(text: str) -> str:

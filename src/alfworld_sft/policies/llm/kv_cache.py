@@ -68,10 +68,10 @@ def joined(pasts: Sequence[Past]) -> DynamicCache | None:
         return None
     nothing = [(keys[:0], values[:0]) for keys, values in some.layers]
     rows = [past.layers or nothing for past in pasts]
-    return DynamicCache([tuple(map(_padded, zip(*layer, strict=True))) for layer in zip(*rows, strict=True)])
+    return DynamicCache([tuple(map(_pad, zip(*layer, strict=True))) for layer in zip(*rows, strict=True)])
 
 
-def _padded(rows: Iterable[Tensor]) -> Tensor:
+def _pad(rows: Iterable[Tensor]) -> Tensor:
     """Return (batch, heads, tokens, head width) of rows that are (tokens, heads, head width)."""
     return pad_sequence(list(rows), batch_first=True, padding_side="left").transpose(1, 2)
 

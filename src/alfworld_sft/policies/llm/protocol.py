@@ -120,7 +120,7 @@ def read_answer(data: object, prompt: Prompt) -> tuple[Reply, bool]:
     truncated = finish in CUT_OFF
     if content is None and not truncated and finish != "content_filter" and not reasoning:
         reason = f"the answer's message holds no text (it ended by {finish!r})"
-        raise NoTextError(reason, _counted(Reply(""), whole))
+        raise NoTextError(reason, _with_token_counts(Reply(""), whole))
     text = content or ""
     said = end_reply(text, prompt.tags, stopped=not truncated)
     if finish == "content_filter" and not _is_ended(said, prompt):
@@ -138,7 +138,7 @@ def read_answer(data: object, prompt: Prompt) -> tuple[Reply, bool]:
         logprobs=logprobs,
         reasoning=kept,
     )
-    return _counted(reply, whole), cut_off
+    return _with_token_counts(reply, whole), cut_off
 
 
 def has_reasoning(data: object) -> bool:
@@ -146,7 +146,7 @@ def has_reasoning(data: object) -> bool:
     return bool(read_message(data["choices"][0]["message"])[1])  # type: ignore[index]
 
 
-def _counted(reply: Reply, whole: Mapping[str, Any]) -> Reply:
+def _with_token_counts(reply: Reply, whole: Mapping[str, Any]) -> Reply:
     """Return the reply with the token counts of its answer."""
     usage = whole.get("usage")
     usage = usage if isinstance(usage, dict) else {}
@@ -154,7 +154,7 @@ def _counted(reply: Reply, whole: Mapping[str, Any]) -> Reply:
         reply,
         prompt_tokens=_count(usage.get("prompt_tokens")),
         reply_tokens=_count(usage.get("completion_tokens")),
-        cached_tokens=_count(_cached(usage)),
+        cached_tokens=_count(_cached_tokens(usage)),
     )
 
 
@@ -163,7 +163,7 @@ def _is_ended(said: str, prompt: Prompt) -> bool:
     return stop is not None and said.endswith(stop)
 
 
-def _cached(usage: Mapping[str, Any]) -> object:
+def _cached_tokens(usage: Mapping[str, Any]) -> object:
     details = usage.get("prompt_tokens_details")
     return details.get("cached_tokens") if isinstance(details, dict) else None
 

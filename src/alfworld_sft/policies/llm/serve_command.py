@@ -69,7 +69,7 @@ def _vllm(executable: str, model: str, options: Sequence[str]) -> ServeCommand:
         return ServeCommand((executable, "serve", model, *listening, "--served-model-name", name, *options), name)
     base, rank = _read_adapter(adapter)
     module = json.dumps({"name": name, "path": model})  # as name=path it could hold no '=' and no ','
-    lora = ("--enable-lora", "--lora-modules", module, "--max-lora-rank", str(_accepted_rank(rank, adapter)))
+    lora = ("--enable-lora", "--lora-modules", module, "--max-lora-rank", str(_rank_for_vllm(rank, adapter)))
     return ServeCommand((executable, "serve", base, *listening, *lora, *options), name)
 
 
@@ -91,7 +91,7 @@ def _read_adapter(path: Path) -> tuple[str, int]:
     return base, rank
 
 
-def _accepted_rank(rank: int, adapter: Path) -> int:
+def _rank_for_vllm(rank: int, adapter: Path) -> int:
     for accepted in LORA_RANKS:
         if rank <= accepted:
             return accepted

@@ -100,10 +100,9 @@ class OpenAIServer:
         self._openai = _client_library()
         self._managed = managed
         self.model = managed.model if managed else model
-        self.base_url = "" if managed else _checked_url(base_url or os.environ.get("OPENAI_BASE_URL", ""))
+        self.base_url = "" if managed else _check_url(base_url or os.environ.get("OPENAI_BASE_URL", ""))
         self._key, self._organization, self._project = (
-            "" if managed else _checked_header(name)
-            for name in ("OPENAI_API_KEY", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID")
+            "" if managed else _read_header(name) for name in ("OPENAI_API_KEY", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID")
         )
         limits = type(self._openai.DEFAULT_CONNECTION_LIMITS)
         library = limits.__module__.partition(".")[0]  # httpx, or httpx2
@@ -419,7 +418,7 @@ def _client_library() -> Any:
     return openai
 
 
-def _checked_url(url: str) -> str:
+def _check_url(url: str) -> str:
     """Return the address; error messages do not repeat it, as it may contain a password."""
     url = url.strip()
     if not url:
@@ -438,7 +437,7 @@ def _checked_url(url: str) -> str:
     return url.rstrip("/")
 
 
-def _checked_header(variable: str) -> str:
+def _read_header(variable: str) -> str:
     """Return what a variable says that is sent in every request's head."""
     value = os.environ.get(variable, "").strip()
     if not all("!" <= character <= "~" for character in value):
