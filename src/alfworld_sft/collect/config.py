@@ -19,7 +19,7 @@ class GamesSection(GamesToPlay):
     allow_eval_split: bool = Field(False, description="Allow collecting training data from an evaluation split.")
 
 
-class WorldModelSection(Section):
+class PredictionSection(Section):
     """The content of <prediction> in the training text."""
 
     predictions: Literal["grounded", "model"] = Field(
@@ -48,11 +48,11 @@ class CollectConfig(RunConfig):
     seed: int = Field(42, ge=0, description="Seed for the order of games, the policy's choices and the split.")
     games: GamesSection = GamesSection()
     policy: CollectingPolicySection = CollectingPolicySection()
-    worldmodel: WorldModelSection = WorldModelSection()
+    worldmodel: PredictionSection = PredictionSection()
     dataset: DatasetSection = DatasetSection()
 
     @model_validator(mode="after")
-    def _reasons_have_a_writer(self) -> Self:
+    def _check_rationalize(self) -> Self:
         policy = self.policy
         if policy.rationalize and policy.name not in ("server", "local"):
             raise ValueError(

@@ -60,7 +60,7 @@ def collect(
     with kept_for_later(job):
         play(job, on_episode)
     try:
-        return _write(job)
+        return _write_results(job)
     except OSError as error:
         raise RunFolderError(
             f"{run.path}: {os_reason(error)}; all episodes are safe; fix that, then:"
@@ -68,7 +68,7 @@ def collect(
         ) from None
 
 
-def _write(job: CollectJob) -> Summary:
+def _write_results(job: CollectJob) -> Summary:
     """Write the dataset, then its card, then the stamp that calls the run complete."""
     config, run = job.config, job.run
     rendering = Rendering(
@@ -84,7 +84,7 @@ def _write(job: CollectJob) -> Summary:
     stamp = {
         **finished_stamp(run),
         "counts": summary.as_dict(),
-        **_model_part(config, summary),
+        **_model_stamp(config, summary),
         "sha256": {name: sha256_of(run.path / name) for name in DATA_FILES},
     }
     with whole_file(run.path / CARD) as file:
@@ -93,7 +93,7 @@ def _write(job: CollectJob) -> Summary:
     return summary
 
 
-def _model_part(config: CollectConfig, summary: Summary) -> dict[str, Any]:
+def _model_stamp(config: CollectConfig, summary: Summary) -> dict[str, Any]:
     """Return what the stamp says of a language model's part: reasons, tokens and cost; nothing where it had none."""
     part: dict[str, Any] = {}
     if config.policy.rationalize:

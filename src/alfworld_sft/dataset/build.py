@@ -104,7 +104,7 @@ def build_dataset(
     """
     summary = Summary()
     rows_by_game: dict[str, GameRows] = {}
-    for episode in _kept(run.episodes(), require_success, summary):
+    for episode in _select_episodes(run.episodes(), require_success, summary):
         rows = count_rows(episode, rendering.rows_per)
         summary.kept += 1
         summary.untrained_turns += len(episode.steps) - sum(map(is_target, episode.steps))
@@ -112,17 +112,19 @@ def build_dataset(
             before = rows_by_game.get(episode.game_id, GameRows(episode.task_type, 0))
             rows_by_game[episode.game_id] = GameRows(episode.task_type, before.rows + rows)
     if not rows_by_game:
-        raise DatasetError(_why_empty(run, summary, require_success))
+        raise DatasetError(_explain_empty(run, summary, require_success))
     held_out = held_out_games(rows_by_game, val_fraction, seed)
     with dataset_files(run.path, rendering) as files:
-        for episode in _kept(run.episodes(), require_success):
+        for episode in _select_episodes(run.episodes(), require_success):
             files.write(episode, rows_of(episode, rendering), held_out=episode.game_id in held_out)
     summary.rows_train, summary.rows_val = files.train.rows, files.val.rows
     summary.games_train, summary.games_val = len(rows_by_game) - len(held_out), len(held_out)
     return summary
 
 
-def _kept(episodes: Iterable[Episode], require_success: bool, summary: Summary | None = None) -> Iterator[Episode]:
+def _select_episodes(
+    episodes: Iterable[Episode], require_success: bool, summary: Summary | None = None
+) -> Iterator[Episode]:
     for episode in episodes:
         if summary:
             summary.add(episode)
@@ -130,7 +132,7 @@ def _kept(episodes: Iterable[Episode], require_success: bool, summary: Summary |
             yield episode
 
 
-def _why_empty(run: RunFolder, summary: Summary, require_success: bool) -> str:
+def _explain_empty(run: RunFolder, summary: Summary, require_success: bool) -> str:
     if require_success and summary.episodes and not summary.won:
         one = summary.episodes == 1
         lost = "its only episode was not won" if one else f"none of the {summary.episodes} episodes was won"

@@ -1,7 +1,7 @@
 """Text of a table's cell → the list or dict that it spells: JSON, or the Python literal that pandas writes.
 
 Nothing is executed: `ast.literal_eval` reads literals alone. Text that begins like a list or dict and is neither is
-for the caller to refuse, with `why_unreadable`: as plain text it would be trained to the letter.
+for the caller to refuse, with `explain_unreadable`: as plain text it would be trained to the letter.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def parse_cell(text: str) -> object:
     stripped = text.strip()
     if not stripped.startswith(("{", "[", '"')):
         return text
-    for read in (json.loads, _literal):
+    for read in (json.loads, _parse_literal):
         try:
             value = read(stripped)
         except (ValueError, SyntaxError, RecursionError, MemoryError):
@@ -54,7 +54,7 @@ def is_cut_by_excel(text: str) -> bool:
     )
 
 
-def why_unreadable(text: str) -> str:
+def explain_unreadable(text: str) -> str:
     """Return who seems to have written a text that looks like a list or dict and cannot be read, and the way out."""
     if is_cut_by_excel(text):
         return f"it has {EXCEL_CELL:,} characters, the most a cell of Excel holds, and was cut there; {_ADVICE}"
@@ -71,7 +71,7 @@ def why_unreadable(text: str) -> str:
     return f"it is none of the forms that are read; {_ADVICE}"
 
 
-def _literal(text: str) -> object:
+def _parse_literal(text: str) -> object:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of escapes such as \w, which stay as they are
         return ast.literal_eval(text)

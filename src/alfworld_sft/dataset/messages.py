@@ -25,7 +25,7 @@ _YES, _NO = ("1", "1.0", "true", "yes"), ("0", "0.0", "false", "no")
 
 
 @dataclass(frozen=True, slots=True)
-class ReadMessage:
+class ParsedMessage:
     """A message, whether its flags let it be trained (True where it has none), and what to say of its other keys."""
 
     message: Message
@@ -33,18 +33,18 @@ class ReadMessage:
     notes: tuple[str, ...] = ()
 
 
-def read_message(item: object, place: str) -> ReadMessage:
+def parse_message(item: object, place: str) -> ParsedMessage:
     """Return a message with role and content as text; raises DatasetError, which names `place`, for any other."""
     if not isinstance(item, Mapping) or not {"role", "content"} <= item.keys():
-        raise DatasetError(f"{place}: {shown(item)} is not a message with role and content")
+        raise DatasetError(f"{place}: {short_repr(item)} is not a message with role and content")
     if item["role"] not in get_args(Role):
-        raise DatasetError(f"{place}: unknown role {shown(item['role'])}; there are {', '.join(get_args(Role))}")
+        raise DatasetError(f"{place}: unknown role {short_repr(item['role'])}; there are {', '.join(get_args(Role))}")
     if call := next((key for key in CALLS if not _is_absent(item.get(key))), None):
         raise DatasetError(f"{place}: '{call}' is not read; write the call into the content, as text, or drop the row")
     if not isinstance(item["content"], str):
-        raise DatasetError(f"{place}: the content is {shown(item['content'])}, not text")
+        raise DatasetError(f"{place}: the content is {short_repr(item['content'])}, not text")
     if len(item) == 2:  # nothing else to read, as in our own datasets
-        return ReadMessage(Message(item["role"], item["content"]), trained=True)
+        return ParsedMessage(Message(item["role"], item["content"]), trained=True)
     flags = _flags(item, place)
     others = {key: value for key, value in item.items() if not _is_absent(value)}
     for key in ("role", "content", *FLAGS, *CALLS):
@@ -55,12 +55,12 @@ def read_message(item: object, place: str) -> ReadMessage:
             for key in flags
             if flags[key]
         ]
-        notes += [_unread(key) for key in others]
-        return ReadMessage(Message(item["role"], item["content"]), trained=True, notes=tuple(notes))
+        notes += [_unread_note(key) for key in others]
+        return ParsedMessage(Message(item["role"], item["content"]), trained=True, notes=tuple(notes))
     reasoning = {key: others.pop(key) for key in REASONING if key in others}
-    content, notes = _with_reasoning(item["content"], reasoning, place)
-    notes += [_unread(key) for key in others]
-    return ReadMessage(Message("assistant", content), trained=all(flags.values()), notes=tuple(notes))
+    content, notes = _prepend_reasoning(item["content"], reasoning, place)
+    notes += [_unread_note(key) for key in others]
+    return ParsedMessage(Message("assistant", content), trained=all(flags.values()), notes=tuple(notes))
 
 
 def refuse_empty(content: str, place: str) -> None:
@@ -72,13 +72,13 @@ def refuse_empty(content: str, place: str) -> None:
         )
 
 
-def shown(value: object) -> str:
+def short_repr(value: object) -> str:
     """Return a value as a message shows it: in short, or as missing or empty."""
     text = repr(value)
     return "missing" if value is None else "empty" if value == "" else text if len(text) < 60 else f"{text[:57]}…"
 
 
-def _unread(key: str) -> str:
+def _unread_note(key: str) -> str:
     return f"the key '{key}' of a message is not read"
 
 
@@ -91,7 +91,7 @@ def _flags(item: Mapping[str, object], place: str) -> dict[str, bool]:
     """Return the flags of a message; raises DatasetError for one that is neither yes nor no, or two that differ."""
     flags = {key: _flag(item[key], key, place) for key in FLAGS if not _is_absent(item.get(key))}
     if len(set(flags.values())) > 1:
-        said = " and ".join(f"'{key}': {shown(item[key])}" for key in flags)
+        said = " and ".join(f"'{key}': {short_repr(item[key])}" for key in flags)
         raise DatasetError(f"{place}: {said} contradict each other; keep one of them")
     return flags
 
@@ -99,16 +99,18 @@ def _flags(item: Mapping[str, object], place: str) -> dict[str, bool]:
 def _flag(value: object, key: str, place: str) -> bool:
     text = str(value).strip().lower()
     if not isinstance(value, bool | int | float | str) or text not in (*_YES, *_NO):
-        raise DatasetError(f"{place}: '{key}' is {shown(value)}; it must be 1 (trained) or 0 (context without loss)")
+        raise DatasetError(
+            f"{place}: '{key}' is {short_repr(value)}; it must be 1 (trained) or 0 (context without loss)"
+        )
     return text in _YES
 
 
-def _with_reasoning(content: str, reasoning: Mapping[str, object], place: str) -> tuple[str, list[str]]:
+def _prepend_reasoning(content: str, reasoning: Mapping[str, object], place: str) -> tuple[str, list[str]]:
     """Return a reply with the reasoning that stands beside it in front, as `<think>`, and a note that says so."""
     texts: dict[str, str] = {}
     for key, value in reasoning.items():
         if not isinstance(value, str):
-            raise DatasetError(f"{place}: '{key}' is {shown(value)}, not text")
+            raise DatasetError(f"{place}: '{key}' is {short_repr(value)}, not text")
         if value.strip():
             texts[key] = value.strip()
     if not texts:

@@ -42,7 +42,7 @@ def rows_of(episode: Episode, rendering: Rendering) -> Iterator[Row]:
     ({"content": …}), ability, reward_model and extra_info (JSON strings).
     """
     prompts = prompts_of(episode, rendering.template, history_length=rendering.history_length)
-    messages = _plain(conversation_of(episode, rendering))
+    messages = _as_dicts(conversation_of(episode, rendering))
     untrained = [turn for turn, step in enumerate(episode.steps, 1) if not is_target(step)]
     wanted = _turns_with_a_row(episode, rendering.rows_per)
     reward_model = compact_json({"style": "rule", "ground_truth": float(episode.success)})
@@ -109,7 +109,7 @@ def _extra_info(episode: Episode, turn: int, untrained_turns: list[int]) -> dict
     }
 
 
-def _plain(messages: tuple[Message, ...]) -> list[dict[str, str]]:
+def _as_dicts(messages: tuple[Message, ...]) -> list[dict[str, str]]:
     return [{"role": message.role, "content": message.content} for message in messages]
 
 

@@ -55,7 +55,7 @@ def evaluate_command(
             raise ConfigError("--compare A B plays nothing; leave out the options for playing")
         a, b = read_result(two[0]), read_result(two[1])
         comparison = compare(a, b, different_protocols=different_protocols)
-        print_comparison(console, comparison, (_named(two[0], a.stamp["policy"]), _named(two[1], b.stamp["policy"])))
+        print_comparison(console, comparison, (_label(two[0], a.stamp["policy"]), _label(two[1], b.stamp["policy"])))
         return
     if different_protocols:
         raise ConfigError("--different-protocols goes with --compare A B only")
@@ -92,5 +92,5 @@ def _report(console: Console, job: EvaluateJob, evaluation: Evaluation) -> None:
     typer.echo(job.run.path)
 
 
-def _named(path: Path, policy: str) -> str:
+def _label(path: Path, policy: str) -> str:
     return printable(f"{path} ({policy})")

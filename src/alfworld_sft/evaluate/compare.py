@@ -12,7 +12,7 @@ from alfworld_sft.counts import counted
 from alfworld_sft.errors import ComparisonError, RunFolderError, os_reason
 from alfworld_sft.evaluate.statistics import Interval, exact_p_value, paired_difference
 
-METRICS = "metrics.json"
+RESULT_FILE = "metrics.json"
 METHOD = "adjusted Wald interval (Bonett and Price 2012), exact McNemar test"
 METHOD_REPEATED = "adjusted Wald interval over games (Bonett and Price 2012), exact sign-flip test over games"
 
@@ -57,7 +57,7 @@ class Comparison:
 
 def read_result(path: Path) -> Result:
     """Read an evaluation's folder, or its `metrics.json`; raises RunFolderError where it is none or not finished."""
-    file = path / METRICS if path.is_dir() else path
+    file = path / RESULT_FILE if path.is_dir() else path
     try:
         data = json.loads(file.read_bytes())
         if data["status"] != "complete":
@@ -125,7 +125,7 @@ def protocol_differences(a: Result, b: Result) -> Iterator[str]:
     mine, theirs = _protocol(a), _protocol(b)
     for key in sorted(mine.keys() | theirs.keys()):
         if mine.get(key) != theirs.get(key):
-            yield f"{key} {_shown(mine.get(key))} or {_shown(theirs.get(key))}"
+            yield f"{key} {_format_value(mine.get(key))} or {_format_value(theirs.get(key))}"
     if a.games != b.games:
         only_a, only_b = counted(len(a.games - b.games), "game"), len(b.games - a.games)
         yield f"{only_a} only in the first, {only_b} only in the second"
@@ -140,5 +140,5 @@ def _protocol(result: Result) -> dict[str, Any]:
     return {**protocol, "sampling": result.stamp.get("sampling")}
 
 
-def _shown(value: object) -> str:
+def _format_value(value: object) -> str:
     return json.dumps(value, ensure_ascii=False) if not isinstance(value, str) else value

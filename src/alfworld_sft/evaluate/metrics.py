@@ -64,7 +64,7 @@ class Metrics:
 
     def add(self, episode: Episode) -> None:
         """Count an episode that was played to its end."""
-        self._note(episode.task_type, episode.game_id, episode.index, won=episode.success)
+        self._record_outcome(episode.task_type, episode.game_id, episode.index, won=episode.success)
         self.finished += 1
         self.usage.add(episode)
         self.steps += len(episode.steps)
@@ -72,14 +72,14 @@ class Metrics:
         if episode.success:
             self.steps_when_won += len(episode.steps)
         else:
-            self.failures[why_lost(episode)] += 1
+            self.failures[classify_failure(episode)] += 1
 
     def add_unplayed(self, unplayed: Unplayed) -> None:
         """Count an episode that ended in an error."""
-        self._note(unplayed.task_type, unplayed.game_id, unplayed.index, won=False)
+        self._record_outcome(unplayed.task_type, unplayed.game_id, unplayed.index, won=False)
         self.failures["error"] += 1
 
-    def _note(self, task_type: str, game_id: str, index: int, *, won: bool) -> None:
+    def _record_outcome(self, task_type: str, game_id: str, index: int, *, won: bool) -> None:
         self.outcomes.setdefault(task_type, {}).setdefault(game_id, {})[index] = won
 
     def success(self, task_type: str | None = None) -> Success:
@@ -151,7 +151,7 @@ def measure(episodes: Iterable[Episode], unplayed: Iterable[Unplayed] = ()) -> M
     return metrics
 
 
-def why_lost(episode: Episode) -> Failure:
+def classify_failure(episode: Episode) -> Failure:
     """Return the first of these that is true of a lost episode.
 
     error: it was not played to its end. invalid: the game could not play at least half of the replies. loop: it was

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from alfworld_sft.errors import ConfigError, RunFolderError, os_reason
-from alfworld_sft.evaluate.compare import METRICS
+from alfworld_sft.evaluate.compare import RESULT_FILE
 from alfworld_sft.evaluate.config import EvaluateConfig
 from alfworld_sft.evaluate.metrics import UNKNOWN_TYPE, Metrics, Unplayed, measure
 from alfworld_sft.evaluate.worldmodel import WorldModelScore, score_predictions
@@ -33,7 +33,7 @@ from alfworld_sft.strict_json import to_json
 from alfworld_sft.types import Episode
 
 EvaluateJob: TypeAlias = Job[EvaluateConfig]
-STAMPED = ("versions", "config", "policy", "sampling", "games", "protocol")
+STAMP_KEYS = ("versions", "config", "policy", "sampling", "games", "protocol")
 """What `metrics.json` takes over from the run's stamp, to be of use alone."""
 
 
@@ -71,13 +71,13 @@ def evaluate(
     stamp = finished_stamp(run)
     content: dict[str, Any] = {
         "status": stamp["status"],
-        "stamp": {key: stamp[key] for key in STAMPED},
+        "stamp": {key: stamp[key] for key in STAMP_KEYS},
         **metrics.as_dict(),
         "world_model": world_model.as_dict() if world_model else None,
         "usage": metrics.usage.with_cost(job.config.policy.prices) if metrics.usage.replies else None,
     }
     try:
-        with whole_file(run.path / METRICS) as file:
+        with whole_file(run.path / RESULT_FILE) as file:
             file.write(to_json(content, indent=2).encode() + b"\n")
         run.write_stamp(stamp)
     except OSError as error:

@@ -17,12 +17,12 @@ from alfworld_sft.types import Episode, Step
 from alfworld_sft.world.game import TREATMENTS
 from alfworld_sft.world.language import IS_CLOSED, LOCATION, verb_of
 
-Kind = Literal[
+ActionKind = Literal[
     "go to open receptacle", "go to closed receptacle", "open", "close", "take", "move", "clean/heat/cool", "use",
     "look/inventory", "examine", "other", "invalid",
 ]  # fmt: skip
-KINDS: tuple[Kind, ...] = get_args(Kind)
-_KIND_OF_VERB: dict[str, Kind] = {
+ACTION_KINDS: tuple[ActionKind, ...] = get_args(ActionKind)
+_KIND_BY_VERB: dict[str, ActionKind] = {
     "open": "open", "close": "close", "take": "take", "put": "move", "use": "use", "look": "look/inventory",
     "inventory": "look/inventory", "examine": "examine",
     **dict.fromkeys(TREATMENTS, "clean/heat/cool"),
@@ -46,7 +46,7 @@ class Score:
         """Count a case; no prediction scores 0."""
         self.cases += 1
         if prediction is not None:
-            self.exact += _plain(prediction) == _plain(truth)
+            self.exact += _normalize_spaces(prediction) == _normalize_spaces(truth)
             self.f1_sum += f1(names_in(prediction), names_in(truth))
 
     def __add__(self, other: Score) -> Score:
@@ -63,7 +63,7 @@ class WorldModelScore:
     """The scores of all predictors by kind of action. `missing` counts the policy's replies without a prediction."""
 
     missing: int = 0
-    by_kind: dict[Predictor, dict[Kind, Score]] = field(default_factory=lambda: {p: {} for p in PREDICTORS})
+    by_kind: dict[Predictor, dict[ActionKind, Score]] = field(default_factory=lambda: {p: {} for p in PREDICTORS})
 
     def add(self, step: Step, most_frequent: str) -> None:
         """Score one step; `most_frequent` is the most frequent answer to its command."""
@@ -75,15 +75,15 @@ class WorldModelScore:
         for predictor, guess in guesses.items():
             self.by_kind[predictor].setdefault(kind_of(step), Score()).add(guess, step.next_observation)
 
-    def of(self, predictor: Predictor, kind: Kind | None = None) -> Score:
+    def of(self, predictor: Predictor, kind: ActionKind | None = None) -> Score:
         """Return a predictor's score on one kind of action, or on all."""
         scores = self.by_kind[predictor]
         return sum(scores.values(), Score()) if kind is None else scores.get(kind, Score())
 
     @property
-    def kinds(self) -> tuple[Kind, ...]:
+    def kinds(self) -> tuple[ActionKind, ...]:
         """The kinds of action that have cases."""
-        return tuple(kind for kind in KINDS if kind in self.by_kind["policy"])
+        return tuple(kind for kind in ACTION_KINDS if kind in self.by_kind["policy"])
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for `metrics.json`."""
@@ -121,7 +121,7 @@ def score_predictions(episodes: Callable[[], Iterable[Episode]]) -> WorldModelSc
     return score
 
 
-def kind_of(step: Step) -> Kind:
+def kind_of(step: Step) -> ActionKind:
     """Return the kind of what was done; only the answer shows whether the receptacle is closed."""
     if step.problem is not None:
         return "invalid"
@@ -129,7 +129,7 @@ def kind_of(step: Step) -> Kind:
     if verb == "go":
         closed = step.next_observation.endswith(IS_CLOSED.suffix)
         return "go to closed receptacle" if closed else "go to open receptacle"
-    return _KIND_OF_VERB.get(verb or "", "other")
+    return _KIND_BY_VERB.get(verb or "", "other")
 
 
 def names_in(text: str) -> frozenset[str]:
@@ -146,5 +146,5 @@ def f1(predicted: frozenset[str], true: frozenset[str]) -> float:
     return 2 * len(predicted & true) / (len(predicted) + len(true)) if predicted or true else 1.0
 
 
-def _plain(text: str) -> str:
+def _normalize_spaces(text: str) -> str:
     return " ".join(text.split())

@@ -32,7 +32,7 @@ NO_ACTION = "(no valid action)"
 """How the history shows a turn whose reply held no action at all."""
 
 _ALWAYS = ("go", "look", "inventory", "help")
-_DONE = (TAKEN, *PUT_DOWN.values(), TREATED, CLOSED, TURNED_ON, SLICED)
+_ACKNOWLEDGEMENTS = (TAKEN, *PUT_DOWN.values(), TREATED, CLOSED, TURNED_ON, SLICED)
 """Sentences that say no more than the command that led to them."""
 
 
@@ -62,9 +62,9 @@ def list_grouped_commands(commands: Iterable[str]) -> str:
             puts[command, names[0]].append(names[1])
         else:
             ways[command].append(names[0])
-    plain += [command.format(_bracketed(names)) for command, names in ways.items()]
-    plain += [command.format(name, _bracketed(places)) for (command, name), places in puts.items()]
-    plain += [TAKE.format(_bracketed(names), place) for place, names in takes.items()]
+    plain += [command.format(_bracket(names)) for command, names in ways.items()]
+    plain += [command.format(name, _bracket(places)) for (command, name), places in puts.items()]
+    plain += [TAKE.format(_bracket(names), place) for place, names in takes.items()]
     return "; ".join(plain)
 
 
@@ -113,32 +113,36 @@ def shorten(observation: str) -> str:
         said = read_sentence(said.values[1]) or said
     sentence, values = said
     if sentence is IN_ROOM:
-        return _by_class(_listed(values[0]))
+        return _group_by_class(_names_in_list(values[0]))
     if sentence is IS_CLOSED:
         return f"{values[0]} closed"
     if sentence is IS_OPEN:
-        return f"{values[0]} open: {' '.join(_listed(values[1]))}"
+        return f"{values[0]} open: {' '.join(_names_in_list(values[1]))}"
     if sentence is HOLDS:
-        return f"{values[0]}: {' '.join(_listed(values[1]))}"
-    return "ok" if sentence in _DONE else observation
+        return f"{values[0]}: {' '.join(_names_in_list(values[1]))}"
+    return "ok" if sentence in _ACKNOWLEDGEMENTS else observation
 
 
-def _listed(text: str) -> tuple[str, ...]:
+def _names_in_list(text: str) -> tuple[str, ...]:
     """Return the names in one of the game's lists, and what the game says of an empty one."""
     return WITH_ARTICLE.parse(text) or (NOTHING,)
 
 
-def _by_class(names: Sequence[str]) -> str:
+def _group_by_class(names: Sequence[str]) -> str:
     """Write names with the numbers of a class together: cabinet 1 2 3 4 bed 1."""
-    return " ".join(" ".join((kind, *map(str, numbers))) for kind, numbers in _numbers(names).items())
+    return " ".join(" ".join((kind, *map(str, numbers))) for kind, numbers in _numbers_by_class(names).items())
 
 
-def _ranges(names: Sequence[str]) -> list[str]:
+def _format_ranges(names: Sequence[str]) -> list[str]:
     """Write names by class, runs of numbers as a range: cabinet 1-4, bed 1."""
-    return [f"{kind} {run}".rstrip() for kind, numbers in _numbers(names).items() for run in _runs(numbers) or [""]]
+    return [
+        f"{kind} {run}".rstrip()
+        for kind, numbers in _numbers_by_class(names).items()
+        for run in _format_runs(numbers) or [""]
+    ]
 
 
-def _numbers(names: Sequence[str]) -> dict[str, list[int]]:
+def _numbers_by_class(names: Sequence[str]) -> dict[str, list[int]]:
     """Return the numbers of each class, rising; each name alone, without one, where any name has none."""
     numbers: dict[str, list[int]] = defaultdict(list)
     for name in names:
@@ -149,7 +153,7 @@ def _numbers(names: Sequence[str]) -> dict[str, list[int]]:
     return {kind: sorted(found) for kind, found in numbers.items()}
 
 
-def _runs(numbers: Sequence[int]) -> list[str]:
+def _format_runs(numbers: Sequence[int]) -> list[str]:
     runs: list[list[int]] = []
     for number in numbers:
         if runs and number == runs[-1][1] + 1:
@@ -159,5 +163,5 @@ def _runs(numbers: Sequence[int]) -> list[str]:
     return [str(first) if first == last else f"{first}-{last}" for first, last in runs]
 
 
-def _bracketed(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"({', '.join(_ranges(names))})"
+def _bracket(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"({', '.join(_format_ranges(names))})"

@@ -18,7 +18,7 @@ Problem = Literal["empty", "no action tag", "two actions", "empty action", "not 
 
 
 @dataclass(frozen=True, slots=True)
-class Parsed:
+class ParsedReply:
     """What a reply says. `action` is the text between the tags; `problem` is None where the game can play it."""
 
     action: str | None
@@ -29,7 +29,7 @@ class Parsed:
 
 
 @dataclass(frozen=True, slots=True)
-class Section:
+class TagSection:
     """What stands in a tag: the characters [start, end) of a reply. `outer` and `after` include the tags."""
 
     tag: str
@@ -50,20 +50,20 @@ def compose_reply(tags: Collection[str], parts: Mapping[str, str]) -> str:
     return "\n".join(f"<{tag}>{parts[tag]}</{tag}>" for tag in tags)
 
 
-def parse_reply(text: str, tags: Collection[str], admissible_commands: Collection[str]) -> Parsed:
+def parse_reply(text: str, tags: Collection[str], admissible_commands: Collection[str]) -> ParsedReply:
     """Read a reply; what cannot be played says why in `problem`.
 
     Case and spacing of the action are forgiven where that makes it admissible, as the field's environments do.
     """
     sections = find_sections(text, {"think", *tags})
     think, prediction, observation = (
-        _section(text, sections, tag) if tag in tags else None for tag in ("think", "prediction", "observation")
+        _section_text(text, sections, tag) if tag in tags else None for tag in ("think", "prediction", "observation")
     )
     action, problem = _read_action(text, sections, tags)
     if action is not None and action not in admissible_commands:
         folded = " ".join(action.lower().split())
         action, problem = (folded, None) if folded in admissible_commands else (action, "not admissible")
-    return Parsed(action, problem, think, prediction, observation)
+    return ParsedReply(action, problem, think, prediction, observation)
 
 
 def read_sections(text: str, tags: Sequence[str]) -> dict[str, str] | None:
@@ -72,7 +72,7 @@ def read_sections(text: str, tags: Sequence[str]) -> dict[str, str] | None:
     No section may be empty, or hold a tag of any kind.
     """
     sections: dict[str, str] = {}
-    rest = without_empty_thought(text, tags)
+    rest = strip_empty_thought(text, tags)
     for tag in tags:
         before, _, rest = rest.partition(f"<{tag}>")
         section, closed, rest = rest.partition(f"</{tag}>")
@@ -84,24 +84,24 @@ def read_sections(text: str, tags: Sequence[str]) -> dict[str, str] | None:
 
 def replace_section(text: str, tag: str, content: str) -> str:
     """Return the reply with what stands in its first `<tag>` replaced; unchanged where there is no such tag."""
-    section = _first(text, find_sections(text), tag)
+    section = _first_section(text, find_sections(text), tag)
     return text if section is None else text[: section.start] + content + text[section.end :]
 
 
-def find_sections(text: str, tags: Collection[str] = get_args(Tag)) -> list[Section]:
+def find_sections(text: str, tags: Collection[str] = get_args(Tag)) -> list[TagSection]:
     """Return the sections of a reply in their order; none lies inside another.
 
     A tag that is never closed holds the rest of the reply. A `</think>` that nothing in the reply opens ends a
     thought that the prompt opened: all that stands before it is that thought.
     """
-    sections = _scan(text, tags, 0)
+    sections = _scan_sections(text, tags, 0)
     gaps = zip((0, *(section.after for section in sections)), (*(s.outer for s in sections), len(text)), strict=True)
     thought_end = max((text.rfind(_THINK_CLOSE, start, end) for start, end in gaps), default=-1)
     if "think" not in tags or thought_end < 0:
         return sections
     after = thought_end + len(_THINK_CLOSE)
     begun = _THINK_OPENED.match(text)
-    thought = Section("think", begun.end() if begun else 0, thought_end, 0, after)
+    thought = TagSection("think", begun.end() if begun else 0, thought_end, 0, after)
     return [thought, *(section for section in sections if section.outer >= after)]
 
 
@@ -114,7 +114,7 @@ def read_action(text: str) -> str | None:
 
 def read_section(text: str, tag: Tag) -> str | None:
     """Return what stands in the first closed section of a tag, None where there is none."""
-    return _section(text, find_sections(text), tag)
+    return _section_text(text, find_sections(text), tag)
 
 
 def has_thought(text: str) -> bool:
@@ -126,15 +126,15 @@ def unpaired_tags(text: str) -> frozenset[str]:
     """Return the tags that a reply opens and never closes, or closes and never opens."""
     sections = find_sections(text)
     alone = {section.tag for section in sections if not section.closed or section.start == section.outer}
-    return frozenset(alone.union(_ANY_TAG.findall(_outside(text, sections))))
+    return frozenset(alone.union(_ANY_TAG.findall(_text_outside(text, sections))))
 
 
-def without_tags(text: str) -> str:
+def strip_tags(text: str) -> str:
     """Return a text without any tags, opening or closing; what stands between them stays."""
     return _ANY_TAG.sub("", text)
 
 
-def without_empty_thought(text: str, tags: Collection[str]) -> str:
+def strip_empty_thought(text: str, tags: Collection[str]) -> str:
     """Return the reply as it stands in a conversation: without an empty thought that was not requested.
 
     Chat templates put `<think></think>` before replies (Qwen3's does), so models learn to say it. It stays where the
@@ -146,23 +146,23 @@ def without_empty_thought(text: str, tags: Collection[str]) -> str:
     return text[empty.end() :]
 
 
-def _scan(text: str, tags: Collection[str], place: int) -> list[Section]:
+def _scan_sections(text: str, tags: Collection[str], position: int) -> list[TagSection]:
     """Return the sections that are opened in the reply; linear in its length, whatever it holds."""
-    sections: list[Section] = []
-    while match := _OPENING.search(text, place):
-        place = match.end()
+    sections: list[TagSection] = []
+    while match := _OPENING.search(text, position):
+        position = match.end()
         if match[1] not in tags:
             continue
         close = f"</{match[1]}>"
-        end = text.find(close, place)
+        end = text.find(close, position)
         if end < 0:
-            return [*sections, Section(match[1], place, len(text), match.start(), len(text), closed=False)]
-        place = end + len(close)
-        sections.append(Section(match[1], match.end(), end, match.start(), place))
+            return [*sections, TagSection(match[1], position, len(text), match.start(), len(text), closed=False)]
+        position = end + len(close)
+        sections.append(TagSection(match[1], match.end(), end, match.start(), position))
     return sections
 
 
-def _read_action(text: str, sections: Sequence[Section], tags: Collection[str]) -> tuple[str | None, Problem | None]:
+def _read_action(text: str, sections: Sequence[TagSection], tags: Collection[str]) -> tuple[str | None, Problem | None]:
     if not text.strip():
         return None, "empty"
     if "action" not in tags:
@@ -177,20 +177,20 @@ def _read_action(text: str, sections: Sequence[Section], tags: Collection[str]) 
     return found[0], None
 
 
-def _read_bare_action(text: str, sections: Sequence[Section]) -> tuple[str | None, Problem | None]:
+def _read_bare_action(text: str, sections: Sequence[TagSection]) -> tuple[str | None, Problem | None]:
     if any(not section.closed for section in sections):
         return None, "no action tag"
-    action = _outside(text, [section for section in sections if section.tag == "think"]).strip()
+    action = _text_outside(text, [section for section in sections if section.tag == "think"]).strip()
     return (action, None) if action else (None, "empty action")
 
 
-def _outside(text: str, sections: Sequence[Section]) -> str:
+def _text_outside(text: str, sections: Sequence[TagSection]) -> str:
     """Return what stands in no section."""
     edges = [0, *(edge for section in sections for edge in (section.outer, section.after)), len(text)]
     return "".join(text[edges[i] : edges[i + 1]] for i in range(0, len(edges), 2))
 
 
-def _first(text: str, sections: Sequence[Section], tag: str) -> Section | None:
+def _first_section(text: str, sections: Sequence[TagSection], tag: str) -> TagSection | None:
     """Return the first closed section of a tag; a thought that says something is preferred to an empty one."""
     found = [section for section in sections if section.tag == tag and section.closed]
     if tag == "think":
@@ -198,8 +198,8 @@ def _first(text: str, sections: Sequence[Section], tag: str) -> Section | None:
     return found[0] if found else None
 
 
-def _section(text: str, sections: Sequence[Section], tag: str) -> str | None:
-    section = _first(text, sections, tag)
+def _section_text(text: str, sections: Sequence[TagSection], tag: str) -> str | None:
+    section = _first_section(text, sections, tag)
     return None if section is None else text[section.start : section.end].strip()
 
 

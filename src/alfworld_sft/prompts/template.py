@@ -95,8 +95,8 @@ def load_template(name_or_path: str) -> Template:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise TemplateError(f"cannot read the template {path}: {error}") from None
-        return _compose(path.stem, _read(str(path), text))
-    return _packaged(name_or_path)
+        return _compose(path.stem, _parse_toml(str(path), text))
+    return _load_packaged(name_or_path)
 
 
 def template_names() -> tuple[str, ...]:
@@ -106,7 +106,7 @@ def template_names() -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=16)
-def _packaged(name: str) -> Template:
+def _load_packaged(name: str) -> Template:
     return _compose(name, _read_packaged(name))
 
 
@@ -116,10 +116,10 @@ def _read_packaged(name: str) -> dict[str, Any]:
         hint = f"did you mean '{close[0]}'?" if close else f"there are {', '.join(template_names())}"
         raise TemplateError(f"unknown template '{name}'; {hint} (a file of your own ends in .toml)")
     file = resources.files("alfworld_sft.prompts") / "templates" / f"{name}.toml"
-    return _read(name, file.read_text(encoding="utf-8"))
+    return _parse_toml(name, file.read_text(encoding="utf-8"))
 
 
-def _read(name: str, text: str) -> dict[str, Any]:
+def _parse_toml(name: str, text: str) -> dict[str, Any]:
     """Parse a template file and lay it over the one it extends."""
     try:
         data = tomllib.loads(text)
@@ -182,9 +182,9 @@ def _values(view: View, layout: string.Template) -> dict[str, str]:
         "admissible": lambda: list_commands(view.admissible_commands or ()),
         "grouped": lambda: list_grouped_commands(view.admissible_commands or ()),
         "special": lambda: list_special_commands(view.admissible_commands or ()),
-        "steps": lambda: _counted(view.step),
+        "steps": lambda: _steps_in_words(view.step),
         "number": lambda: str(view.step + 1),
-        "shown": lambda: _counted(shown),
+        "shown": lambda: _steps_in_words(shown),
         "history": lambda: list_history(view.history, view.step - shown + 1),
         "short_history": lambda: list_short_history(view.history),
     }
@@ -196,5 +196,5 @@ def _identifiers(text: str) -> tuple[str, ...]:
     return tuple(string.Template(text).get_identifiers())
 
 
-def _counted(number: int) -> str:
+def _steps_in_words(number: int) -> str:
     return "1 step" if number == 1 else f"{number} steps"

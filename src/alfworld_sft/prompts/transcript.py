@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from alfworld_sft.prompts.tags import without_empty_thought
+from alfworld_sft.prompts.tags import strip_empty_thought
 from alfworld_sft.prompts.template import Template
 from alfworld_sft.types import Episode, Exchange, Form, Message, Prompt
 
@@ -39,7 +39,7 @@ class Transcript:
     def add(self, prompt: Prompt, reply: str, command: str) -> None:
         """Take note of an answered prompt: what the reply said, and the command that the game was given."""
         self._history.append(Exchange(prompt.view.observation, command))
-        self.messages = (*prompt.messages, Message("assistant", without_empty_thought(reply, self._template.tags)))
+        self.messages = (*prompt.messages, Message("assistant", strip_empty_thought(reply, self._template.tags)))
 
 
 def prompts_of(

@@ -13,7 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alfworld_sft.counts import counted, noun_for
-from alfworld_sft.dataset.read import Columns, Row, place_of, read_records, to_row, unread_columns, wanted_columns
+from alfworld_sft.dataset.read import (
+    Columns,
+    TrainingRow,
+    parse_row,
+    place_of,
+    read_records,
+    unread_columns,
+    wanted_columns,
+)
 from alfworld_sft.errors import DatasetError
 from alfworld_sft.prompts.tags import find_sections, unpaired_tags
 
@@ -40,7 +48,7 @@ class FileFacts:
     unpaired: Counter[str] = field(default_factory=Counter)
     notes: Counter[str] = field(default_factory=Counter)
 
-    def add(self, row: Row) -> None:
+    def add(self, row: TrainingRow) -> None:
         """Count a row."""
         self.rows += 1
         file = row.place.rpartition(" row ")[0]
@@ -139,7 +147,7 @@ def _read(file: Path, columns: Columns, option: str, facts: FileFacts, report: R
     try:
         for number, record in enumerate(read_records(file, wanted_columns(columns), option)):
             try:
-                facts.add(to_row(record, columns, place_of(file, number)))
+                facts.add(parse_row(record, columns, place_of(file, number)))
             except DatasetError as error:
                 wrong += 1
                 if wrong <= MOST_PROBLEMS:

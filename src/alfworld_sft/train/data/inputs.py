@@ -6,7 +6,14 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from alfworld_sft.dataset.read import Columns, dataset_file, read_rows, refuse_twice, unread_columns, wanted_columns
+from alfworld_sft.dataset.read import (
+    Columns,
+    dataset_file,
+    read_rows,
+    refuse_duplicates,
+    unread_columns,
+    wanted_columns,
+)
 from alfworld_sft.errors import DatasetError, UserError
 from alfworld_sft.models.reference import is_path
 from alfworld_sft.train.config import TrainConfig
@@ -44,7 +51,7 @@ def val_files(config: TrainConfig) -> list[Path]:
 
 def _files(names: Sequence[str], of_folder: str, option: str) -> list[Path]:
     files = [dataset_file(name, of_folder, option) for name in names]
-    refuse_twice(files, option)
+    refuse_duplicates(files, option)
     return files
 
 

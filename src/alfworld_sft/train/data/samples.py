@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alfworld_sft.counts import counted, noun_for
-from alfworld_sft.dataset.read import Columns, Row, dataset_file, read_rows, refuse_twice
+from alfworld_sft.dataset.read import Columns, TrainingRow, dataset_file, read_rows, refuse_duplicates
 from alfworld_sft.errors import DatasetError
 from alfworld_sft.models.chat import ChatEncoder, Encoded, TokenKind
 from alfworld_sft.prompts.tags import read_action
@@ -173,7 +173,7 @@ def load_samples(
     where `truncation` is error.
     """
     paths = [dataset_file(file, NAMES.get(option, "train.parquet"), option) for file in files]
-    refuse_twice(paths, option)
+    refuse_duplicates(paths, option)
     rows = read_rows(paths, columns, option)
     report = LoadReport()
     samples = _conversations(rows, encoder, options, report, single=not columns.multiturn)
@@ -192,7 +192,7 @@ def _told(samples: Iterator[Sample], report: LoadReport, option: str) -> Iterato
 
 
 def _conversations(
-    rows: Iterator[Row], encoder: ChatEncoder, options: SampleOptions, report: LoadReport, *, single: bool
+    rows: Iterator[TrainingRow], encoder: ChatEncoder, options: SampleOptions, report: LoadReport, *, single: bool
 ) -> Iterator[Sample]:
     """Yield the samples of all rows: of single-turn rows at once, of trajectories when all of them are known."""
     trajectories: dict[tuple[str, ...], list[Chain]] = {}
@@ -220,7 +220,7 @@ def _conversations(
         yield from _next_state_samples(actions, trajectories, encoder, options, report)
 
 
-def _trajectory(row: Row) -> tuple[str, ...]:
+def _trajectory(row: TrainingRow) -> tuple[str, ...]:
     """Return what rows of one trajectory have in common; a row without an episode id is one of its own."""
     file = row.place.rpartition(" row ")[0]
     episode = row.extra.get("episode_id")
@@ -230,7 +230,7 @@ def _trajectory(row: Row) -> tuple[str, ...]:
 _ONCE = TurnWeights((1.0,), (1.0,))
 
 
-def _response_alone(row: Row) -> TurnWeights:
+def _response_alone(row: TrainingRow) -> TurnWeights:
     """Return the weights of a single-turn row: replies in the prompt are context, and so may the response be."""
     asked = (0.0,) * sum(message.role == "assistant" for message in row.prompt)
     return TurnWeights((*asked, float(row.response_trained)), (*asked, 1.0))
