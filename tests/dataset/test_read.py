@@ -14,7 +14,7 @@ from alfworld_sft.dataset.read import Columns, TrainingRow, dataset_file, parse_
 from alfworld_sft.errors import DatasetError
 from alfworld_sft.train.check import check_dataset
 from alfworld_sft.train.config import build_train_config
-from alfworld_sft.train.data.inputs import look_at, train_files, val_files
+from alfworld_sft.train.data.inputs import check_inputs, train_files, val_files
 from alfworld_sft.types import Message
 from tests.train.helpers_data import messages, rows, wandering, write
 
@@ -275,14 +275,14 @@ def test_columns_that_would_change_training_and_are_not_read_are_named(
         as_csv(file, records)
     else:
         file.write_text("".join(json.dumps(record) + "\n" for record in records))
-    look_at(build_train_config([f"data.train_files={file}"]))
+    check_inputs(build_train_config([f"data.train_files={file}"]))
     assert caplog.messages == [f"{file}: not read: 'tools', 'weight'"]
     assert f"{file}: not read: 'tools', 'weight'" in check_dataset([file], [], SINGLE).warnings
 
 
 def test_validation_on_a_file_that_is_trained_on_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     file = write(tmp_path / "train.parquet", RECORDS)
-    look_at(build_train_config([f"data.train_files={file}", f"data.val_files={file}"]))
+    check_inputs(build_train_config([f"data.train_files={file}", f"data.val_files={file}"]))
     assert caplog.messages == [f"data.val_files: {file} is trained on, so the validation loss will be too optimistic"]
 
 

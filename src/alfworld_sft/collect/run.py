@@ -1,4 +1,4 @@
-"""A collection run, from its config to its dataset: `start_run` or `resume_run`, then `collect`."""
+"""How does a collection run, from its config to its dataset? `start_run` or `resume_run`, then `collect`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from alfworld_sft.dataset.build import Summary, build_dataset
 from alfworld_sft.dataset.card import dataset_card
 from alfworld_sft.dataset.rows import Rendering
 from alfworld_sft.dataset.write import DATA_FILES
-from alfworld_sft.errors import ConfigError, RunFolderError, os_reason
+from alfworld_sft.errors import ConfigError
 from alfworld_sft.files import sha256_of, whole_file
 from alfworld_sft.games import GENERATE, check_split_is_trainable
 from alfworld_sft.prompts.template import load_template
@@ -26,6 +26,7 @@ from alfworld_sft.runs.job import (
     resume_job,
     start_job,
 )
+from alfworld_sft.runs.results import results_errors
 from alfworld_sft.runs.trust import Allowed
 from alfworld_sft.types import Episode
 
@@ -48,7 +49,7 @@ def start_run(config: CollectConfig, output_dir: Path, *, name: str | None = Non
 
 
 def resume_run(path: Path, allowed: Allowed | None = None) -> CollectJob:
-    """Open a run that was stopped, as `runs.resume_job` does."""
+    """Reopen a stopped run, as `runs.resume_job` does."""
     return resume_job("collect", CollectConfig, _choose, path, allowed)
 
 
@@ -56,21 +57,16 @@ def collect(
     job: CollectJob, on_episode: Callable[[Episode | None], None] = lambda _: None, play: Play = play
 ) -> Summary:
     """Play what the run still owes, then write its dataset, card and final stamp."""
-    run = job.run
     with kept_for_later(job):
         play(job, on_episode)
-    try:
+    with results_errors(job.run):
         return _write_results(job)
-    except OSError as error:
-        raise RunFolderError(
-            f"{run.path}: {os_reason(error)}; all episodes are safe; fix that, then:"
-            f" alfworld-sft collect --resume {run.path}"
-        ) from None
 
 
 def _write_results(job: CollectJob) -> Summary:
-    """Write the dataset, then its card, then the stamp that calls the run complete."""
+    """Write the dataset, then its card, then the stamp that marks the run as complete."""
     config, run = job.config, job.run
+
     rendering = Rendering(
         job.template, config.prompt.history_length, config.worldmodel.predictions, config.dataset.rows_per
     )
@@ -81,12 +77,14 @@ def _write_results(job: CollectJob) -> Summary:
         val_fraction=config.dataset.val_fraction,
         seed=config.seed,
     )
+
     stamp = {
         **finished_stamp(run),
         "counts": summary.as_dict(),
         **_model_stamp(config, summary),
         "sha256": {name: sha256_of(run.path / name) for name in DATA_FILES},
     }
+
     with whole_file(run.path / CARD) as file:
         file.write(dataset_card(stamp).encode())
     run.write_stamp(stamp)
@@ -94,7 +92,7 @@ def _write_results(job: CollectJob) -> Summary:
 
 
 def _model_stamp(config: CollectConfig, summary: Summary) -> dict[str, Any]:
-    """Return what the stamp says of a language model's part: reasons, tokens and cost; nothing where it had none."""
+    """Return the stamp's entries about a language model (reasons, tokens and cost); empty if none was used."""
     part: dict[str, Any] = {}
     if config.policy.rationalize:
         part["reasons"] = summary.reasons.as_dict()

@@ -1,4 +1,4 @@
-"""`extra_info` → a dict, and the turns that it says are not to be trained; what cannot be read is an error."""
+"""How is `extra_info` parsed, and which turns does it exclude from training? Anything unreadable is an error."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ EXTRA_INFO = "extra_info"
 
 
 def parse_extra_info(value: object, place: str) -> dict[str, Any]:
-    """Return extra_info as a dict, whether it is stored as a struct or as text; empty where there is none.
+    """Return extra_info as a dict, whether it is stored as a struct or as text; empty if there is none.
 
-    Raises DatasetError for anything else: it may say which turns are mistakes.
+    Raises DatasetError for anything else, since it may mark turns as mistakes.
     """
     parsed = parse_cell(value) if isinstance(value, str) else value
     if parsed is None or parsed == "" or (isinstance(parsed, float) and math.isnan(parsed)):
@@ -31,7 +31,7 @@ def parse_extra_info(value: object, place: str) -> dict[str, Any]:
 
 
 def untrained_turns(extra: Mapping[str, Any], place: str) -> set[int]:
-    """Return the turns, counted from 0, that extra_info lists as untrained (there they count from 1).
+    """Return the untrained turns listed in extra_info, converted from counting from 1 to counting from 0.
 
     Whole numbers may be stored as 2.0 or as text; raises DatasetError for any other entry.
     """
@@ -49,7 +49,7 @@ def untrained_turns(extra: Mapping[str, Any], place: str) -> set[int]:
 
 
 def own_turn(extra: Mapping[str, Any]) -> int | None:
-    """Return the row's own turn, counted from 0, or None where extra_info does not say it."""
+    """Return the row's own turn, counted from 0, or None if extra_info does not give it."""
     turn = _integer(extra.get("turn"))
     return None if turn is None else turn - 1
 

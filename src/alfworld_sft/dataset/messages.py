@@ -1,8 +1,8 @@
-"""One message of a dataset → `Message`, and whether it is to be trained: flags are honoured, calls are refused.
+"""How is a dataset's message parsed, and is it trained on? Loss flags are honoured, tool calls are refused.
 
-Formats of the field mark the replies that carry loss with a key of their own: OpenAI's fine-tuning files with
-`weight`, others with `loss`, `loss_mask`, `train`, `trainable` or `training`. A key that is not read is named in a
-note, so that nothing is left out in silence.
+Common formats mark the replies that carry loss with an extra key: OpenAI's fine-tuning files use `weight`, others
+`loss`, `loss_mask`, `train`, `trainable` or `training`. A note names each key that is not read, so that nothing is
+dropped silently.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from alfworld_sft.prompts.tags import has_thought
 from alfworld_sft.types import Message, Role
 
 FLAGS = ("weight", "loss", "loss_mask", "train", "trainable", "training")
-"""Keys whose 0 or false keeps a reply as context without loss."""
+"""Keys that, set to 0 or false, keep a reply as context without loss."""
 REASONING = ("reasoning_content", "reasoning", "thinking")
-"""Keys that hold what a reply's `<think>` would."""
+"""Keys that hold the content of a reply's `<think>`."""
 CALLS = ("tool_calls", "function_call")
 _YES, _NO = ("1", "1.0", "true", "yes"), ("0", "0.0", "false", "no")
 
 
 @dataclass(frozen=True, slots=True)
 class ParsedMessage:
-    """A message, whether its flags let it be trained (True where it has none), and what to say of its other keys."""
+    """A message, whether its flags allow training (True if it has none), and notes on its other keys."""
 
     message: Message
     trained: bool
@@ -34,7 +34,7 @@ class ParsedMessage:
 
 
 def parse_message(item: object, place: str) -> ParsedMessage:
-    """Return a message with role and content as text; raises DatasetError, which names `place`, for any other."""
+    """Parse a message with a role and text content; raises DatasetError, naming `place`, for anything else."""
     if not isinstance(item, Mapping) or not {"role", "content"} <= item.keys():
         raise DatasetError(f"{place}: {short_repr(item)} is not a message with role and content")
     if item["role"] not in get_args(Role):
@@ -64,7 +64,7 @@ def parse_message(item: object, place: str) -> ParsedMessage:
 
 
 def refuse_empty(content: str, place: str) -> None:
-    """Raise DatasetError for a reply that would be trained although it says nothing."""
+    """Raise DatasetError for an empty reply that would be trained on."""
     if not content.strip():
         raise DatasetError(
             f"{place}: the reply is empty, and would teach the model to end at once;"
@@ -73,7 +73,7 @@ def refuse_empty(content: str, place: str) -> None:
 
 
 def short_repr(value: object) -> str:
-    """Return a value as a message shows it: in short, or as missing or empty."""
+    """Return a value's repr for an error message: shortened, or "missing" or "empty"."""
     text = repr(value)
     return "missing" if value is None else "empty" if value == "" else text if len(text) < 60 else f"{text[:57]}…"
 
@@ -83,12 +83,12 @@ def _unread_note(key: str) -> str:
 
 
 def _is_absent(value: object) -> bool:
-    """Return whether a key says nothing: tables give every message the keys of all, filled with null, NaN or ""."""
+    """Return whether a value is just filler: tables give every message the keys of all, with null, NaN or ""."""
     return value is None or (isinstance(value, float) and math.isnan(value)) or value in ("", [], {})
 
 
 def _flags(item: Mapping[str, object], place: str) -> dict[str, bool]:
-    """Return the flags of a message; raises DatasetError for one that is neither yes nor no, or two that differ."""
+    """Return a message's flags; raises DatasetError for one that is not a boolean, or for contradicting ones."""
     flags = {key: _flag(item[key], key, place) for key in FLAGS if not _is_absent(item.get(key))}
     if len(set(flags.values())) > 1:
         said = " and ".join(f"'{key}': {short_repr(item[key])}" for key in flags)
@@ -106,7 +106,7 @@ def _flag(value: object, key: str, place: str) -> bool:
 
 
 def _prepend_reasoning(content: str, reasoning: Mapping[str, object], place: str) -> tuple[str, list[str]]:
-    """Return a reply with the reasoning that stands beside it in front, as `<think>`, and a note that says so."""
+    """Return a reply with its separate reasoning prepended as `<think>`, and a note that says so."""
     texts: dict[str, str] = {}
     for key, value in reasoning.items():
         if not isinstance(value, str):

@@ -1,6 +1,6 @@
-"""Dataset files → rows as a trainer reads them; each wrong key or value gives one line naming the option that fixes it.
+"""How are dataset files read as training rows? Each wrong key or value gives one line naming the option that fixes it.
 
-Parquet, CSV (nested columns as JSON) and JSON lines are read in flat memory. This module imports neither torch nor
+Parquet, CSV (nested columns as JSON) and JSON lines are read in constant memory. This module imports neither torch nor
 transformers.
 """
 
@@ -46,9 +46,9 @@ SUFFIXES = (".parquet", ".csv", ".jsonl")
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Where the text of a row stands. `multiturn` reads the conversation, else prompt and response are read.
+    """The columns that hold a row's text. `multiturn` reads the conversation; otherwise prompt and response are read.
 
-    `next_state` needs both: the prompt, and what the conversation says next.
+    `next_state` needs both: the prompt, and the message that follows in the conversation.
     """
 
     multiturn: bool = False
@@ -62,11 +62,10 @@ class Columns:
 
 @dataclass(frozen=True, slots=True)
 class TrainingRow:
-    """One row. `place` names it in messages; `untrained` holds the turns without loss (from 0).
+    """One row as a trainer reads it. `place` identifies it in error messages; `untrained`: turns without loss (from 0).
 
-    `messages` is the conversation (empty where it is not read), `prompt` and `response` the single-turn form;
-    `response_trained` is False where the response is marked as context. `notes` say what is read in a way of its own,
-    or not at all.
+    `messages` is the conversation (empty if it is not read), `prompt` and `response` the single-turn form;
+    `response_trained` is False if the response is marked as context. `notes` list what is converted or ignored.
     """
 
     place: str
@@ -80,14 +79,14 @@ class TrainingRow:
 
     @property
     def turns(self) -> int:
-        """How many replies the conversation holds."""
+        """The number of replies in the conversation."""
         return sum(message.role == "assistant" for message in self.messages)
 
 
 def dataset_file(path: str | Path, name: str, option: str) -> Path:
-    """Return the file that a path means: itself, or `name` (train.parquet, say) in a dataset's folder.
+    """Return the file that a path stands for: itself, or `name` (e.g. train.parquet) in a dataset's folder.
 
-    Raises DatasetError where there is none.
+    Raises DatasetError if there is none.
     """
     target = Path(path).expanduser()
     if target.is_dir():
@@ -111,12 +110,12 @@ def read_rows(files: Sequence[Path], columns: Columns, option: str = "data.train
 
 
 def place_of(file: Path, number: int) -> str:
-    """Return what names a row in messages: the file's path, since two dataset folders have files of one name."""
+    """Return how error messages identify a row: by the full path, since files of several folders share their names."""
     return f"{file} row {number}"
 
 
 def refuse_duplicates(files: Sequence[Path], option: str) -> None:
-    """Raise DatasetError where a file is named twice, by itself, its folder or a link: its rows would count twice."""
+    """Raise DatasetError if a file is named twice, be it by its folder or a link: its rows would count twice."""
     first: dict[tuple[int, int], Path] = {}
     for file in files:
         status = file.stat()
@@ -128,9 +127,9 @@ def refuse_duplicates(files: Sequence[Path], option: str) -> None:
 
 
 def read_records(file: Path, wanted: Mapping[str, str], option: str) -> Iterator[dict[str, Any]]:
-    """Yield records of a file with the wanted columns (column → the option that names it) and extra_info.
+    """Yield a file's records with the wanted columns (column → the option that names it) and extra_info.
 
-    Raises DatasetError for a file that cannot be read and for a column that it lacks.
+    Raises DatasetError for an unreadable file or a missing column.
     """
     if file.suffix not in SUFFIXES:
         raise DatasetError(f"{option}={file}: not a {', '.join(SUFFIXES)} file")
@@ -152,7 +151,7 @@ def read_records(file: Path, wanted: Mapping[str, str], option: str) -> Iterator
 
 
 def unread_columns(file: Path, wanted: Mapping[str, str], option: str) -> list[str]:
-    """Return the columns of a file that would change what is trained, and are not read; raises DatasetError."""
+    """Return the unread columns of a file that would change what is trained; raises DatasetError."""
     if file.suffix == ".parquet":
         with pq.ParquetFile(file) as table:
             names = list(table.schema_arrow.names)
@@ -168,9 +167,10 @@ _TRAINING_COLUMNS = frozenset(
 
 
 def parse_row(record: Mapping[str, Any], columns: Columns, place: str) -> TrainingRow:
-    """Return a record as a Row; raises DatasetError for what is not in the form that the options say."""
+    """Parse a record into a TrainingRow; raises DatasetError if it is not in the form that the options describe."""
     extra = parse_extra_info(record.get(EXTRA_INFO), place)
     untrained = untrained_turns(extra, place)
+
     conversation: tuple[ParsedMessage, ...] = ()
     prompt: tuple[ParsedMessage, ...] = ()
     response: ParsedMessage | None = None
@@ -182,6 +182,7 @@ def parse_row(record: Mapping[str, Any], columns: Columns, place: str) -> Traini
     if not columns.multiturn or columns.next_state:
         prompt = _read_prompt(record.get(columns.prompt_key), columns, place)
         response = _read_response(record.get(columns.response_key), columns, place)
+
     trained = response is None or (response.trained and own_turn(extra) not in untrained)
     if response and trained and not columns.multiturn:
         refuse_empty(response.message.content, f"{place}, '{columns.response_key}'")
@@ -199,7 +200,7 @@ def parse_row(record: Mapping[str, Any], columns: Columns, place: str) -> Traini
 
 
 def wanted_columns(columns: Columns) -> dict[str, str]:
-    """Return the columns that are read, each with the option that names it."""
+    """Return the columns to read, each with the option that names it."""
     wanted: dict[str, str] = {}
     if columns.multiturn or columns.next_state:
         wanted[columns.messages_key] = "data.multiturn.messages_key"
@@ -219,9 +220,9 @@ def _parquet_records(file: Path, wanted: Mapping[str, str]) -> Iterator[dict[str
 
 
 def _csv_records(file: Path, wanted: Mapping[str, str]) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a CSV file, with or without byte-order mark, whatever separates its cells.
+    """Yield the rows of a CSV file, with or without byte-order mark, with any common delimiter.
 
-    Raises DatasetError for a row whose cells do not match the header: a cell that was not quoted would be cut.
+    Raises DatasetError for a row that does not match the header: an unquoted cell would be cut.
     """
     csv.field_size_limit(sys.maxsize)
     with file.open(encoding="utf-8-sig", newline="") as lines:
@@ -242,13 +243,13 @@ def _csv_records(file: Path, wanted: Mapping[str, str]) -> Iterator[dict[str, An
 
 
 def _delimiter(header: str, wanted: Mapping[str, str]) -> str:
-    """Return what separates the header's names: that with which the wanted columns are there, else most names."""
+    """Return the header's delimiter: the one that yields the wanted columns, else the one that yields most names."""
 
-    def found(delimiter: str) -> tuple[bool, int]:
+    def match(delimiter: str) -> tuple[bool, int]:
         names = next(csv.reader([header], delimiter=delimiter), [])
         return set(wanted) <= set(names), len(names)
 
-    return max(",;\t|", key=found)
+    return max(",;\t|", key=match)
 
 
 def _check_cells(record: Mapping[Any, Any], wanted: Mapping[str, str], place: str) -> None:
@@ -263,7 +264,7 @@ def _check_cells(record: Mapping[Any, Any], wanted: Mapping[str, str], place: st
 
 
 def _json_records(file: Path, wanted: Mapping[str, str]) -> Iterator[dict[str, Any]]:
-    """Yield the objects of a JSON lines file, with or without byte-order mark; blank lines are passed over."""
+    """Yield the objects of a JSON lines file, with or without byte-order mark; blank lines are skipped."""
     with file.open(encoding="utf-8-sig") as lines:
         for number, line in enumerate(lines, 1):
             if not line.strip():
@@ -301,7 +302,7 @@ _COMMON_NAMES = {
 
 
 def _read_conversation(value: object, place: str, key: str) -> tuple[ParsedMessage, ...]:
-    """Return the messages of a row, checked: known roles, text contents, an assistant message at the end."""
+    """Parse and check a row's messages: known roles, text contents, an assistant message at the end."""
     option = "data.multiturn.messages_key"
     parsed = parse_cell(value) if isinstance(value, str) else value
     if isinstance(parsed, Mapping):  # verl says of this: dict object has no element 0
@@ -324,7 +325,7 @@ def _read_conversation(value: object, place: str, key: str) -> tuple[ParsedMessa
 
 
 def _context_turns(conversation: Sequence[ParsedMessage]) -> set[int]:
-    """Return the turns (from 0) whose reply is marked as context without loss."""
+    """Return the turns (from 0) with a reply that is marked as context without loss."""
     replies = [one for one in conversation if one.message.role == "assistant"]
     return {turn for turn, reply in enumerate(replies) if not reply.trained}
 
@@ -337,7 +338,7 @@ def _refuse_empty_replies(conversation: Sequence[ParsedMessage], untrained: Coll
 
 
 def _read_prompt(value: object, columns: Columns, place: str) -> tuple[ParsedMessage, ...]:
-    """Return the messages that ask: the row's own list, or its text as a user's message, without the label."""
+    """Return the prompt's messages: the row's own list, or its text as a user message without the label."""
     text = _follow_keys(value, columns.prompt_dict_keys, place, columns.prompt_key, "data.prompt_dict_keys")
     if isinstance(text, str):
         return (ParsedMessage(Message("user", text.removeprefix(USER_LABEL)), trained=True),)
@@ -378,9 +379,9 @@ def _follow_keys(value: object, keys: Sequence[str] | None, place: str, column: 
 
 
 def _parse_nested(text: str, keys: Sequence[str] | None, cell: str, option: str) -> object:
-    """Return what a cell's text spells, where keys lead into it or it spells messages; else the text.
+    """Parse a cell's text if keys lead into it or it holds messages; otherwise return the text.
 
-    Raises DatasetError for text that looks like that and cannot be read: it would be trained to the letter.
+    Raises DatasetError for text that looks nested but is unreadable: it would be trained on verbatim.
     """
     parsed = parse_cell(text)
     is_messages = isinstance(parsed, list) and parsed and all(_is_message(item) for item in parsed)

@@ -1,6 +1,6 @@
-"""An evaluation, from its config to `metrics.json`: `start_evaluation` or `resume_evaluation`, then `evaluate`.
+"""How does an evaluation run, from its config to `metrics.json`?
 
-It is a run like collection's, with another choice of games: each of a split's games, `repeats` times.
+`start_evaluation` or `resume_evaluation`, then `evaluate`: each game of a split is played `repeats` times.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from alfworld_sft.errors import ConfigError, RunFolderError, os_reason
+from alfworld_sft.errors import ConfigError
 from alfworld_sft.evaluate.compare import RESULT_FILE
 from alfworld_sft.evaluate.config import EvaluateConfig
 from alfworld_sft.evaluate.metrics import UNKNOWN_TYPE, Metrics, Unplayed, measure
@@ -28,18 +28,19 @@ from alfworld_sft.runs.job import (
     resume_job,
     start_job,
 )
+from alfworld_sft.runs.results import results_errors
 from alfworld_sft.runs.trust import Allowed
 from alfworld_sft.strict_json import to_json
 from alfworld_sft.types import Episode
 
 EvaluateJob: TypeAlias = Job[EvaluateConfig]
 STAMP_KEYS = ("versions", "config", "policy", "sampling", "games", "protocol")
-"""What `metrics.json` takes over from the run's stamp, to be of use alone."""
+"""The keys of the run's stamp that `metrics.json` copies, so that it is useful on its own."""
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What an evaluation found. `world_model` is None where the template asks for no prediction."""
+    """The figures of an evaluation. `world_model` is None if the template asks for no prediction."""
 
     metrics: Metrics
     world_model: WorldModelScore | None
@@ -52,7 +53,7 @@ def start_evaluation(config: EvaluateConfig, output_dir: Path, *, name: str | No
 
 
 def resume_evaluation(path: Path, allowed: Allowed | None = None) -> EvaluateJob:
-    """Open an evaluation that was stopped, as `runs.resume_job` does."""
+    """Reopen a stopped evaluation, as `runs.resume_job` does."""
     return resume_job("evaluate", EvaluateConfig, _choose, path, allowed)
 
 
@@ -61,13 +62,15 @@ def evaluate(
 ) -> Evaluation:
     """Play what the run still owes, then write `metrics.json` and the final stamp.
 
-    The journal is read an episode at a time, so memory grows with the number of games only.
+    The journal is read one episode at a time, so memory grows only with the number of games.
     """
     run = job.run
     with kept_for_later(job):
         play(job, on_episode)
+
     metrics = measure(run.episodes(), _unplayed(job))
     world_model = score_predictions(run.episodes) if "prediction" in job.template.tags else None
+
     stamp = finished_stamp(run)
     content: dict[str, Any] = {
         "status": stamp["status"],
@@ -76,20 +79,15 @@ def evaluate(
         "world_model": world_model.as_dict() if world_model else None,
         "usage": metrics.usage.with_cost(job.config.policy.prices) if metrics.usage.replies else None,
     }
-    try:
+    with results_errors(run):
         with whole_file(run.path / RESULT_FILE) as file:
             file.write(to_json(content, indent=2).encode() + b"\n")
         run.write_stamp(stamp)
-    except OSError as error:
-        raise RunFolderError(
-            f"{run.path}: {os_reason(error)}; all episodes are safe; fix that, then:"
-            f" alfworld-sft evaluate --resume {run.path}"
-        ) from None
     return Evaluation(metrics, world_model)
 
 
 def _unplayed(job: EvaluateJob) -> Iterator[Unplayed]:
-    """Yield the episodes that ended in an error, with the games that they were to play."""
+    """Yield the episodes that ended in an error, with their games."""
     for index in sorted(job.run.failed):
         if index < job.total:
             ref = job.games.ref(index)
@@ -102,7 +100,7 @@ def _choose(config: EvaluateConfig) -> Chosen:
 
 
 def choose_games(config: EvaluateConfig) -> ShuffledGames:
-    """Return the games that an evaluation plays; raises UserError where there are none."""
+    """Return the games that an evaluation plays; raises UserError if there are none."""
     games = games_of(config.games, config.seed)
     number = games.total if config.num_games is None else config.num_games
     if number is None:

@@ -1,4 +1,4 @@
-"""The figures of an evaluation, and of a comparison, as a terminal shows them."""
+"""How does a terminal show the figures of an evaluation or a comparison?"""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from alfworld_sft.types import SHORT_NAMES
 
 
 def print_metrics(console: Console, metrics: Metrics) -> None:
-    """Print success by task type, steps, invalid actions, and why games were lost."""
+    """Print success by task type, steps, invalid actions and reasons for losses."""
     table = _table("task type", "won", "played", "success", "95 % interval")
     for task_type in metrics.task_types:
         table.add_row(_short_name(task_type), *_success_cells(metrics.success(task_type)))
@@ -34,7 +34,7 @@ def print_metrics(console: Console, metrics: Metrics) -> None:
 
 
 def print_world_model(console: Console, score: WorldModelScore) -> None:
-    """Print exact match and F1 by kind of action, of the policy and of both baselines."""
+    """Print exact match and F1 by kind of action, for the policy and both baselines."""
     table = _table("prediction after", "cases", "exact", "F1", "copy", "F1", "frequent", "F1")
     for kind in (*score.kinds, None):
         scores = [score.of(predictor, kind).as_dict() for predictor in PREDICTORS]
