@@ -40,7 +40,7 @@ def write_gradient(environ, overrides, path):
         tokenizer = load_tokenizer(config.model.partial_pretrain)
         samples, _ = loop._load_data(config, ChatEncoder(tokenizer), ranks)
         run_ = loop._Run(config, ranks, tokenizer, samples, [], None)
-        batch = next(run_.plan.batches(run_.position))
+        batch = next(run_.schedule.batches(run_.position))
         chosen = [samples[i] for i in batch.indices]
         micro = micro_batches(chosen, ranks.rank, ranks.world, config.token_budget)
         loss = ranks.sums(run_._backward(micro, total_weight(chosen)))[0]
