@@ -1,8 +1,15 @@
-"""Folders of hand-made games, and what a run leaves on disk, for the tests of collection."""
+"""Folders of hand-made games, collections of them, and what a run leaves on disk, for the tests of runs."""
 
+import json
 from pathlib import Path
+from typing import Any
 
+from alfworld_sft.collect.config import CollectConfig
+from alfworld_sft.collect.run import CollectJob, collect, start_run
+from alfworld_sft.config import build_config
+from alfworld_sft.dataset.build import Summary
 from alfworld_sft.types import TaskType
+from tests.fake_server import FakeServer
 from tests.handmade import Furniture, game_file
 
 _ROOM = (
@@ -44,3 +51,27 @@ def contents(run_folder: Path) -> dict[str, bytes]:
     found = {file.name: file.read_bytes() for file in run_folder.iterdir() if file.name != "run.json"}
     found["episodes.jsonl"] = b"".join(sorted(found["episodes.jsonl"].splitlines(keepends=True)))
     return found
+
+
+def server_words(data: Path, fake: FakeServer, *overrides: str) -> list[str]:
+    """Return the overrides of a run in which the model `tiny` at a server plays the games of a data folder."""
+    return [
+        f"games.source={data}", "policy.name=server", "policy.model=tiny", f"policy.base_url={fake.url}", *overrides,
+    ]  # fmt: skip
+
+
+def start(parent: Path, *words: str, name: str = "run") -> CollectJob:
+    """Start a collection with these overrides in `parent / name`."""
+    return start_run(build_config(CollectConfig, words), parent, name=name)
+
+
+def play(job: CollectJob) -> Summary:
+    """Play what a collection owes, write its dataset, and close its folder."""
+    with job.run:
+        return collect(job)
+
+
+def stamp_of(run_folder: Path) -> dict[str, Any]:
+    """Return what is in a run's `run.json`."""
+    stamp: dict[str, Any] = json.loads((run_folder / "run.json").read_bytes())
+    return stamp

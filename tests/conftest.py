@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from alfworld_sft.world import Game, parse_game
+from tests.fake_server import KEY
 from tests.handmade import kitchen_file
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -43,3 +44,10 @@ def real_game_paths(real_games_dir: Path) -> list[Path]:
 def kitchen() -> Game:
     """A small game made by hand: heat some apple and put it in the fridge."""
     return parse_game(kitchen_file(), game_id="kitchen")
+
+
+@pytest.fixture
+def openai_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Set an API key, and no address of a server."""
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+KEY = "sk-1234567890abcdef"
+"""The key that the fixture `openai_key` sets."""
 TURN = "<think>I look.</think>\n<action>look</action>"
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import alfworld_sft
-from alfworld_sft.evaluate.worldmodel import KINDS
+from alfworld_sft.evaluate.worldmodel import ACTION_KINDS
 from alfworld_sft.world import language
 from alfworld_sft.world.treatments import TREATMENTS
 
@@ -185,7 +185,7 @@ def test_the_language_of_the_game_stands_in_one_file():
         for file in modules()
         if file != LANGUAGE and (words := words_of_the_game(written_texts((PACKAGE / file).read_text("utf-8"))))
     }
-    assert found.pop("evaluate/worldmodel.py") < set(KINDS)  # names of metrics
+    assert found.pop("evaluate/worldmodel.py") < set(ACTION_KINDS)  # names of metrics
     assert found.keys() <= AGENTS_OWN_WORDS, found
 
 

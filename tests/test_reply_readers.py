@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("tokenizers", reason="training is an extra: pip install 'alfworld-sft[train]'")
 
-from alfworld_sft.dataset.read import Row
+from alfworld_sft.dataset.read import TrainingRow
 from alfworld_sft.evaluate.worldmodel import WorldModelScore
 from alfworld_sft.models.chat_encoder import ChatEncoder
 from alfworld_sft.models.loss_mask import TokenKind
@@ -58,7 +58,7 @@ def test_all_readers_agree(reply, ended, actions, prediction, unpaired):
     )
 
     facts = FileFacts()
-    facts.add(Row("row 0", response=reply))
+    facts.add(TrainingRow("row 0", response=reply))
     assert facts.replies_with["action"] == (len(actions) == 1)
     assert sorted(facts.unpaired) == unpaired
 

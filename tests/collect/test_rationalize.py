@@ -8,11 +8,10 @@ import pytest
 
 pytest.importorskip("openai", reason="needs the extra server: pip install -e '.[server]'")
 
-from alfworld_sft.collect.config import CollectConfig
-from alfworld_sft.collect.run import collect, resume_run, start_run
-from alfworld_sft.config import build_config
+from alfworld_sft.collect.run import resume_run
 from alfworld_sft.errors import ConfigError
-from tests.collecting import contents, write_games
+from tests import collecting
+from tests.collecting import contents, play, server_words, stamp_of, write_games
 from tests.fake_server import fails, says, serving
 from tests.test_cli import command
 
@@ -33,20 +32,7 @@ def reasoning(request, _=0):
 
 
 def start(data, parent, fake, *overrides, name="run"):
-    words = [
-        f"games.source={data}", "policy.name=server", "policy.rationalize=true", "policy.model=tiny",
-        f"policy.base_url={fake.url}", *overrides,
-    ]  # fmt: skip
-    return start_run(build_config(CollectConfig, words), parent, name=name)
-
-
-def play(job):
-    with job.run:
-        return collect(job)
-
-
-def stamp_of(folder):
-    return json.loads((folder / "run.json").read_bytes())
+    return collecting.start(parent, *server_words(data, fake, "policy.rationalize=true", *overrides), name=name)
 
 
 def test_the_dataset_has_the_model_s_reasons_and_no_hint(data, tmp_path):
@@ -133,7 +119,7 @@ def test_the_command_says_how_many_reasons_are_whose_and_what_they_cost(data, tm
 
 
 def test_the_expert_alone_leaves_no_trace_of_it(data, tmp_path):
-    play(start_run(build_config(CollectConfig, [f"games.source={data}"]), tmp_path, name="run"))
+    play(collecting.start(tmp_path, f"games.source={data}"))
     assert stamp_of(tmp_path / "run").keys().isdisjoint({"reasons", "usage"})
     written = (tmp_path / "run/raw_trajectories.json").read_text() + (tmp_path / "run/train.csv").read_text()
     assert "think_by" not in written

@@ -9,22 +9,15 @@ import pytest
 
 pytest.importorskip("openai", reason="needs the extra server: pip install -e '.[server]'")
 
-from alfworld_sft.collect.config import CollectConfig
-from alfworld_sft.collect.run import collect, resume_run, start_run
-from alfworld_sft.config import build_config
+from alfworld_sft.collect.run import collect, resume_run
 from alfworld_sft.errors import UserError
 from alfworld_sft.runs.store import RunFolder
-from tests.collecting import contents, write_games
-from tests.fake_server import BREAKS_OFF, GARBAGE, fails, free_port, gives, says, serving
+from tests import collecting
+from tests.collecting import contents, play, server_words, stamp_of, write_games
+from tests.fake_server import BREAKS_OFF, GARBAGE, KEY, fails, free_port, gives, says, serving
 from tests.test_cli import command, script
 
-KEY = "sk-1234567890abcdef"
-
-
-@pytest.fixture(autouse=True)
-def environment(monkeypatch):
-    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+pytestmark = pytest.mark.usefixtures("openai_key")
 
 
 @pytest.fixture
@@ -33,16 +26,7 @@ def data(tmp_path):
 
 
 def start(data, parent, fake, *overrides, name="run"):
-    words = [
-        f"games.source={data}", "env.max_steps=3", "policy.name=server", "policy.model=tiny",
-        f"policy.base_url={fake.url}", *overrides,
-    ]  # fmt: skip
-    return start_run(build_config(CollectConfig, words), parent, name=name)
-
-
-def play(job):
-    with job.run:
-        return collect(job)
+    return collecting.start(parent, *server_words(data, fake, "env.max_steps=3", *overrides), name=name)
 
 
 def chosen(request, _):
@@ -94,7 +78,7 @@ def test_a_failed_episode_is_recorded_and_resume_plays_it(data, tmp_path):
 
     with serving(sometimes) as fake:
         summary = play(start(data, tmp_path, fake, "policy.attempts=1", "runner.concurrency=1"))
-        stamp = json.loads((tmp_path / "run/run.json").read_bytes())
+        stamp = stamp_of(tmp_path / "run")
         assert stamp["status"] == "incomplete"
         assert 0 < summary.episodes < 12
         assert len(stamp["failed"]) == 12 - summary.episodes
@@ -197,7 +181,7 @@ def test_the_stamp_says_what_was_really_sent(data, tmp_path):
 
     with serving(strict) as fake:
         play(start(data, tmp_path, fake))
-    sampling = json.loads((tmp_path / "run/run.json").read_bytes())["sampling"]
+    sampling = stamp_of(tmp_path / "run")["sampling"]
     assert sampling["not_sent"] == ["top_k"]
     assert "top_k" not in sampling
     assert sampling["min_p"] == 0.0
@@ -214,10 +198,10 @@ def test_the_stamp_of_a_run_that_stops_early_says_it_too_and_a_resumed_one_keeps
     with serving(strict) as fake:
         with pytest.raises(UserError):
             play(start(data, tmp_path, fake, "policy.attempts=1", "runner.concurrency=1"))
-        stopped = json.loads((tmp_path / "run/run.json").read_bytes())["sampling"]
+        stopped = stamp_of(tmp_path / "run")["sampling"]
         lost = False
         play(resume_run(tmp_path / "run"))
-    finished = json.loads((tmp_path / "run/run.json").read_bytes())["sampling"]
+    finished = stamp_of(tmp_path / "run")["sampling"]
     assert stopped["not_sent"] == finished["not_sent"] == ["top_k"]
     assert "top_k" not in finished
 
@@ -231,7 +215,7 @@ def test_one_long_prompt_fails_its_episode_alone_and_leaves_the_stamp_as_it_was(
         job = start(data, tmp_path, fake, "runner.concurrency=1")
         before = job.run.stamp["sampling"]
         summary = play(job)
-    stamp = json.loads((tmp_path / "run/run.json").read_bytes())
+    stamp = stamp_of(tmp_path / "run")
     assert summary.episodes == 11
     assert [reason.partition(":")[0] for reason in stamp["failed"].values()] == ["the prompt is too long"]
     assert stamp["sampling"] == before

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from alfworld_sft.dataset.cells import EXCEL_CELL, is_cut_by_excel, looks_nested, parse_cell, why_unreadable
+from alfworld_sft.dataset.cells import EXCEL_CELL, explain_unreadable, is_cut_by_excel, looks_nested, parse_cell
 
 MESSAGES = [{"role": "user", "content": "say \"go\",\nor 'stay'"}, {"role": "assistant", "content": "go"}]
 
@@ -31,7 +31,7 @@ def test_deep_nesting_is_text_that_is_told() -> None:
     text = '{"a":' * 100_000
     assert parse_cell(text) == text
     assert looks_nested(text)
-    assert "write Parquet" in why_unreadable(text)
+    assert "write Parquet" in explain_unreadable(text)
 
 
 def test_a_cell_that_excel_cut_is_known_by_its_length_in_utf16() -> None:
@@ -54,4 +54,4 @@ def test_a_cell_that_excel_cut_is_known_by_its_length_in_utf16() -> None:
 def test_what_cannot_be_read_says_who_wrote_it(text: str, reason: str) -> None:
     assert looks_nested(text)
     assert parse_cell(text) == text
-    assert why_unreadable(text).startswith(reason)
+    assert explain_unreadable(text).startswith(reason)

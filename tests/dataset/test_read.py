@@ -10,11 +10,11 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from alfworld_sft.dataset.read import Columns, Row, dataset_file, read_rows, refuse_twice, to_row
+from alfworld_sft.dataset.read import Columns, TrainingRow, dataset_file, parse_row, read_rows, refuse_duplicates
 from alfworld_sft.errors import DatasetError
 from alfworld_sft.train.check import check_dataset
 from alfworld_sft.train.config import build_train_config
-from alfworld_sft.train.data.inputs import look_at, train_files, val_files
+from alfworld_sft.train.data.inputs import check_inputs, train_files, val_files
 from alfworld_sft.types import Message
 from tests.train.helpers_data import messages, rows, wandering, write
 
@@ -22,8 +22,8 @@ RECORDS = rows([wandering(0, turns=3, noisy=(1,)), wandering(1, turns=2)])
 SINGLE, MULTI = Columns(), Columns(multiturn=True)
 
 
-def read_one(record: dict[str, Any], columns: Columns = SINGLE) -> Row:
-    return to_row(record, columns, "train.parquet row 0")
+def read_one(record: dict[str, Any], columns: Columns = SINGLE) -> TrainingRow:
+    return parse_row(record, columns, "train.parquet row 0")
 
 
 def test_the_label_of_prompt_data_is_removed() -> None:
@@ -175,7 +175,7 @@ def test_csv_files_of_other_programs_give_the_same_rows(
     tmp_path: Path, write_cell: Any, options: dict[str, Any]
 ) -> None:
     columns = Columns(multiturn=True, next_state=True)
-    expected = [to_row(record, columns, "") for record in RECORDS]
+    expected = [parse_row(record, columns, "") for record in RECORDS]
     read = list(read_rows([as_csv(tmp_path / "x.csv", RECORDS, write_cell, **options)], columns))
     assert [(r.messages, r.prompt, r.response, r.untrained) for r in read] == [
         (r.messages, r.prompt, r.response, r.untrained) for r in expected
@@ -275,14 +275,14 @@ def test_columns_that_would_change_training_and_are_not_read_are_named(
         as_csv(file, records)
     else:
         file.write_text("".join(json.dumps(record) + "\n" for record in records))
-    look_at(build_train_config([f"data.train_files={file}"]))
+    check_inputs(build_train_config([f"data.train_files={file}"]))
     assert caplog.messages == [f"{file}: not read: 'tools', 'weight'"]
     assert f"{file}: not read: 'tools', 'weight'" in check_dataset([file], [], SINGLE).warnings
 
 
 def test_validation_on_a_file_that_is_trained_on_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     file = write(tmp_path / "train.parquet", RECORDS)
-    look_at(build_train_config([f"data.train_files={file}", f"data.val_files={file}"]))
+    check_inputs(build_train_config([f"data.train_files={file}", f"data.val_files={file}"]))
     assert caplog.messages == [f"data.val_files: {file} is trained on, so the validation loss will be too optimistic"]
 
 
@@ -300,12 +300,12 @@ def test_a_file_named_twice_is_an_error_by_whatever_name(tmp_path: Path) -> None
     link.symlink_to(folder)
     file = write(folder / "train.parquet", RECORDS)
     val = write(folder / "val.parquet", RECORDS)
-    refuse_twice([file, val], "data.train_files")
+    refuse_duplicates([file, val], "data.train_files")
     for second in (file, link / "train.parquet", tmp_path / "data" / ".." / "data" / "train.parquet"):
         with pytest.raises(
             DatasetError, match=r"^data.train_files names .*train.parquet twice.*; name each file once$"
         ):
-            refuse_twice([file, val, second], "data.train_files")
+            refuse_duplicates([file, val, second], "data.train_files")
 
 
 def test_the_config_may_not_name_a_folder_twice(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from alfworld_sft.evaluate.metrics import LOOP_REPEATS, Unplayed, measure, why_lost
+from alfworld_sft.evaluate.metrics import LOOP_REPEATS, Unplayed, classify_failure, measure
 from alfworld_sft.evaluate.statistics import wilson_interval
 from tests.episodes import episode, step
 
@@ -50,31 +50,31 @@ def test_an_episode_that_ended_in_an_error_counts_as_lost():
 
 def test_the_same_exchange_again_and_again_is_a_loop():
     there_and_back = [replace(step(n), next_observation="Seen.", command=f"go to desk {n % 2}") for n in range(1, 17)]
-    assert why_lost(of_steps(*different(20), *there_and_back)) == "loop"
-    assert why_lost(of_steps(*different(20), *there_and_back[:-2])) == "step limit"
+    assert classify_failure(of_steps(*different(20), *there_and_back)) == "loop"
+    assert classify_failure(of_steps(*different(20), *there_and_back[:-2])) == "step limit"
 
 
 def test_an_episode_that_was_stopped_before_the_step_limit_is_a_loop():
-    assert why_lost(replace(of_steps(*different(9)), max_steps=50)) == "loop"
+    assert classify_failure(replace(of_steps(*different(9)), max_steps=50)) == "loop"
 
 
 def test_exchanges_that_come_back_over_a_long_episode_are_no_loop():
     some = [replace(step(1), next_observation="Seen.", command="look")] * LOOP_REPEATS
-    assert why_lost(of_steps(*some, *different(40))) == "step limit"
+    assert classify_failure(of_steps(*some, *different(40))) == "step limit"
 
 
 def test_the_same_command_with_new_answers_is_no_loop():
-    assert why_lost(of_steps(*(step(n) for n in range(1, 51)))) == "step limit"
+    assert classify_failure(of_steps(*(step(n) for n in range(1, 51)))) == "step limit"
 
 
 def test_an_episode_whose_replies_cannot_be_played_is_invalid_even_if_they_repeat_themselves():
     wrong = replace(step(1, problem="empty"), next_observation="Nothing happens.")
-    assert why_lost(of_steps(*[wrong] * 10)) == "invalid"
-    assert why_lost(of_steps(*[wrong] * 4, *different(5))) == "step limit"
+    assert classify_failure(of_steps(*[wrong] * 10)) == "invalid"
+    assert classify_failure(of_steps(*[wrong] * 4, *different(5))) == "step limit"
 
 
 def test_an_episode_with_an_error_has_that_reason():
-    assert why_lost(episode(success=False, error="timed out")) == "error"
+    assert classify_failure(episode(success=False, error="timed out")) == "error"
 
 
 def plays(game_id, outcomes, first):

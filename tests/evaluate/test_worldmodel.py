@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from alfworld_sft.evaluate.worldmodel import KINDS, PREDICTORS, f1, kind_of, names_in, score_predictions
+from alfworld_sft.evaluate.worldmodel import ACTION_KINDS, PREDICTORS, f1, kind_of, names_in, score_predictions
 from alfworld_sft.types import Reply
 from tests.episodes import episode, step
 
@@ -61,8 +61,8 @@ def test_what_the_game_could_not_play_is_invalid_whatever_it_was():
 def test_a_perfect_predictor_scores_exactly_one_everywhere():
     invalid = acted("fly", "Nothing happens.", "Nothing happens.", problem="not admissible")
     score = scored(*(acted(command, answer, answer) for command, answer, _ in CASES), invalid)
-    assert score.kinds == KINDS
-    for kind in (*KINDS, None):
+    assert score.kinds == ACTION_KINDS
+    for kind in (*ACTION_KINDS, None):
         found = score.of("policy", kind).as_dict()
         assert (found["exact_match"], found["f1"]) == (1.0, 1.0)
     assert score.missing == 0

@@ -6,7 +6,7 @@ from alfworld_sft.prompts.tags import (
     parse_reply,
     read_sections,
     replace_section,
-    without_empty_thought,
+    strip_empty_thought,
 )
 
 ADMISSIBLE = ("go to desk 1", "look", "take mug 1 from desk 1")
@@ -146,7 +146,7 @@ def test_without_tags_the_action_is_what_follows_the_thought(reply, action, prob
     ],
 )
 def test_an_empty_thought_that_nobody_asked_for_is_left_out_of_a_conversation(reply, tags, kept):
-    assert without_empty_thought(reply, tags) == kept
+    assert strip_empty_thought(reply, tags) == kept
 
 
 def test_sections_are_found_as_fast_in_hostile_replies():

@@ -29,10 +29,8 @@ from alfworld_sft.runs.job import play
 from alfworld_sft.runs.on_ray import Orders, Worker, over_ray
 from alfworld_sft.runs.rollout import Protocol
 from tests.collecting import contents, write_games
-from tests.fake_server import free_port, says, serving
+from tests.fake_server import KEY, free_port, says, serving
 from tests.test_cli import command
-
-KEY = "sk-1234567890abcdef"
 
 
 @pytest.fixture(scope="module")

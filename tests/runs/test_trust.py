@@ -8,23 +8,15 @@ import pytest
 
 pytest.importorskip("openai", reason="needs the extra server: pip install -e '.[server]'")
 
-from alfworld_sft.collect.config import CollectConfig
-from alfworld_sft.collect.run import collect, resume_run, start_run
-from alfworld_sft.config import build_config
+from alfworld_sft.collect.run import resume_run
 from alfworld_sft.errors import RunFolderError, TemplateError
 from alfworld_sft.runs.trust import Allowed
-from tests.collecting import write_games
-from tests.fake_server import fails, says, serving
+from tests.collecting import play, server_words, stamp_of, start, write_games
+from tests.fake_server import KEY, fails, says, serving
 from tests.policies.llm.program import serve_words
 from tests.test_cli import command
 
-KEY = "sk-1234567890abcdef"
-
-
-@pytest.fixture(autouse=True)
-def environment(monkeypatch):
-    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+pytestmark = pytest.mark.usefixtures("openai_key")
 
 
 @pytest.fixture
@@ -34,17 +26,15 @@ def data(tmp_path):
 
 def stored(data, parent, *overrides):
     """Return the folder of a run of the expert that this user has begun and finished."""
-    words = [f"games.source={data}", "env.max_steps=2", *overrides]
-    job = start_run(build_config(CollectConfig, words), parent, name="run")
-    with job.run:
-        collect(job)
+    job = start(parent, f"games.source={data}", "env.max_steps=2", *overrides)
+    play(job)
     return job.run.path
 
 
 def downloaded(data, parent, policy="expert", **changes):
     """Return a stored run as another user's: its stamp says other things than what was begun here, and all is owed."""
     path = stored(data, parent)
-    stamp = json.loads((path / "run.json").read_bytes())
+    stamp = stamp_of(path)
     for key, value in changes.items():
         section, name = key.split("__")
         stamp["config"][section][name] = value
@@ -71,7 +61,7 @@ def test_a_downloaded_run_s_serve_command_is_not_executed(data, tmp_path, kind):
     serve = serve_that_leaves_a_mark(mark)
     run = downloaded(data, tmp_path, policy__name="server", policy__model="tiny", policy__serve=serve)
     if kind == "evaluate":
-        stamp = json.loads((run / "run.json").read_bytes())
+        stamp = stamp_of(run)
         del stamp["config"]["num_episodes"], stamp["config"]["worldmodel"], stamp["config"]["dataset"]
         del stamp["config"]["games"]["allow_eval_split"]
         del stamp["config"]["policy"]["rationalize"], stamp["config"]["policy"]["rationalize_attempts"]
@@ -148,11 +138,7 @@ def test_a_downloaded_run_s_model_is_not_loaded_unless_it_is_named(data, tmp_pat
 
 def test_one_s_own_run_with_a_server_resumes_without_a_word_also_from_another_place(data, tmp_path):
     with serving([says(), fails(500)]) as fake:
-        words = [
-            f"games.source={data}", "env.max_steps=2", "policy.name=server", "policy.model=tiny",
-            f"policy.base_url={fake.url}",
-        ]  # fmt: skip
-        start_run(build_config(CollectConfig, words), tmp_path, name="run").run.close()
+        start(tmp_path, *server_words(data, fake, "env.max_steps=2")).run.close()
         moved = shutil.move(tmp_path / "run", tmp_path / "moved")
         with resume_run(moved).run:
             pass
@@ -160,10 +146,7 @@ def test_one_s_own_run_with_a_server_resumes_without_a_word_also_from_another_pl
 
 def test_one_s_own_run_is_not_known_any_more_once_its_config_was_edited(data, tmp_path):
     with serving([says()]) as fake:
-        words = [
-            f"games.source={data}", "policy.name=server", "policy.model=tiny", f"policy.base_url={fake.url}"
-        ]  # fmt: skip
-        job = start_run(build_config(CollectConfig, words), tmp_path, name="run")
+        job = start(tmp_path, *server_words(data, fake))
         job.run.close()
         file = job.run.path / "run.json"
         file.write_text(file.read_text().replace("127.0.0.1", "evil.example"))
@@ -182,7 +165,7 @@ def test_one_s_own_managed_server_is_started_again_without_a_word(data, tmp_path
         "policy.model=tiny",
         f"policy.serve={serve}",
     ]
-    start_run(build_config(CollectConfig, words), tmp_path, name="run").run.close()
+    start(tmp_path, *words).run.close()
     done = command("collect", "--resume", str(tmp_path / "run"), TMPDIR=str(tmp_path))
     assert done.returncode == 0, done.stderr
 
@@ -195,7 +178,7 @@ def test_a_server_that_moved_is_named_at_resume_and_kept(data, tmp_path):
         )  # fmt: skip
         done = command("collect", "--resume", str(run), f"policy.base_url={fake.url}")
         assert done.returncode == 0, done.stderr
-        assert json.loads((run / "run.json").read_bytes())["config"]["policy"]["base_url"] == fake.url
+        assert stamp_of(run)["config"]["policy"]["base_url"] == fake.url
 
 
 def test_games_that_moved_are_named_at_resume(data, tmp_path):
@@ -226,7 +209,7 @@ def test_a_refusal_shows_no_control_characters_of_a_stamp(data, tmp_path):
 
 def test_a_stamp_s_command_is_not_repeated_as_advice(data, tmp_path):
     run = downloaded(data, tmp_path)
-    stamp = json.loads((run / "run.json").read_bytes())
+    stamp = stamp_of(run)
     (run / "run.json").write_text(json.dumps(stamp | {"kind": "collect; rm -rf x #"}))
     assert refusal("collect", "--resume", run) == f"error: {run}: its run.json names no command whose run it is"
 

@@ -22,7 +22,7 @@ from alfworld_sft.train.config import build_train_config
 from alfworld_sft.train.data.inputs import columns_of, val_files
 from alfworld_sft.train.data.samples import Sample, load_samples, sample_options
 from alfworld_sft.train.hooks import Hook
-from alfworld_sft.train.loop import Trained, train
+from alfworld_sft.train.loop import TrainingResult, train
 from alfworld_sft.train.tiny import TinyOptions, make_tiny_model
 
 PLACES = ("desk", "shelf", "drawer", "fridge", "cabinet")
@@ -98,7 +98,7 @@ def options(data: Path, model: Path, out: Path, *more: str) -> list[str]:
     ]
 
 
-def run(overrides: Sequence[str], hooks: Sequence[Hook] = ()) -> Trained:
+def run(overrides: Sequence[str], hooks: Sequence[Hook] = ()) -> TrainingResult:
     """Train in this process, on one thread."""
     torch.set_num_threads(1)
     return train(build_train_config(overrides), hooks)

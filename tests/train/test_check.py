@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from alfworld_sft.dataset.read import Columns
 from alfworld_sft.errors import UserError
-from alfworld_sft.train.check import Report, check_dataset, visible
+from alfworld_sft.train.check import Report, check_dataset, escape_controls
 from alfworld_sft.train.check_cli import check
 from tests.train.helpers_data import rows, tiny_tokenizer, wandering, write
 
@@ -68,7 +68,7 @@ def test_an_empty_file_is_a_problem_for_training_and_a_warning_for_validation(tm
 
 
 def test_control_characters_are_spelt_out() -> None:
-    assert visible("a\x1b[31mb\n\u202ec日") == "a\\x1b[31mb\n\\u202ec日"
+    assert escape_controls("a\x1b[31mb\n\u202ec日") == "a\\x1b[31mb\n\\u202ec日"
 
 
 app = typer.Typer()

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from alfworld_sft.models.stamp import CheckpointError, read_stamp
 from alfworld_sft.train import checkpoint as checkpoints
-from alfworld_sft.train.checkpoint import newest, open_checkpoint
+from alfworld_sft.train.checkpoint import newest_checkpoint, open_checkpoint
 from alfworld_sft.train.distributed import Ranks
 from tests.train.helpers_loop import losses, metrics, options, run, run_as, start, write_dataset, write_model
 
@@ -122,7 +122,7 @@ def test_starting_over_does_not_mix_with_what_is_there(copied, data, model):
 )
 def test_an_incomplete_checkpoint_is_passed_over_for_an_older_one(copied, caplog, victim):
     (copied / "global_step_8" / victim).unlink()
-    assert newest(copied).path == copied / "global_step_4"
+    assert newest_checkpoint(copied).path == copied / "global_step_4"
     assert f"global_step_8 is incomplete ({victim} is missing)" in caplog.text
 
 
@@ -136,7 +136,7 @@ def test_a_cut_file_is_noticed_by_its_size(copied):
 def test_a_run_goes_on_over_an_incomplete_checkpoint_and_mends_it(copied, data, model):
     (copied / "global_step_8" / "trainer" / "manifest.json").unlink()
     assert run(options(data, model, copied, "trainer.total_epochs=2")).steps == 4
-    assert newest(copied).path == copied / "global_step_8"
+    assert newest_checkpoint(copied).path == copied / "global_step_8"
 
 
 @pytest.mark.parametrize(
@@ -277,7 +277,7 @@ def test_the_stamp_holds_position_config_and_identity(finished):
 def test_random_states_come_back():
     ranks = Ranks(0, 1, torch.device("cpu"))
     random.gauss(0, 1)
-    stored = checkpoints._by_rank([checkpoints._random_states(ranks.device)])
+    stored = checkpoints._key_by_rank([checkpoints._random_states(ranks.device)])
     drawn = (random.random(), random.gauss(0, 1), np.random.rand(), np.random.randn(), torch.rand(1).item())
     checkpoints._set_random_states(stored, ranks)
     assert (random.random(), random.gauss(0, 1), np.random.rand(), np.random.randn(), torch.rand(1).item()) == drawn

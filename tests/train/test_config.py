@@ -5,7 +5,7 @@ import pytest
 from alfworld_sft.config import dotted_keys, key_table
 from alfworld_sft.errors import ConfigError, DatasetError
 from alfworld_sft.train.config import ALIASES, HINTS, TrainConfig, build_train_config
-from alfworld_sft.train.data.inputs import look_at
+from alfworld_sft.train.data.inputs import check_inputs
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "training.md"
 
@@ -125,6 +125,6 @@ def test_the_document_has_the_table_of_all_keys():
 
 def test_files_are_looked_at_before_anything_is_loaded(tmp_path):
     with pytest.raises(DatasetError, match=r"data.train_files is needed"):
-        look_at(build_train_config([]))
+        check_inputs(build_train_config([]))
     with pytest.raises(DatasetError, match=r"data.train_files=.*: the folder holds no train.parquet"):
-        look_at(build_train_config([f"data.train_files={tmp_path}"]))
+        check_inputs(build_train_config([f"data.train_files={tmp_path}"]))

@@ -15,8 +15,8 @@ from alfworld_sft.models.load import load_tokenizer
 from alfworld_sft.train import loop
 from alfworld_sft.train.config import build_train_config
 from alfworld_sft.train.data.batches import micro_batches, total_weight
-from alfworld_sft.train.distributed import choose_device, joined, whole
-from alfworld_sft.train.model.optim import trained
+from alfworld_sft.train.distributed import choose_device, full_tensor, join_processes
+from alfworld_sft.train.model.optim import trained_parameters
 from tests.train.helpers_loop import losses, options, run, run_as, run_together, write_dataset, write_model
 
 
@@ -36,15 +36,15 @@ def write_gradient(environ, overrides, path):
     config = build_train_config(overrides)
     os.environ.update(environ)
     config.local_dir.mkdir(parents=True, exist_ok=True)
-    with joined("cpu", environ) as ranks:
+    with join_processes("cpu", environ) as ranks:
         tokenizer = load_tokenizer(config.model.partial_pretrain)
         samples, _ = loop._load_data(config, ChatEncoder(tokenizer), ranks)
         run_ = loop._Run(config, ranks, tokenizer, samples, [], None)
-        batch = next(run_.plan.batches(run_.position))
+        batch = next(run_.schedule.batches(run_.position))
         chosen = [samples[i] for i in batch.indices]
         micro = micro_batches(chosen, ranks.rank, ranks.world, config.token_budget)
         loss = ranks.sums(run_._backward(micro, total_weight(chosen)))[0]
-        gradient = {name: whole(p.grad).contiguous() for name, p in trained(run_.module)}
+        gradient = {name: full_tensor(p.grad).contiguous() for name, p in trained_parameters(run_.module)}
         if ranks.first:
             save_file({**gradient, "loss": torch.tensor(loss)}, path)
         run_.close()

@@ -141,14 +141,14 @@ def test_a_resumed_run_plays_on(data, model, games, tmp_path):
 
 def test_an_adapter_is_added_bit_for_bit_as_merging_adds_it(data, model, games, tmp_path, monkeypatch):
     weights = {}
-    plain = play.whole_model
+    plain = play.playable_copy
 
     def kept(*arguments):
         found = plain(*arguments)
         weights.update({name: tensor.clone() for name, tensor in found.state_dict().items()})
         return found
 
-    monkeypatch.setattr(play, "whole_model", kept)
+    monkeypatch.setattr(play, "playable_copy", kept)
     trained = run(options(data, model, tmp_path, games))
     merged = load_whole(str(trained.final))[0].state_dict()
     assert weights.keys() == merged.keys()
@@ -186,7 +186,7 @@ def test_what_plays_has_every_weight_of_what_is_trained(kind, strategy, data, mo
 def run_and_keep(environ, overrides, path):
     """Train, and write the weights of the model that played last."""
     os.environ.update(environ)
-    plain = play.whole_model
+    plain = play.playable_copy
 
     def kept(*arguments):
         found = plain(*arguments)
@@ -195,7 +195,7 @@ def run_and_keep(environ, overrides, path):
         return found
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(play, "whole_model", kept)
+        patch.setattr(play, "playable_copy", kept)
         run(overrides)
 
 

@@ -15,7 +15,7 @@ from transformers import AutoTokenizer
 from alfworld_sft.dataset.write import SCHEMA
 from alfworld_sft.policies.llm.local import LocalModel
 from alfworld_sft.policies.llm.sampling import Sampling
-from alfworld_sft.prompts.tags import parse_reply, without_empty_thought
+from alfworld_sft.prompts.tags import parse_reply, strip_empty_thought
 from alfworld_sft.types import Message, Prompt
 from tests.policies.llm.test_protocol import prompt
 from tests.train.helpers_loop import messages_of, options, rows_of, run, write_model
@@ -40,7 +40,7 @@ async def play(policy, messages, tags):
     for message in messages[::2]:
         past.append(Message("user", message["content"]))
         reply = await player.act(Prompt(prompt().view, tuple(past), tags, 0))
-        past.append(Message("assistant", without_empty_thought(reply.text, tags)))
+        past.append(Message("assistant", strip_empty_thought(reply.text, tags)))
         actions.append(parse_reply(reply.text, tags, ()).action)
     return actions
 

@@ -4,7 +4,7 @@ torch = pytest.importorskip("torch", reason="training is an extra: pip install '
 
 from alfworld_sft.models.loss_mask import TokenKind
 from alfworld_sft.train.data.pack import Packed
-from alfworld_sft.train.validate import Tally, runs, tally_of
+from alfworld_sft.train.validate import ValidationSums, sum_batch, true_spans
 
 T, A, P, R = TokenKind.THINK, TokenKind.ACTION, TokenKind.PREDICTION, TokenKind.OTHER_REPLY
 WORDS = {1: "go", 2: " to", 3: " desk", 4: "take", 5: " mug", 9: ">take"}
@@ -28,7 +28,7 @@ def decode(ids):
 
 
 def tally(kinds, labels, nll, correct, weights=None):
-    return tally_of(batch(kinds, labels, weights), torch.tensor(nll), torch.tensor(correct), decode)
+    return sum_batch(batch(kinds, labels, weights), torch.tensor(nll), torch.tensor(correct), decode)
 
 
 def test_an_action_counts_only_when_all_of_it_is_right():
@@ -62,11 +62,11 @@ def test_the_end_of_a_tag_in_the_first_token_does_not_hide_the_verb():
 
 
 def test_nothing_to_count_gives_no_figures():
-    assert Tally().figures() == {}
+    assert ValidationSums().figures() == {}
 
 
 def test_processes_add_up():
-    whole = Tally()
+    whole = ValidationSums()
     for correct in (True, False):
         whole.add(tally([A], [1], [2.0], [correct]))
     assert whole.figures()["val/action_accuracy"] == 0.5
@@ -74,5 +74,5 @@ def test_processes_add_up():
 
 
 def test_runs_are_found_at_both_ends():
-    assert list(runs(torch.tensor([True, True, False, True]))) == [(0, 2), (3, 4)]
-    assert list(runs(torch.tensor([False]))) == []
+    assert list(true_spans(torch.tensor([True, True, False, True]))) == [(0, 2), (3, 4)]
+    assert list(true_spans(torch.tensor([False]))) == []

@@ -1,1 +1,1 @@
-"""A collection run: config → episodes → dataset."""
+"""How does a collection run from config to dataset?"""

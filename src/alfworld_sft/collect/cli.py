@@ -1,4 +1,4 @@
-"""`alfworld-sft collect` and `alfworld-sft show`."""
+"""What do `alfworld-sft collect` and `alfworld-sft show` accept and print?"""
 
 from __future__ import annotations
 
@@ -19,7 +19,14 @@ from alfworld_sft.dataset.build import Summary
 from alfworld_sft.dataset.card import model_notes
 from alfworld_sft.dataset.show import read_contents
 from alfworld_sft.games.refs import skipped_in_words
-from alfworld_sft.runs.cli import RayAddress, TrustStored, refuse_options_of_resumed, warn_of_unknown_cost, watched
+from alfworld_sft.runs.cli import (
+    RayAddress,
+    TrustStored,
+    refuse_options_of_resumed,
+    warn_of_failures,
+    warn_of_unknown_cost,
+    watched,
+)
 from alfworld_sft.runs.job import play
 from alfworld_sft.runs.on_ray import over_ray
 from alfworld_sft.terminal import printable
@@ -87,7 +94,7 @@ def show(folder: Annotated[Path, typer.Argument(help="A run's folder, e.g. sft_d
 
 
 def _report(job: CollectJob, summary: Summary) -> None:
-    """Print what was made."""
+    """Print the results of a collection."""
     table = _success_table(summary.success_by_task_type, summary.won, summary.episodes)
     Console(soft_wrap=True).print(table)
     dropped = summary.episodes - summary.kept
@@ -104,13 +111,7 @@ def _report(job: CollectJob, summary: Summary) -> None:
     warn_of_unknown_cost(job.config.policy, summary.usage)
     if not summary.rows_val and job.config.dataset.val_fraction:
         logger.warning("nothing is held out for validation: all rows come from one game")
-    failed = job.run.failed
-    if failed:
-        index, reason = next(iter(failed.items()))
-        logger.warning(
-            "%s failed (episode %d: %s); to play them: alfworld-sft collect --resume %s",
-            counted(len(failed), "episode"), index, reason, job.run.path,
-        )  # fmt: skip
+    warn_of_failures(job.run)
     typer.echo(job.run.path)
 
 

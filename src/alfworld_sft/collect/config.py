@@ -1,4 +1,4 @@
-"""The keys of `collect`."""
+"""Which config keys does `collect` have?"""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from alfworld_sft.runs.config import GamesToPlay, RunConfig
 
 
 class GamesSection(GamesToPlay):
-    """Which games training data comes from."""
+    """The games that training data comes from."""
 
     split: Split = Field("train", description="train, valid_seen or valid_unseen.")
     allow_eval_split: bool = Field(False, description="Allow collecting training data from an evaluation split.")
 
 
-class WorldModelSection(Section):
-    """The content of <prediction> in the training text."""
+class PredictionSection(Section):
+    """What `<prediction>` contains in the training text."""
 
     predictions: Literal["grounded", "model"] = Field(
         "grounded", description="grounded: the observation that followed; model: the policy's own prediction."
@@ -48,11 +48,11 @@ class CollectConfig(RunConfig):
     seed: int = Field(42, ge=0, description="Seed for the order of games, the policy's choices and the split.")
     games: GamesSection = GamesSection()
     policy: CollectingPolicySection = CollectingPolicySection()
-    worldmodel: WorldModelSection = WorldModelSection()
+    worldmodel: PredictionSection = PredictionSection()
     dataset: DatasetSection = DatasetSection()
 
     @model_validator(mode="after")
-    def _reasons_have_a_writer(self) -> Self:
+    def _check_rationalize(self) -> Self:
         policy = self.policy
         if policy.rationalize and policy.name not in ("server", "local"):
             raise ValueError(

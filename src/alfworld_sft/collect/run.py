@@ -1,4 +1,4 @@
-"""A collection run, from its config to its dataset: `start_run` or `resume_run`, then `collect`."""
+"""How does a collection run, from its config to its dataset? `start_run` or `resume_run`, then `collect`."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from alfworld_sft.dataset.build import Summary, build_dataset
 from alfworld_sft.dataset.card import dataset_card
 from alfworld_sft.dataset.rows import Rendering
 from alfworld_sft.dataset.write import DATA_FILES
-from alfworld_sft.errors import ConfigError, RunFolderError, os_reason
+from alfworld_sft.errors import ConfigError
 from alfworld_sft.files import sha256_of, whole_file
 from alfworld_sft.games import GENERATE, check_split_is_trainable
 from alfworld_sft.prompts.template import load_template
 from alfworld_sft.runs.job import Chosen, Job, Play, games_of, play, resumable_on_failure
+from alfworld_sft.runs.results import results_errors
 from alfworld_sft.runs.resume import resume_job
 from alfworld_sft.runs.run_json import final_stamp
 from alfworld_sft.runs.start import start_job
@@ -41,7 +42,7 @@ def start_run(config: CollectConfig, output_dir: Path, *, name: str | None = Non
 
 
 def resume_run(path: Path, allowed: Allowed | None = None) -> CollectJob:
-    """Open a run that was stopped, as `runs.resume_job` does."""
+    """Reopen a stopped run, as `runs.resume_job` does."""
     return resume_job("collect", CollectConfig, _choose, path, allowed)
 
 
@@ -49,21 +50,16 @@ def collect(
     job: CollectJob, on_episode: Callable[[Episode | None], None] = lambda _: None, play: Play = play
 ) -> Summary:
     """Play what the run still owes, then write its dataset, card and final stamp."""
-    run = job.run
     with resumable_on_failure(job):
         play(job, on_episode)
-    try:
-        return _write(job)
-    except OSError as error:
-        raise RunFolderError(
-            f"{run.path}: {os_reason(error)}; all episodes are safe; fix that, then:"
-            f" alfworld-sft collect --resume {run.path}"
-        ) from None
+    with results_errors(job.run):
+        return _write_results(job)
 
 
-def _write(job: CollectJob) -> Summary:
-    """Write the dataset, then its card, then the stamp that calls the run complete."""
+def _write_results(job: CollectJob) -> Summary:
+    """Write the dataset, then its card, then the stamp that marks the run as complete."""
     config, run = job.config, job.run
+
     rendering = Rendering(
         job.template, config.prompt.history_length, config.worldmodel.predictions, config.dataset.rows_per
     )
@@ -74,20 +70,22 @@ def _write(job: CollectJob) -> Summary:
         val_fraction=config.dataset.val_fraction,
         seed=config.seed,
     )
+
     stamp = {
         **final_stamp(run),
         "counts": summary.as_dict(),
-        **_model_part(config, summary),
+        **_model_stamp(config, summary),
         "sha256": {name: sha256_of(run.path / name) for name in DATA_FILES},
     }
+
     with whole_file(run.path / CARD) as file:
         file.write(dataset_card(stamp).encode())
     run.write_stamp(stamp)
     return summary
 
 
-def _model_part(config: CollectConfig, summary: Summary) -> dict[str, Any]:
-    """Return what the stamp says of a language model's part: reasons, tokens and cost; nothing where it had none."""
+def _model_stamp(config: CollectConfig, summary: Summary) -> dict[str, Any]:
+    """Return the stamp's entries about a language model (reasons, tokens and cost); empty if none was used."""
     part: dict[str, Any] = {}
     if config.policy.rationalize:
         part["reasons"] = summary.reasons.as_dict()

@@ -1,1 +1,1 @@
-"""Episodes → a dataset folder: choose episodes, split them by game, derive rows, write the files."""
+"""Which episodes become which rows, in which files, and how are rows read back?"""

@@ -1,4 +1,4 @@
-"""A run's journal → its dataset: choose, split, write, and say what was made."""
+"""How does a run's journal become a dataset? Select, split, write, summarize."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from alfworld_sft.usage import Usage
 
 @dataclass
 class Reasons:
-    """Who wrote the reasons of the expert's actions, and why replies of a model were not taken; mistakes left out."""
+    """Who wrote the reasoning for the expert's actions, and why replies were rejected; no deliberate mistakes."""
 
     written_by: Counter[str] = field(default_factory=Counter)
     rejected: Counter[str] = field(default_factory=Counter)
 
     def add(self, reply: Reply) -> None:
-        """Count the reason of one turn, where a model was to write it."""
+        """Count one turn, if a model was asked for its reasoning."""
         if reply.trained and reply.think_by is not None:
             self.written_by[reply.think_by] += 1
             self.rejected.update(reply.rejected or ())
@@ -37,7 +37,7 @@ class Reasons:
 
 
 def reasons_in_words(reasons: dict[str, Any]) -> str:
-    """Return the figures of `Reasons.as_dict` as one sentence."""
+    """Return the figures of `Reasons.as_dict` in one sentence."""
     why = ", ".join(f"{count} for the {reason}" for reason, count in reasons["rejected"].items())
     said = f"reasons: {reasons['by']['model']} written by the model, {reasons['by']['expert']} the expert's own"
     return f"{said}; replies rejected: {why or 'none'}"
@@ -65,7 +65,7 @@ class Summary:
     usage: Usage = field(default_factory=Usage)
 
     def add(self, episode: Episode) -> None:
-        """Count an episode that was played."""
+        """Count a played episode."""
         self.episodes += 1
         self.won += episode.success
         self.steps += len(episode.steps)
@@ -98,13 +98,13 @@ class Summary:
 def build_dataset(
     run: RunFolder, rendering: Rendering, *, require_success: bool, val_fraction: float, seed: int
 ) -> Summary:
-    """Write the dataset's five files into the run's folder, over any that are there.
+    """Write the dataset's five files into the run's folder, replacing any that exist.
 
-    Two passes over the journal: one counts, one writes. Raises DatasetError where no row would be left.
+    Two passes over the journal: one counts, one writes. Raises DatasetError if there would be no rows.
     """
     summary = Summary()
     rows_by_game: dict[str, GameRows] = {}
-    for episode in _kept(run.episodes(), require_success, summary):
+    for episode in _select_episodes(run.episodes(), require_success, summary):
         rows = count_rows(episode, rendering.rows_per)
         summary.kept += 1
         summary.untrained_turns += len(episode.steps) - sum(map(is_target, episode.steps))
@@ -112,17 +112,21 @@ def build_dataset(
             before = rows_by_game.get(episode.game_id, GameRows(episode.task_type, 0))
             rows_by_game[episode.game_id] = GameRows(episode.task_type, before.rows + rows)
     if not rows_by_game:
-        raise DatasetError(_why_empty(run, summary, require_success))
+        raise DatasetError(_explain_empty(run, summary, require_success))
+
     held_out = held_out_games(rows_by_game, val_fraction, seed)
     with dataset_files(run.path, rendering) as files:
-        for episode in _kept(run.episodes(), require_success):
+        for episode in _select_episodes(run.episodes(), require_success):
             files.write(episode, rows_of(episode, rendering), held_out=episode.game_id in held_out)
+
     summary.rows_train, summary.rows_val = files.train.rows, files.val.rows
     summary.games_train, summary.games_val = len(rows_by_game) - len(held_out), len(held_out)
     return summary
 
 
-def _kept(episodes: Iterable[Episode], require_success: bool, summary: Summary | None = None) -> Iterator[Episode]:
+def _select_episodes(
+    episodes: Iterable[Episode], require_success: bool, summary: Summary | None = None
+) -> Iterator[Episode]:
     for episode in episodes:
         if summary:
             summary.add(episode)
@@ -130,7 +134,7 @@ def _kept(episodes: Iterable[Episode], require_success: bool, summary: Summary |
             yield episode
 
 
-def _why_empty(run: RunFolder, summary: Summary, require_success: bool) -> str:
+def _explain_empty(run: RunFolder, summary: Summary, require_success: bool) -> str:
     if require_success and summary.episodes and not summary.won:
         one = summary.episodes == 1
         lost = "its only episode was not won" if one else f"none of the {summary.episodes} episodes was won"

@@ -1,4 +1,4 @@
-"""The dataset card: `README.md` with the YAML that `datasets.load_dataset(folder)` reads."""
+"""What does the dataset card say? `README.md`, with the YAML that `datasets.load_dataset(folder)` reads."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ Predictions: {predictions}. Seed: {seed}. Steps at most: {max_steps}. Made with 
 
 
 def dataset_card(stamp: dict[str, Any]) -> str:
-    """Return the card that describes a finished run's stamp."""
+    """Return the card of a finished run, made from its stamp."""
     counts, games, protocol = stamp["counts"], stamp["games"], stamp["protocol"]
     rows = counts["rows_train"] + counts["rows_val"]
     by_type = "\n".join(

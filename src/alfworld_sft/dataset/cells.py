@@ -1,7 +1,7 @@
-"""Text of a table's cell → the list or dict that it spells: JSON, or the Python literal that pandas writes.
+"""How is the text of a table cell parsed as a list or dict? As JSON, or as the Python literal that pandas writes.
 
-Nothing is executed: `ast.literal_eval` reads literals alone. Text that begins like a list or dict and is neither is
-for the caller to refuse, with `why_unreadable`: as plain text it would be trained to the letter.
+Nothing is executed: `ast.literal_eval` reads only literals. If text begins like a list or dict but is neither, the
+caller refuses it with `explain_unreadable`; as plain text it would be trained on verbatim.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import re
 import warnings
 
 EXCEL_CELL = 32_767
-"""The most characters that a cell of Excel holds, in UTF-16 units; what is longer is cut without a word."""
+"""Maximum length of an Excel cell, in UTF-16 units; Excel silently cuts off anything longer."""
 _NESTED = re.compile(r"""\s*"?\s*(?:\[\s*)?\{\s*\\?["'\u2018-\u201f]""")
 _MESSAGES = re.compile(r"""\s*\[\s*\{\s*["'](?:role|content)["']\s*:""")
 _ARRAY = re.compile(r"\}\s+\{|\barray\(|\bdtype=")
@@ -20,11 +20,11 @@ _ADVICE = "write Parquet (DataFrame.to_parquet) or JSON lines instead"
 
 
 def parse_cell(text: str) -> object:
-    """Return the list or dict that a text spells, as JSON (also inside a JSON string) or in Python; else the text."""
+    """Parse a list or dict written as JSON (also inside a JSON string) or in Python; return other text unchanged."""
     stripped = text.strip()
     if not stripped.startswith(("{", "[", '"')):
         return text
-    for read in (json.loads, _literal):
+    for read in (json.loads, _parse_literal):
         try:
             value = read(stripped)
         except (ValueError, SyntaxError, RecursionError, MemoryError):
@@ -48,14 +48,14 @@ def looks_like_messages(text: str) -> bool:
 
 
 def is_cut_by_excel(text: str) -> bool:
-    """Return whether a text has just the length at which Excel cuts."""
+    """Return whether a text has exactly the length at which Excel cuts it off."""
     return (
         EXCEL_CELL // 2 < len(text) <= EXCEL_CELL and len(text.encode("utf-16-le", "surrogatepass")) == 2 * EXCEL_CELL
     )
 
 
-def why_unreadable(text: str) -> str:
-    """Return who seems to have written a text that looks like a list or dict and cannot be read, and the way out."""
+def explain_unreadable(text: str) -> str:
+    """Explain where an unreadable list or dict probably comes from, and how to fix it."""
     if is_cut_by_excel(text):
         return f"it has {EXCEL_CELL:,} characters, the most a cell of Excel holds, and was cut there; {_ADVICE}"
     if _ARRAY.search(text) and _NESTED.match(text):
@@ -71,7 +71,7 @@ def why_unreadable(text: str) -> str:
     return f"it is none of the forms that are read; {_ADVICE}"
 
 
-def _literal(text: str) -> object:
+def _parse_literal(text: str) -> object:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of escapes such as \w, which stay as they are
+        warnings.simplefilter("ignore")  # about escapes such as \w, which are kept as they are
         return ast.literal_eval(text)

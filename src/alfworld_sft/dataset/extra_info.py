@@ -1,4 +1,4 @@
-"""`extra_info` → a dict, and the turns that it says are not to be trained; what cannot be read is an error."""
+"""How is `extra_info` parsed, and which turns does it exclude from training? Anything unreadable is an error."""
 
 from __future__ import annotations
 
@@ -6,32 +6,32 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from alfworld_sft.dataset.cells import looks_nested, parse_cell, why_unreadable
-from alfworld_sft.dataset.messages import shown
+from alfworld_sft.dataset.cells import explain_unreadable, looks_nested, parse_cell
+from alfworld_sft.dataset.messages import short_repr
 from alfworld_sft.errors import DatasetError
 
 EXTRA_INFO = "extra_info"
 
 
 def parse_extra_info(value: object, place: str) -> dict[str, Any]:
-    """Return extra_info as a dict, whether it is stored as a struct or as text; empty where there is none.
+    """Return extra_info as a dict, whether it is stored as a struct or as text; empty if there is none.
 
-    Raises DatasetError for anything else: it may say which turns are mistakes.
+    Raises DatasetError for anything else, since it may mark turns as mistakes.
     """
     parsed = parse_cell(value) if isinstance(value, str) else value
     if parsed is None or parsed == "" or (isinstance(parsed, float) and math.isnan(parsed)):
         return {}
     if isinstance(parsed, Mapping):
         return dict(parsed)
-    why = f": {why_unreadable(parsed)}" if isinstance(parsed, str) and looks_nested(parsed) else ""
+    why = f": {explain_unreadable(parsed)}" if isinstance(parsed, str) and looks_nested(parsed) else ""
     raise DatasetError(
-        f"{place}: {EXTRA_INFO} is {shown(value)}, not a JSON object{why};"
+        f"{place}: {EXTRA_INFO} is {short_repr(value)}, not a JSON object{why};"
         " fix or remove the column: it may say which turns are not to be trained"
     )
 
 
 def untrained_turns(extra: Mapping[str, Any], place: str) -> set[int]:
-    """Return the turns, counted from 0, that extra_info lists as untrained (there they count from 1).
+    """Return the untrained turns listed in extra_info, converted from counting from 1 to counting from 0.
 
     Whole numbers may be stored as 2.0 or as text; raises DatasetError for any other entry.
     """
@@ -39,24 +39,22 @@ def untrained_turns(extra: Mapping[str, Any], place: str) -> set[int]:
     value = parse_cell(value) if isinstance(value, str) else value
     if value is None or value == "":
         return set()
-    turns = (
-        [_whole_number(item) for item in value] if isinstance(value, Sequence) and not isinstance(value, str) else []
-    )
+    turns = [_integer(item) for item in value] if isinstance(value, Sequence) and not isinstance(value, str) else []
     known = [turn for turn in turns if turn is not None and turn > 0]
     if isinstance(value, str) or not isinstance(value, Sequence) or len(known) < len(value):
         raise DatasetError(
-            f"{place}: {EXTRA_INFO}.untrained_turns is {shown(value)}; it must be a list of turns, counted from 1"
+            f"{place}: {EXTRA_INFO}.untrained_turns is {short_repr(value)}; it must be a list of turns, counted from 1"
         )
     return {turn - 1 for turn in known}
 
 
 def own_turn(extra: Mapping[str, Any]) -> int | None:
-    """Return the row's own turn, counted from 0, or None where extra_info does not say it."""
-    turn = _whole_number(extra.get("turn"))
+    """Return the row's own turn, counted from 0, or None if extra_info does not give it."""
+    turn = _integer(extra.get("turn"))
     return None if turn is None else turn - 1
 
 
-def _whole_number(value: object) -> int | None:
+def _integer(value: object) -> int | None:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:

@@ -1,8 +1,8 @@
-"""One message of a dataset → `Message`, and whether it is to be trained: flags are honoured, calls are refused.
+"""How is a dataset's message parsed, and is it trained on? Loss flags are honoured, tool calls are refused.
 
-Formats of the field mark the replies that carry loss with a key of their own: OpenAI's fine-tuning files with
-`weight`, others with `loss`, `loss_mask`, `train`, `trainable` or `training`. A key that is not read is named in a
-note, so that nothing is left out in silence.
+Common formats mark the replies that carry loss with an extra key: OpenAI's fine-tuning files use `weight`, others
+`loss`, `loss_mask`, `train`, `trainable` or `training`. A note names each key that is not read, so that nothing is
+dropped silently.
 """
 
 from __future__ import annotations
@@ -17,34 +17,34 @@ from alfworld_sft.prompts.tags import has_thought
 from alfworld_sft.types import Message, Role
 
 FLAGS = ("weight", "loss", "loss_mask", "train", "trainable", "training")
-"""Keys whose 0 or false keeps a reply as context without loss."""
+"""Keys that, set to 0 or false, keep a reply as context without loss."""
 REASONING = ("reasoning_content", "reasoning", "thinking")
-"""Keys that hold what a reply's `<think>` would."""
+"""Keys that hold the content of a reply's `<think>`."""
 CALLS = ("tool_calls", "function_call")
 _YES, _NO = ("1", "1.0", "true", "yes"), ("0", "0.0", "false", "no")
 
 
 @dataclass(frozen=True, slots=True)
-class ReadMessage:
-    """A message, whether its flags let it be trained (True where it has none), and what to say of its other keys."""
+class ParsedMessage:
+    """A message, whether its flags allow training (True if it has none), and notes on its other keys."""
 
     message: Message
     trained: bool
     notes: tuple[str, ...] = ()
 
 
-def read_message(item: object, place: str) -> ReadMessage:
-    """Return a message with role and content as text; raises DatasetError, which names `place`, for any other."""
+def parse_message(item: object, place: str) -> ParsedMessage:
+    """Parse a message with a role and text content; raises DatasetError, naming `place`, for anything else."""
     if not isinstance(item, Mapping) or not {"role", "content"} <= item.keys():
-        raise DatasetError(f"{place}: {shown(item)} is not a message with role and content")
+        raise DatasetError(f"{place}: {short_repr(item)} is not a message with role and content")
     if item["role"] not in get_args(Role):
-        raise DatasetError(f"{place}: unknown role {shown(item['role'])}; there are {', '.join(get_args(Role))}")
+        raise DatasetError(f"{place}: unknown role {short_repr(item['role'])}; there are {', '.join(get_args(Role))}")
     if call := next((key for key in CALLS if not _is_absent(item.get(key))), None):
         raise DatasetError(f"{place}: '{call}' is not read; write the call into the content, as text, or drop the row")
     if not isinstance(item["content"], str):
-        raise DatasetError(f"{place}: the content is {shown(item['content'])}, not text")
+        raise DatasetError(f"{place}: the content is {short_repr(item['content'])}, not text")
     if len(item) == 2:  # nothing else to read, as in our own datasets
-        return ReadMessage(Message(item["role"], item["content"]), trained=True)
+        return ParsedMessage(Message(item["role"], item["content"]), trained=True)
     flags = _flags(item, place)
     others = {key: value for key, value in item.items() if not _is_absent(value)}
     for key in ("role", "content", *FLAGS, *CALLS):
@@ -55,16 +55,16 @@ def read_message(item: object, place: str) -> ReadMessage:
             for key in flags
             if flags[key]
         ]
-        notes += [_unread(key) for key in others]
-        return ReadMessage(Message(item["role"], item["content"]), trained=True, notes=tuple(notes))
+        notes += [_unread_note(key) for key in others]
+        return ParsedMessage(Message(item["role"], item["content"]), trained=True, notes=tuple(notes))
     reasoning = {key: others.pop(key) for key in REASONING if key in others}
-    content, notes = _with_reasoning(item["content"], reasoning, place)
-    notes += [_unread(key) for key in others]
-    return ReadMessage(Message("assistant", content), trained=all(flags.values()), notes=tuple(notes))
+    content, notes = _prepend_reasoning(item["content"], reasoning, place)
+    notes += [_unread_note(key) for key in others]
+    return ParsedMessage(Message("assistant", content), trained=all(flags.values()), notes=tuple(notes))
 
 
 def refuse_empty(content: str, place: str) -> None:
-    """Raise DatasetError for a reply that would be trained although it says nothing."""
+    """Raise DatasetError for an empty reply that would be trained on."""
     if not content.strip():
         raise DatasetError(
             f"{place}: the reply is empty, and would teach the model to end at once;"
@@ -72,26 +72,26 @@ def refuse_empty(content: str, place: str) -> None:
         )
 
 
-def shown(value: object) -> str:
-    """Return a value as a message shows it: in short, or as missing or empty."""
+def short_repr(value: object) -> str:
+    """Return a value's repr for an error message: shortened, or "missing" or "empty"."""
     text = repr(value)
     return "missing" if value is None else "empty" if value == "" else text if len(text) < 60 else f"{text[:57]}…"
 
 
-def _unread(key: str) -> str:
+def _unread_note(key: str) -> str:
     return f"the key '{key}' of a message is not read"
 
 
 def _is_absent(value: object) -> bool:
-    """Return whether a key says nothing: tables give every message the keys of all, filled with null, NaN or ""."""
+    """Return whether a value is just filler: tables give every message the keys of all, with null, NaN or ""."""
     return value is None or (isinstance(value, float) and math.isnan(value)) or value in ("", [], {})
 
 
 def _flags(item: Mapping[str, object], place: str) -> dict[str, bool]:
-    """Return the flags of a message; raises DatasetError for one that is neither yes nor no, or two that differ."""
+    """Return a message's flags; raises DatasetError for one that is not a boolean, or for contradicting ones."""
     flags = {key: _flag(item[key], key, place) for key in FLAGS if not _is_absent(item.get(key))}
     if len(set(flags.values())) > 1:
-        said = " and ".join(f"'{key}': {shown(item[key])}" for key in flags)
+        said = " and ".join(f"'{key}': {short_repr(item[key])}" for key in flags)
         raise DatasetError(f"{place}: {said} contradict each other; keep one of them")
     return flags
 
@@ -99,16 +99,18 @@ def _flags(item: Mapping[str, object], place: str) -> dict[str, bool]:
 def _flag(value: object, key: str, place: str) -> bool:
     text = str(value).strip().lower()
     if not isinstance(value, bool | int | float | str) or text not in (*_YES, *_NO):
-        raise DatasetError(f"{place}: '{key}' is {shown(value)}; it must be 1 (trained) or 0 (context without loss)")
+        raise DatasetError(
+            f"{place}: '{key}' is {short_repr(value)}; it must be 1 (trained) or 0 (context without loss)"
+        )
     return text in _YES
 
 
-def _with_reasoning(content: str, reasoning: Mapping[str, object], place: str) -> tuple[str, list[str]]:
-    """Return a reply with the reasoning that stands beside it in front, as `<think>`, and a note that says so."""
+def _prepend_reasoning(content: str, reasoning: Mapping[str, object], place: str) -> tuple[str, list[str]]:
+    """Return a reply with its separate reasoning prepended as `<think>`, and a note that says so."""
     texts: dict[str, str] = {}
     for key, value in reasoning.items():
         if not isinstance(value, str):
-            raise DatasetError(f"{place}: '{key}' is {shown(value)}, not text")
+            raise DatasetError(f"{place}: '{key}' is {short_repr(value)}, not text")
         if value.strip():
             texts[key] = value.strip()
     if not texts:

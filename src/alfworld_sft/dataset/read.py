@@ -1,6 +1,6 @@
-"""Dataset files → rows as a trainer reads them; each wrong key or value gives one line naming the option that fixes it.
+"""How are dataset files read as training rows? Each wrong key or value gives one line naming the option that fixes it.
 
-Parquet, CSV (nested columns as JSON) and JSON lines are read in flat memory. This module imports neither torch nor
+Parquet, CSV (nested columns as JSON) and JSON lines are read in constant memory. This module imports neither torch nor
 transformers.
 """
 
@@ -19,9 +19,23 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from alfworld_sft.dataset.cells import is_cut_by_excel, looks_like_messages, looks_nested, parse_cell, why_unreadable
+from alfworld_sft.dataset.cells import (
+    explain_unreadable,
+    is_cut_by_excel,
+    looks_like_messages,
+    looks_nested,
+    parse_cell,
+)
 from alfworld_sft.dataset.extra_info import EXTRA_INFO, own_turn, parse_extra_info, untrained_turns
-from alfworld_sft.dataset.messages import CALLS, FLAGS, REASONING, ReadMessage, read_message, refuse_empty, shown
+from alfworld_sft.dataset.messages import (
+    CALLS,
+    FLAGS,
+    REASONING,
+    ParsedMessage,
+    parse_message,
+    refuse_empty,
+    short_repr,
+)
 from alfworld_sft.dataset.rows import USER_LABEL
 from alfworld_sft.errors import DatasetError, os_reason
 from alfworld_sft.types import Message
@@ -32,9 +46,9 @@ SUFFIXES = (".parquet", ".csv", ".jsonl")
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Where the text of a row stands. `multiturn` reads the conversation, else prompt and response are read.
+    """The columns that hold a row's text. `multiturn` reads the conversation; otherwise prompt and response are read.
 
-    `next_state` needs both: the prompt, and what the conversation says next.
+    `next_state` needs both: the prompt, and the message that follows in the conversation.
     """
 
     multiturn: bool = False
@@ -47,12 +61,11 @@ class Columns:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One row. `place` names it in messages; `untrained` holds the turns without loss (from 0).
+class TrainingRow:
+    """One row as a trainer reads it. `place` identifies it in error messages; `untrained`: turns without loss (from 0).
 
-    `messages` is the conversation (empty where it is not read), `prompt` and `response` the single-turn form;
-    `response_trained` is False where the response is marked as context. `notes` say what is read in a way of its own,
-    or not at all.
+    `messages` is the conversation (empty if it is not read), `prompt` and `response` the single-turn form;
+    `response_trained` is False if the response is marked as context. `notes` list what is converted or ignored.
     """
 
     place: str
@@ -66,43 +79,43 @@ class Row:
 
     @property
     def turns(self) -> int:
-        """How many replies the conversation holds."""
+        """The number of replies in the conversation."""
         return sum(message.role == "assistant" for message in self.messages)
 
 
 def dataset_file(path: str | Path, name: str, option: str) -> Path:
-    """Return the file that a path means: itself, or `name` (train.parquet, say) in a dataset's folder.
+    """Return the file that a path stands for: itself, or `name` (e.g. train.parquet) in a dataset's folder.
 
-    Raises DatasetError where there is none.
+    Raises DatasetError if there is none.
     """
-    place = Path(path).expanduser()
-    if place.is_dir():
-        if (place / name).is_file():
-            return place / name
-        raise DatasetError(f"{option}={path}: the folder holds no {name}{_others(place)}")
-    if place.is_file():
-        return place
-    if not place.parent.is_dir():
+    target = Path(path).expanduser()
+    if target.is_dir():
+        if (target / name).is_file():
+            return target / name
+        raise DatasetError(f"{option}={path}: the folder holds no {name}{_list_dataset_files(target)}")
+    if target.is_file():
+        return target
+    if not target.parent.is_dir():
         raise DatasetError(
-            f"{option}={path}: there is no folder {place.parent}; give the folder that 'alfworld-sft collect' made"
+            f"{option}={path}: there is no folder {target.parent}; give the folder that 'alfworld-sft collect' made"
         )
-    raise DatasetError(f"{option}={path}: there is no such file{_others(place.parent)}")
+    raise DatasetError(f"{option}={path}: there is no such file{_list_dataset_files(target.parent)}")
 
 
-def read_rows(files: Sequence[Path], columns: Columns, option: str = "data.train_files") -> Iterator[Row]:
+def read_rows(files: Sequence[Path], columns: Columns, option: str = "data.train_files") -> Iterator[TrainingRow]:
     """Yield the rows of files, in order. Raises DatasetError, naming file, row and option."""
     for file in files:
         for number, record in enumerate(read_records(file, wanted_columns(columns), option)):
-            yield to_row(record, columns, place_of(file, number))
+            yield parse_row(record, columns, place_of(file, number))
 
 
 def place_of(file: Path, number: int) -> str:
-    """Return what names a row in messages: the file's path, since two dataset folders have files of one name."""
+    """Return how error messages identify a row: by the full path, since files of several folders share their names."""
     return f"{file} row {number}"
 
 
-def refuse_twice(files: Sequence[Path], option: str) -> None:
-    """Raise DatasetError where a file is named twice, by itself, its folder or a link: its rows would count twice."""
+def refuse_duplicates(files: Sequence[Path], option: str) -> None:
+    """Raise DatasetError if a file is named twice, be it by its folder or a link: its rows would count twice."""
     first: dict[tuple[int, int], Path] = {}
     for file in files:
         status = file.stat()
@@ -114,9 +127,9 @@ def refuse_twice(files: Sequence[Path], option: str) -> None:
 
 
 def read_records(file: Path, wanted: Mapping[str, str], option: str) -> Iterator[dict[str, Any]]:
-    """Yield records of a file with the wanted columns (column → the option that names it) and extra_info.
+    """Yield a file's records with the wanted columns (column → the option that names it) and extra_info.
 
-    Raises DatasetError for a file that cannot be read and for a column that it lacks.
+    Raises DatasetError for an unreadable file or a missing column.
     """
     if file.suffix not in SUFFIXES:
         raise DatasetError(f"{option}={file}: not a {', '.join(SUFFIXES)} file")
@@ -138,41 +151,43 @@ def read_records(file: Path, wanted: Mapping[str, str], option: str) -> Iterator
 
 
 def unread_columns(file: Path, wanted: Mapping[str, str], option: str) -> list[str]:
-    """Return the columns of a file that would change what is trained, and are not read; raises DatasetError."""
+    """Return the unread columns of a file that would change what is trained; raises DatasetError."""
     if file.suffix == ".parquet":
         with pq.ParquetFile(file) as table:
             names = list(table.schema_arrow.names)
     else:
         names = list(next(read_records(file, {}, option), ()))
-    return [name for name in names if name in _OF_TRAINING and name not in wanted]
+    return [name for name in names if name in _TRAINING_COLUMNS and name not in wanted]
 
 
-_OF_TRAINING = frozenset(
+_TRAINING_COLUMNS = frozenset(
     {*FLAGS, *REASONING, *CALLS, "system", "tools", "functions", "documents", "images", "videos", "audios"}
     | {"completion_mask", "assistant_masks", "chat_template_kwargs"}
 )
 
 
-def to_row(record: Mapping[str, Any], columns: Columns, place: str) -> Row:
-    """Return a record as a Row; raises DatasetError for what is not in the form that the options say."""
+def parse_row(record: Mapping[str, Any], columns: Columns, place: str) -> TrainingRow:
+    """Parse a record into a TrainingRow; raises DatasetError if it is not in the form that the options describe."""
     extra = parse_extra_info(record.get(EXTRA_INFO), place)
     untrained = untrained_turns(extra, place)
-    conversation: tuple[ReadMessage, ...] = ()
-    prompt: tuple[ReadMessage, ...] = ()
-    response: ReadMessage | None = None
+
+    conversation: tuple[ParsedMessage, ...] = ()
+    prompt: tuple[ParsedMessage, ...] = ()
+    response: ParsedMessage | None = None
     if columns.multiturn or columns.next_state:
-        conversation = _conversation(record.get(columns.messages_key), place, columns.messages_key)
+        conversation = _read_conversation(record.get(columns.messages_key), place, columns.messages_key)
         untrained |= _context_turns(conversation)
         if columns.multiturn:
             _refuse_empty_replies(conversation, untrained, place)
     if not columns.multiturn or columns.next_state:
-        prompt = _prompt(record.get(columns.prompt_key), columns, place)
-        response = _response(record.get(columns.response_key), columns, place)
+        prompt = _read_prompt(record.get(columns.prompt_key), columns, place)
+        response = _read_response(record.get(columns.response_key), columns, place)
+
     trained = response is None or (response.trained and own_turn(extra) not in untrained)
     if response and trained and not columns.multiturn:
         refuse_empty(response.message.content, f"{place}, '{columns.response_key}'")
     read = (*conversation, *prompt, *((response,) if response else ()))
-    return Row(
+    return TrainingRow(
         place=place,
         messages=tuple(one.message for one in conversation),
         prompt=tuple(one.message for one in prompt),
@@ -185,7 +200,7 @@ def to_row(record: Mapping[str, Any], columns: Columns, place: str) -> Row:
 
 
 def wanted_columns(columns: Columns) -> dict[str, str]:
-    """Return the columns that are read, each with the option that names it."""
+    """Return the columns to read, each with the option that names it."""
     wanted: dict[str, str] = {}
     if columns.multiturn or columns.next_state:
         wanted[columns.messages_key] = "data.multiturn.messages_key"
@@ -205,9 +220,9 @@ def _parquet_records(file: Path, wanted: Mapping[str, str]) -> Iterator[dict[str
 
 
 def _csv_records(file: Path, wanted: Mapping[str, str]) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a CSV file, with or without byte-order mark, whatever separates its cells.
+    """Yield the rows of a CSV file, with or without byte-order mark, with any common delimiter.
 
-    Raises DatasetError for a row whose cells do not match the header: a cell that was not quoted would be cut.
+    Raises DatasetError for a row that does not match the header: an unquoted cell would be cut.
     """
     csv.field_size_limit(sys.maxsize)
     with file.open(encoding="utf-8-sig", newline="") as lines:
@@ -228,13 +243,13 @@ def _csv_records(file: Path, wanted: Mapping[str, str]) -> Iterator[dict[str, An
 
 
 def _delimiter(header: str, wanted: Mapping[str, str]) -> str:
-    """Return what separates the header's names: that with which the wanted columns are there, else most names."""
+    """Return the header's delimiter: the one that yields the wanted columns, else the one that yields most names."""
 
-    def found(delimiter: str) -> tuple[bool, int]:
+    def match(delimiter: str) -> tuple[bool, int]:
         names = next(csv.reader([header], delimiter=delimiter), [])
         return set(wanted) <= set(names), len(names)
 
-    return max(",;\t|", key=found)
+    return max(",;\t|", key=match)
 
 
 def _check_cells(record: Mapping[Any, Any], wanted: Mapping[str, str], place: str) -> None:
@@ -245,11 +260,11 @@ def _check_cells(record: Mapping[Any, Any], wanted: Mapping[str, str], place: st
     for column in (*wanted, EXTRA_INFO):
         cell = record.get(column, "")
         if is_cut_by_excel(cell) and isinstance(parse_cell(cell), str):
-            raise DatasetError(f"{place}: '{column}': {why_unreadable(cell)}")
+            raise DatasetError(f"{place}: '{column}': {explain_unreadable(cell)}")
 
 
 def _json_records(file: Path, wanted: Mapping[str, str]) -> Iterator[dict[str, Any]]:
-    """Yield the objects of a JSON lines file, with or without byte-order mark; blank lines are passed over."""
+    """Yield the objects of a JSON lines file, with or without byte-order mark; blank lines are skipped."""
     with file.open(encoding="utf-8-sig") as lines:
         for number, line in enumerate(lines, 1):
             if not line.strip():
@@ -262,32 +277,32 @@ def _json_records(file: Path, wanted: Mapping[str, str]) -> Iterator[dict[str, A
                     if isinstance(error, json.JSONDecodeError)
                     else "too deep"
                 )
-                raise DatasetError(f"{file} line {number}: not JSON ({why}); {_ONE_A_LINE}") from None
+                raise DatasetError(f"{file} line {number}: not JSON ({why}); {_ADVICE}") from None
             if not isinstance(record, dict):
-                raise DatasetError(f"{file} line {number}: not a JSON object; {_ONE_A_LINE}")
+                raise DatasetError(f"{file} line {number}: not a JSON object; {_ADVICE}")
             yield record
 
 
-_ONE_A_LINE = "write one object a line (pandas: to_json(orient='records', lines=True))"
+_ADVICE = "write one object a line (pandas: to_json(orient='records', lines=True))"
 
 
 def _check_columns(file: Path, names: Sequence[str], wanted: Mapping[str, str]) -> None:
     for column, option in wanted.items():
         if column not in names:
-            close = get_close_matches(column, names, 1) or [name for name in _USUAL[option] if name in names]
+            close = get_close_matches(column, names, 1) or [name for name in _COMMON_NAMES[option] if name in names]
             way_out = f"set {option}={close[0]}" if close else f"set {option} to one of them"
             raise DatasetError(f"{file}: no column '{column}', only {', '.join(names)}; {way_out}")
 
 
-_USUAL = {
+_COMMON_NAMES = {
     "data.prompt_key": ("prompt_data", "prompt", "question"),
     "data.response_key": ("response_data", "completion", "response", "answer"),
     "data.multiturn.messages_key": ("messages", "conversations"),
 }
 
 
-def _conversation(value: object, place: str, key: str) -> tuple[ReadMessage, ...]:
-    """Return the messages of a row, checked: known roles, text contents, an assistant message at the end."""
+def _read_conversation(value: object, place: str, key: str) -> tuple[ParsedMessage, ...]:
+    """Parse and check a row's messages: known roles, text contents, an assistant message at the end."""
     option = "data.multiturn.messages_key"
     parsed = parse_cell(value) if isinstance(value, str) else value
     if isinstance(parsed, Mapping):  # verl says of this: dict object has no element 0
@@ -296,57 +311,58 @@ def _conversation(value: object, place: str, key: str) -> tuple[ReadMessage, ...
             f" set {option}=messages, or train single-turn with data.multiturn.enable=false"
         )
     if isinstance(parsed, str) and looks_nested(parsed):
-        raise DatasetError(f"{place}: '{key}' is {shown(value)}: {why_unreadable(parsed)}")
+        raise DatasetError(f"{place}: '{key}' is {short_repr(value)}: {explain_unreadable(parsed)}")
     if not isinstance(parsed, Sequence) or isinstance(parsed, str):
         raise DatasetError(
-            f"{place}: '{key}' is {shown(value)}, not a list of messages; set {option} to the column that holds one"
+            f"{place}: '{key}' is {short_repr(value)}, not a list of messages;"
+            f" set {option} to the column that holds one"
         )
-    messages = tuple(read_message(item, f"{place}, message {number}") for number, item in enumerate(parsed))
+    messages = tuple(parse_message(item, f"{place}, message {number}") for number, item in enumerate(parsed))
     if not messages or messages[-1].message.role != "assistant":
         ending = f"with role '{messages[-1].message.role}'" if messages else "before it begins"
         raise DatasetError(f"{place}: the conversation ends {ending}; its last message must be the assistant's")
     return messages
 
 
-def _context_turns(conversation: Sequence[ReadMessage]) -> set[int]:
-    """Return the turns (from 0) whose reply is marked as context without loss."""
+def _context_turns(conversation: Sequence[ParsedMessage]) -> set[int]:
+    """Return the turns (from 0) with a reply that is marked as context without loss."""
     replies = [one for one in conversation if one.message.role == "assistant"]
     return {turn for turn, reply in enumerate(replies) if not reply.trained}
 
 
-def _refuse_empty_replies(conversation: Sequence[ReadMessage], untrained: Collection[int], place: str) -> None:
+def _refuse_empty_replies(conversation: Sequence[ParsedMessage], untrained: Collection[int], place: str) -> None:
     replies = [(number, one) for number, one in enumerate(conversation) if one.message.role == "assistant"]
     for turn, (number, reply) in enumerate(replies):
         if turn not in untrained:
             refuse_empty(reply.message.content, f"{place}, message {number}")
 
 
-def _prompt(value: object, columns: Columns, place: str) -> tuple[ReadMessage, ...]:
-    """Return the messages that ask: the row's own list, or its text as a user's message, without the label."""
-    text = _walk(value, columns.prompt_dict_keys, place, columns.prompt_key, "data.prompt_dict_keys")
+def _read_prompt(value: object, columns: Columns, place: str) -> tuple[ParsedMessage, ...]:
+    """Return the prompt's messages: the row's own list, or its text as a user message without the label."""
+    text = _follow_keys(value, columns.prompt_dict_keys, place, columns.prompt_key, "data.prompt_dict_keys")
     if isinstance(text, str):
-        return (ReadMessage(Message("user", text.removeprefix(USER_LABEL)), trained=True),)
-    return tuple(read_message(item, f"{place}, '{columns.prompt_key}'") for item in text)
+        return (ParsedMessage(Message("user", text.removeprefix(USER_LABEL)), trained=True),)
+    return tuple(parse_message(item, f"{place}, '{columns.prompt_key}'") for item in text)
 
 
-def _response(value: object, columns: Columns, place: str) -> ReadMessage:
-    found = _walk(value, columns.response_dict_keys, place, columns.response_key, "data.response_dict_keys")
+def _read_response(value: object, columns: Columns, place: str) -> ParsedMessage:
+    found = _follow_keys(value, columns.response_dict_keys, place, columns.response_key, "data.response_dict_keys")
     if isinstance(found, str):
-        return ReadMessage(Message("assistant", found), trained=True)
+        return ParsedMessage(Message("assistant", found), trained=True)
     if len(found) != 1:
         raise DatasetError(f"{place}: '{columns.response_key}' holds {len(found)} messages; one is needed")
-    return read_message(found[0], f"{place}, '{columns.response_key}'")
+    return parse_message(found[0], f"{place}, '{columns.response_key}'")
 
 
-def _walk(value: object, keys: Sequence[str] | None, place: str, column: str, option: str) -> str | list[object]:
+def _follow_keys(value: object, keys: Sequence[str] | None, place: str, column: str, option: str) -> str | list[object]:
     """Follow the keys from a column's value to its text (or to a list of messages); text itself needs no keys."""
     if isinstance(value, str):
-        value = _nested(value, keys, f"{place}: '{column}'", option)
+        value = _parse_nested(value, keys, f"{place}: '{column}'", option)
     for key in keys or ():
         if isinstance(value, str | list):
             break
         if not isinstance(value, Mapping):
-            raise DatasetError(f"{place}: '{column}' is {shown(value)}, not text; is the row complete?")
+            raise DatasetError(f"{place}: '{column}' is {short_repr(value)}, not text; is the row complete?")
         if key not in value:  # older verl says of this: KeyError: 'question'
             raise DatasetError(
                 f"{place}: '{column}' has no key '{key}', only {', '.join(value)};"
@@ -358,24 +374,26 @@ def _walk(value: object, keys: Sequence[str] | None, place: str, column: str, op
             f"{place}: '{column}' holds a struct ({', '.join(value)}), not text; set {option}=[{next(iter(value), '')}]"
         )
     if not isinstance(value, str | list) or not value:
-        raise DatasetError(f"{place}: '{column}' is {shown(value)}, not text; is the row complete?")
+        raise DatasetError(f"{place}: '{column}' is {short_repr(value)}, not text; is the row complete?")
     return value
 
 
-def _nested(text: str, keys: Sequence[str] | None, cell: str, option: str) -> object:
-    """Return what a cell's text spells, where keys lead into it or it spells messages; else the text.
+def _parse_nested(text: str, keys: Sequence[str] | None, cell: str, option: str) -> object:
+    """Parse a cell's text if keys lead into it or it holds messages; otherwise return the text.
 
-    Raises DatasetError for text that looks like that and cannot be read: it would be trained to the letter.
+    Raises DatasetError for text that looks nested but is unreadable: it would be trained on verbatim.
     """
     parsed = parse_cell(text)
     is_messages = isinstance(parsed, list) and parsed and all(_is_message(item) for item in parsed)
     if isinstance(parsed, str):
         if looks_nested(text) if keys else looks_like_messages(text):
             as_it_stands = f" (to train it as it stands: {option}=null)" if keys else ""
-            raise DatasetError(f"{cell} is {shown(text)}: {why_unreadable(text)}{as_it_stands}")
+            raise DatasetError(f"{cell} is {short_repr(text)}: {explain_unreadable(text)}{as_it_stands}")
         return text
     if keys and isinstance(parsed, list) and not all(isinstance(item, Mapping) for item in parsed):
-        raise DatasetError(f"{cell} is text that spells a list, {shown(text)}; to train it as it stands: {option}=null")
+        raise DatasetError(
+            f"{cell} is text that spells a list, {short_repr(text)}; to train it as it stands: {option}=null"
+        )
     return parsed if keys or is_messages else text
 
 
@@ -383,6 +401,6 @@ def _is_message(item: object) -> bool:
     return isinstance(item, Mapping) and {"role", "content"} <= item.keys()
 
 
-def _others(folder: Path) -> str:
+def _list_dataset_files(folder: Path) -> str:
     names = sorted(file.name for file in folder.iterdir() if file.suffix in SUFFIXES)
     return f"; {folder} holds {', '.join(names[:8])}" if names else f"; {folder} holds no dataset files"

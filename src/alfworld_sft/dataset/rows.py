@@ -1,4 +1,4 @@
-"""Episode → rows: one per turn that is a training target, or one for the full conversation.
+"""Which rows does an episode become? One per turn that is a training target, or one for the full conversation.
 
 A turn is not a target if the policy made a deliberate mistake (`Reply.trained`), or if the game could not execute its
 reply. Such a turn stays in the conversation; `extra_info.untrained_turns` names it (turns count from 1).
@@ -18,7 +18,7 @@ from alfworld_sft.types import Episode, Message, Step
 
 DATA_SOURCE = "agent_sft_collection"
 USER_LABEL = "user: "
-"""The documented format puts this before a prompt; a trainer removes it before it applies a chat template."""
+"""Prefix of prompts in the documented format; a trainer removes it before it applies a chat template."""
 
 Row = dict[str, Any]
 RowsPer = Literal["turn", "episode"]
@@ -26,8 +26,8 @@ RowsPer = Literal["turn", "episode"]
 
 @dataclass(frozen=True, slots=True)
 class Rendering:
-    """How episodes become rows: the template, the window of single-turn prompts, whose predictions are written, and
-    whether each turn has a row, or an episode one row with the conversation up to its last target."""
+    """How episodes become rows: the template, the history window of single-turn prompts, the source of predictions,
+    and one row per turn or one row per episode (the conversation up to its last target)."""
 
     template: Template
     history_length: int | None = None
@@ -36,13 +36,13 @@ class Rendering:
 
 
 def rows_of(episode: Episode, rendering: Rendering) -> Iterator[Row]:
-    """Yield the rows of one episode in the order of their turns.
+    """Yield the rows of one episode in turn order.
 
     Columns: data_source, messages (the conversation up to and including this turn), prompt_data and response_data
     ({"content": …}), ability, reward_model and extra_info (JSON strings).
     """
     prompts = prompts_of(episode, rendering.template, history_length=rendering.history_length)
-    messages = _plain(conversation_of(episode, rendering))
+    messages = _as_dicts(conversation_of(episode, rendering))
     untrained = [turn for turn, step in enumerate(episode.steps, 1) if not is_target(step)]
     wanted = _turns_with_a_row(episode, rendering.rows_per)
     reward_model = compact_json({"style": "rule", "ground_truth": float(episode.success)})
@@ -80,14 +80,14 @@ def conversation_of(episode: Episode, rendering: Rendering) -> tuple[Message, ..
 
 
 def training_text(step: Step, rendering: Rendering) -> str:
-    """Return the reply as training sees it: a grounded prediction says what really came next."""
+    """Return the reply as trained on: a grounded prediction is replaced by the actual next observation."""
     if rendering.predictions == "model" or "prediction" not in rendering.template.tags:
         return step.reply.text
     return replace_section(step.reply.text, "prediction", step.next_observation)
 
 
 def is_target(step: Step) -> bool:
-    """Return whether a turn is to be learned."""
+    """Return whether a turn is a training target."""
     return step.reply.trained and step.problem is None
 
 
@@ -109,10 +109,10 @@ def _extra_info(episode: Episode, turn: int, untrained_turns: list[int]) -> dict
     }
 
 
-def _plain(messages: tuple[Message, ...]) -> list[dict[str, str]]:
+def _as_dicts(messages: tuple[Message, ...]) -> list[dict[str, str]]:
     return [{"role": message.role, "content": message.content} for message in messages]
 
 
 def compact_json(value: object) -> str:
-    """Return standard JSON without spaces, as all of a dataset's files hold it."""
+    """Return standard JSON without spaces, as in all of a dataset's files."""
     return to_json(value, separators=(",", ":"))

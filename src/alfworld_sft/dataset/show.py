@@ -1,4 +1,4 @@
-"""What is in a dataset folder? Figures for a reader, from the stamp and the files."""
+"""What is in a dataset folder? Figures from the stamp and the files."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _TOKEN = re.compile(r"[^\W\d_]+| (?=\d)|\d|(?:[^\w\s]|_)+\n*|\n+")
 
 @dataclass(frozen=True, slots=True)
 class Lengths:
-    """How long some texts are, in tokens."""
+    """Lengths of texts in tokens."""
 
     total: int
     median: int
@@ -31,8 +31,8 @@ class Lengths:
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """A dataset folder at a glance. Single-turn lengths are of prompt and response, multi-turn ones of the longest
-    conversation of each episode. `sizes` are bytes by file name."""
+    """A dataset folder at a glance. Single-turn lengths cover prompt and response, multi-turn lengths the longest
+    conversation of each episode. `sizes`: file name → bytes."""
 
     stamp: dict[str, Any]
     rows: dict[str, int]
@@ -51,7 +51,7 @@ def count_tokens(text: str) -> int:
 
 
 def read_contents(folder: Path) -> Contents:
-    """Read a finished run's folder; raises DatasetError or RunFolderError where it is none."""
+    """Read a finished run's folder; raises DatasetError or RunFolderError if it is not one."""
     stamp = read_stamp(folder)
     if stamp.get("kind") == "evaluate":
         raise DatasetError(

@@ -1,4 +1,4 @@
-"""Which games are held out: complete games, stratified by task type, close to the wanted share of the rows."""
+"""Which games are held out for validation? Complete games, stratified by task type, close to a share of the rows."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from alfworld_sft.seeds import derive_seed
 
 
 class GameRows(NamedTuple):
-    """How many rows a game gave."""
+    """The task type and number of rows of a game."""
 
     task_type: str
     rows: int
 
 
 def held_out_games(games: Mapping[str, GameRows], fraction: float, seed: int) -> frozenset[str]:
-    """Return the ids of the games whose rows are for validation.
+    """Return the ids of the games held out for validation.
 
-    Within each task type games are drawn in an order that the seed decides, while that brings the rows closer to
-    `fraction` of the type's; what is missing or over is made up by the next types, so that the total is also close.
-    With two games or more and a fraction above 0, at least one game is held out and at least one is not.
+    Within each task type, games are visited in an order given by the seed and taken while each brings the number of
+    rows closer to `fraction` of the type's rows. A deficit or surplus carries over to the next type, so the total is
+    also close. With two or more games and a fraction above 0, at least one game is held out and at least one is not.
     """
     by_type: dict[str, list[str]] = {}
     for game_id, game in sorted(games.items()):

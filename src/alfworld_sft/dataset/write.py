@@ -1,7 +1,7 @@
-"""Writing the five files of a dataset, in one pass over the episodes and in flat memory.
+"""How are the five files of a dataset written, in one pass over the episodes and in constant memory?
 
-Rows go out in blocks; `raw_trajectories.json` grows one episode at a time. All files are written under temporary
-names and renamed when all of them are complete.
+Rows are written in blocks; `raw_trajectories.json` grows one episode at a time. All files are written under temporary
+names and renamed once all of them are complete.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ SCHEMA = pa.schema(
         ("extra_info", pa.string()),
     ]
 )
-"""What a row holds. In CSV the nested columns are JSON, equal to the Parquet values once parsed."""
+"""Columns of a row. In CSV, nested columns are JSON; parsed, they equal the Parquet values."""
 
 
 class RowWriter:
@@ -60,14 +60,14 @@ class RowWriter:
             self._flush()
 
     def close(self) -> None:
-        """Write what is left."""
+        """Write the remaining rows."""
         self._flush()
         self._parquet.close()
         self._csv_text.flush()
         self._csv_text.detach()
 
     def abandon(self) -> None:
-        """Let go of the files, which are about to be deleted."""
+        """Detach from the files, which are about to be deleted."""
         with suppress(OSError, ValueError):
             self._parquet.close()
         with suppress(OSError, ValueError):
@@ -98,7 +98,7 @@ class RawWriter:
 
 
 def raw_trajectory(episode: Episode, rendering: Rendering) -> dict[str, Any]:
-    """Return an episode in full under the field names of the published recipe, with the policy's original replies."""
+    """Return a full episode under the published recipe's field names, with the policy's original replies."""
     spoken = Rendering(rendering.template, predictions="model")
     record = to_dict(episode)
     usage = usage_of(episode)

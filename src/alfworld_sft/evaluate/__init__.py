@@ -1,5 +1,5 @@
-"""How well does a policy play, and how well does it foresee? Episodes → figures.
+"""How well does a policy play, and how well does it predict? Episodes → figures.
 
-`statistics` knows intervals and tests, `metrics` measures play, `worldmodel` scores predictions, `compare` sets two
-results side by side: all pure. `run` is a run like collection's that ends in `metrics.json`; `tables` prints.
+`statistics` computes intervals and tests, `metrics` measures play, `worldmodel` scores predictions, and `compare`
+compares two results: all pure. `run` plays an evaluation and writes `metrics.json`; `tables` prints.
 """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Annotated
 
@@ -16,13 +15,18 @@ from alfworld_sft.evaluate.config import EvaluateConfig
 from alfworld_sft.evaluate.run import EvaluateJob, Evaluation, evaluate, resume_evaluation, start_evaluation
 from alfworld_sft.evaluate.tables import print_comparison, print_metrics, print_world_model
 from alfworld_sft.games.refs import skipped_in_words
-from alfworld_sft.runs.cli import RayAddress, TrustStored, refuse_options_of_resumed, warn_of_unknown_cost, watched
+from alfworld_sft.runs.cli import (
+    RayAddress,
+    TrustStored,
+    refuse_options_of_resumed,
+    warn_of_failures,
+    warn_of_unknown_cost,
+    watched,
+)
 from alfworld_sft.runs.job import play
 from alfworld_sft.runs.on_ray import over_ray
 from alfworld_sft.terminal import printable
 from alfworld_sft.usage import usage_in_words
-
-logger = logging.getLogger(__name__)
 
 
 def evaluate_command(
@@ -55,7 +59,7 @@ def evaluate_command(
             raise ConfigError("--compare A B plays nothing; leave out the options for playing")
         a, b = read_result(two[0]), read_result(two[1])
         comparison = compare(a, b, different_protocols=different_protocols)
-        print_comparison(console, comparison, (_named(two[0], a.stamp["policy"]), _named(two[1], b.stamp["policy"])))
+        print_comparison(console, comparison, (_label(two[0], a.stamp["policy"]), _label(two[1], b.stamp["policy"])))
         return
     if different_protocols:
         raise ConfigError("--different-protocols goes with --compare A B only")
@@ -82,15 +86,9 @@ def _report(console: Console, job: EvaluateJob, evaluation: Evaluation) -> None:
     if usage.replies:
         console.print(usage_in_words(usage.with_cost(policy.prices)))
     warn_of_unknown_cost(policy, usage)
-    failed = job.run.failed
-    if failed:
-        index, reason = next(iter(failed.items()))
-        logger.warning(
-            "%d episodes failed and count as lost (episode %d: %s); to play them: alfworld-sft evaluate --resume %s",
-            len(failed), index, reason, job.run.path,
-        )  # fmt: skip
+    warn_of_failures(job.run, (" and counts as lost", " and count as lost"))
     typer.echo(job.run.path)
 
 
-def _named(path: Path, policy: str) -> str:
+def _label(path: Path, policy: str) -> str:
     return printable(f"{path} ({policy})")

@@ -1,4 +1,4 @@
-"""Which of two evaluations is better, and could that be chance? Paired on the same plays of the same games."""
+"""Which of two evaluations is better, and could it be chance? Paired by the same plays of the same games."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from alfworld_sft.counts import counted
 from alfworld_sft.errors import ComparisonError, RunFolderError, os_reason
 from alfworld_sft.evaluate.statistics import Interval, exact_p_value, paired_difference
 
-METRICS = "metrics.json"
+RESULT_FILE = "metrics.json"
 METHOD = "adjusted Wald interval (Bonett and Price 2012), exact McNemar test"
 METHOD_REPEATED = "adjusted Wald interval over games (Bonett and Price 2012), exact sign-flip test over games"
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A finished evaluation. `outcomes` holds by task type and game whether each play was won."""
+    """A finished evaluation. `outcomes`: task type → game → whether each play was won."""
 
     name: str
     stamp: Mapping[str, Any]
@@ -33,7 +33,7 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Two results on the same plays. `difference` is b's success rate less a's; `p_value` is two-sided.
+    """Two results on the same plays. `difference` is b's success rate minus a's; `p_value` is two-sided.
 
     `by_task_type` holds (plays, won by a, won by b).
     """
@@ -51,13 +51,13 @@ class Comparison:
 
     @property
     def plays(self) -> int:
-        """How many plays were paired."""
+        """The number of paired plays."""
         return self.both + self.only_a + self.only_b + self.neither
 
 
 def read_result(path: Path) -> Result:
-    """Read an evaluation's folder, or its `metrics.json`; raises RunFolderError where it is none or not finished."""
-    file = path / METRICS if path.is_dir() else path
+    """Read an evaluation's folder or `metrics.json`; raises RunFolderError if it is not a finished evaluation."""
+    file = path / RESULT_FILE if path.is_dir() else path
     try:
         data = json.loads(file.read_bytes())
         if data["status"] != "complete":
@@ -78,9 +78,9 @@ def read_result(path: Path) -> Result:
 
 
 def compare(a: Result, b: Result, *, different_protocols: bool = False) -> Comparison:
-    """Compare two results; raises ComparisonError where they are not of the same games played in the same way.
+    """Compare two results; raises ComparisonError unless both are of the same games, played in the same way.
 
-    With `different_protocols` they are compared on the plays that both have; there must be some.
+    With `different_protocols`, results are compared on the plays they have in common; there must be at least one.
     """
     differences = list(protocol_differences(a, b))
     if differences and not different_protocols:
@@ -88,6 +88,7 @@ def compare(a: Result, b: Result, *, different_protocols: bool = False) -> Compa
             f"{a.name} and {b.name} cannot be compared: {'; '.join(differences)}"
             " (--different-protocols compares them anyway)"
         )
+
     pairs = [
         (task_type, list(zip(plays, b.outcomes.get(task_type, {}).get(game_id, ()), strict=False)))
         for task_type, by_game in a.outcomes.items()
@@ -96,6 +97,7 @@ def compare(a: Result, b: Result, *, different_protocols: bool = False) -> Compa
     games = [(task_type, plays) for task_type, plays in pairs if plays]
     if not games:
         raise ComparisonError(f"{a.name} and {b.name} have no game in common")
+
     counts = {(won_a, won_b): 0 for won_a in (True, False) for won_b in (True, False)}
     by_task_type: dict[str, tuple[int, int, int]] = {}
     for task_type, plays in games:
@@ -104,6 +106,7 @@ def compare(a: Result, b: Result, *, different_protocols: bool = False) -> Compa
         by_task_type[task_type] = (number + len(plays), in_a + wins_a, in_b + wins_b)
         for pair in plays:
             counts[pair] += 1
+
     gains = [(sum(won_b - won_a for won_a, won_b in plays), len(plays)) for _, plays in games]
     difference, interval = paired_difference([gain / played for gain, played in gains])
     return Comparison(
@@ -121,11 +124,11 @@ def compare(a: Result, b: Result, *, different_protocols: bool = False) -> Compa
 
 
 def protocol_differences(a: Result, b: Result) -> Iterator[str]:
-    """Yield what differs in how two results came about, but for who played, the seed and the version of the package."""
+    """Yield the differences between two protocols, other than the policy, the seed and the package version."""
     mine, theirs = _protocol(a), _protocol(b)
     for key in sorted(mine.keys() | theirs.keys()):
         if mine.get(key) != theirs.get(key):
-            yield f"{key} {_shown(mine.get(key))} or {_shown(theirs.get(key))}"
+            yield f"{key} {_format_value(mine.get(key))} or {_format_value(theirs.get(key))}"
     if a.games != b.games:
         only_a, only_b = counted(len(a.games - b.games), "game"), len(b.games - a.games)
         yield f"{only_a} only in the first, {only_b} only in the second"
@@ -135,10 +138,10 @@ def protocol_differences(a: Result, b: Result) -> Iterator[str]:
 
 def _protocol(result: Result) -> dict[str, Any]:
     protocol = {key: value for key, value in result.stamp["protocol"].items() if key != "seed"}
-    # A template is what it says: its hash stands beside the name, which two files may share.
+    # Two template files may share a name, so the hash is compared as well.
     protocol["template"] = f"{protocol.get('template')} ({str(protocol.pop('template_sha256', None))[:8]})"
     return {**protocol, "sampling": result.stamp.get("sampling")}
 
 
-def _shown(value: object) -> str:
+def _format_value(value: object) -> str:
     return json.dumps(value, ensure_ascii=False) if not isinstance(value, str) else value

@@ -1,4 +1,4 @@
-"""The keys of `evaluate`."""
+"""Which config keys does `evaluate` have?"""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class EvaluateConfig(RunConfig):
     """Everything that determines an evaluation."""
 
     NEEDS: ClassVar[tuple[Needs, ...]] = (
-        # In a dataset the window also bounds the single-turn rows, so that collect takes it with either form.
+        # Collections accept a window with either form, since it also bounds the single-turn rows.
         Needs(("prompt.history_length",), lambda config: config.prompt.form == "single", "prompt.form=single"),
     )
 

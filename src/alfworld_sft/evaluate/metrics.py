@@ -1,4 +1,4 @@
-"""How well was played? Episodes → success by task type, steps, invalid actions, and why games were lost."""
+"""How well did a policy play? Episodes → success by task type, steps, invalid actions, reasons for losses."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from alfworld_sft.usage import Usage
 Failure = Literal["error", "invalid", "loop", "step limit"]
 FAILURES: tuple[Failure, ...] = ("error", "invalid", "loop", "step limit")
 LOOP_REPEATS = 8
-"""How often one exchange comes back in what counts as a loop, where the protocol does not stop it sooner."""
+"""Repeats of an exchange that count as a loop, unless the protocol ends the episode sooner."""
 UNKNOWN_TYPE = "unknown"
-"""The task type of a game that could not be read."""
+"""The task type of games that could not be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Unplayed:
 
 @dataclass(frozen=True, slots=True)
 class Success:
-    """How many plays were won, with the 95 % interval of the rate."""
+    """The number of plays won, with the 95 % interval of the success rate."""
 
     won: int
     played: int
@@ -39,7 +39,7 @@ class Success:
 
     @property
     def rate(self) -> float:
-        """Share of the plays that were won."""
+        """The share of plays won."""
         return self.won / self.played if self.played else 0.0
 
     def as_dict(self) -> dict[str, Any]:
@@ -49,9 +49,9 @@ class Success:
 
 @dataclass
 class Metrics:
-    """What some episodes say of who played them. Memory grows with the number of games, not with their steps.
+    """What episodes say about the policy that played them. Memory grows with the number of games, not of steps.
 
-    `outcomes` holds by task type and game who won, by the episode's index.
+    `outcomes`: task type → game → index of the episode → whether it was won.
     """
 
     outcomes: dict[str, dict[str, dict[int, bool]]] = field(default_factory=dict)
@@ -63,8 +63,8 @@ class Metrics:
     usage: Usage = field(default_factory=Usage)
 
     def add(self, episode: Episode) -> None:
-        """Count an episode that was played to its end."""
-        self._note(episode.task_type, episode.game_id, episode.index, won=episode.success)
+        """Count an episode that was played to the end."""
+        self._record_outcome(episode.task_type, episode.game_id, episode.index, won=episode.success)
         self.finished += 1
         self.usage.add(episode)
         self.steps += len(episode.steps)
@@ -72,18 +72,18 @@ class Metrics:
         if episode.success:
             self.steps_when_won += len(episode.steps)
         else:
-            self.failures[why_lost(episode)] += 1
+            self.failures[classify_failure(episode)] += 1
 
     def add_unplayed(self, unplayed: Unplayed) -> None:
         """Count an episode that ended in an error."""
-        self._note(unplayed.task_type, unplayed.game_id, unplayed.index, won=False)
+        self._record_outcome(unplayed.task_type, unplayed.game_id, unplayed.index, won=False)
         self.failures["error"] += 1
 
-    def _note(self, task_type: str, game_id: str, index: int, *, won: bool) -> None:
+    def _record_outcome(self, task_type: str, game_id: str, index: int, *, won: bool) -> None:
         self.outcomes.setdefault(task_type, {}).setdefault(game_id, {})[index] = won
 
     def success(self, task_type: str | None = None) -> Success:
-        """Return the success on one task type, or on all."""
+        """Return the success on one task type, or on all of them."""
         chosen = self.outcomes.values() if task_type is None else [self.outcomes.get(task_type, {})]
         games = [list(plays.values()) for by_game in chosen for plays in by_game.values()]
         won, played = sum(map(sum, games)), sum(map(len, games))
@@ -91,27 +91,27 @@ class Metrics:
 
     @property
     def task_types(self) -> tuple[str, ...]:
-        """The task types that were played, in the order of TASK_TYPES."""
+        """The task types played, in the order of TASK_TYPES."""
         return tuple(t for t in (*TASK_TYPES, UNKNOWN_TYPE) if t in self.outcomes)
 
     @property
     def mean_steps(self) -> float | None:
-        """Steps of an episode, lost ones included; None where none was played."""
+        """Mean steps per episode, including lost ones; None if none was played."""
         return self.steps / self.finished if self.finished else None
 
     @property
     def mean_steps_when_won(self) -> float | None:
-        """Steps of a won episode; None where none was won."""
+        """Mean steps per won episode; None if none was won."""
         won = self.success().won
         return self.steps_when_won / won if won else None
 
     @property
     def invalid_rate(self) -> float:
-        """Share of the replies that the game could not play."""
+        """The share of replies that the game could not execute."""
         return self.invalid.total() / self.steps if self.steps else 0.0
 
     def pass_at_k(self) -> dict[int, float]:
-        """Return pass@k for k = 1, 2, 4, … and for as often as every game was played; empty with one play a game."""
+        """Return pass@k for k = 1, 2, 4, … up to the number of plays per game; empty with one play per game."""
         games = [(sum(plays.values()), len(plays)) for by_game in self.outcomes.values() for plays in by_game.values()]
         most = min((played for _, played in games), default=0)
         if most < 2:
@@ -120,7 +120,7 @@ class Metrics:
         return {k: sum(pass_at_k(won, played, k) for won, played in games) / len(games) for k in ks}
 
     def as_dict(self) -> dict[str, Any]:
-        """Return plain values for `metrics.json`; `outcomes` lists each game's plays in their order."""
+        """Return plain values for `metrics.json`; `outcomes` lists each game's plays in order."""
         return {
             "success": self.success().as_dict(),
             "success_by_task_type": {t: self.success(t).as_dict() for t in self.task_types},
@@ -142,7 +142,7 @@ class Metrics:
 
 
 def measure(episodes: Iterable[Episode], unplayed: Iterable[Unplayed] = ()) -> Metrics:
-    """Return the metrics of some episodes, read once, and of those that ended in an error."""
+    """Return the metrics of episodes, which are read once, and of those that ended in an error."""
     metrics = Metrics()
     for episode in episodes:
         metrics.add(episode)
@@ -151,11 +151,11 @@ def measure(episodes: Iterable[Episode], unplayed: Iterable[Unplayed] = ()) -> M
     return metrics
 
 
-def why_lost(episode: Episode) -> Failure:
-    """Return the first of these that is true of a lost episode.
+def classify_failure(episode: Episode) -> Failure:
+    """Return the first of these reasons that applies to a lost episode.
 
-    error: it was not played to its end. invalid: the game could not play at least half of the replies. loop: it was
-    stopped before the step limit (`Protocol.max_repeats`), or runs in a circle at its end. step limit: none of them.
+    error: it was not played to the end. invalid: the game could not execute at least half of the replies. loop: it was
+    stopped before the step limit (`Protocol.max_repeats`), or repeats itself at the end. step limit: none of these.
     """
     if episode.error is not None:
         return "error"

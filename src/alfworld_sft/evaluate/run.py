@@ -1,6 +1,6 @@
-"""An evaluation, from its config to `metrics.json`: `start_evaluation` or `resume_evaluation`, then `evaluate`.
+"""How does an evaluation run, from its config to `metrics.json`?
 
-It is a run like collection's, with another choice of games: each of a split's games, `repeats` times.
+`start_evaluation` or `resume_evaluation`, then `evaluate`: each game of a split is played `repeats` times.
 """
 
 from __future__ import annotations
@@ -10,14 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from alfworld_sft.errors import ConfigError, RunFolderError, os_reason
-from alfworld_sft.evaluate.compare import METRICS
+from alfworld_sft.errors import ConfigError
+from alfworld_sft.evaluate.compare import RESULT_FILE
 from alfworld_sft.evaluate.config import EvaluateConfig
 from alfworld_sft.evaluate.metrics import UNKNOWN_TYPE, Metrics, Unplayed, measure
 from alfworld_sft.evaluate.worldmodel import WorldModelScore, score_predictions
 from alfworld_sft.files import whole_file
 from alfworld_sft.games import GENERATE, ShuffledGames
 from alfworld_sft.runs.job import Chosen, Job, Play, games_of, play, resumable_on_failure
+from alfworld_sft.runs.results import results_errors
 from alfworld_sft.runs.resume import resume_job
 from alfworld_sft.runs.run_json import final_stamp
 from alfworld_sft.runs.start import start_job
@@ -26,13 +27,13 @@ from alfworld_sft.strict_json import to_json
 from alfworld_sft.types import Episode
 
 EvaluateJob: TypeAlias = Job[EvaluateConfig]
-STAMPED = ("versions", "config", "policy", "sampling", "games", "protocol")
-"""What `metrics.json` takes over from the run's stamp, to be of use alone."""
+STAMP_KEYS = ("versions", "config", "policy", "sampling", "games", "protocol")
+"""The keys of the run's stamp that `metrics.json` copies, so that it is useful on its own."""
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What an evaluation found. `world_model` is None where the template asks for no prediction."""
+    """The figures of an evaluation. `world_model` is None if the template asks for no prediction."""
 
     metrics: Metrics
     world_model: WorldModelScore | None
@@ -45,7 +46,7 @@ def start_evaluation(config: EvaluateConfig, output_dir: Path, *, name: str | No
 
 
 def resume_evaluation(path: Path, allowed: Allowed | None = None) -> EvaluateJob:
-    """Open an evaluation that was stopped, as `runs.resume_job` does."""
+    """Reopen a stopped evaluation, as `runs.resume_job` does."""
     return resume_job("evaluate", EvaluateConfig, _choose, path, allowed)
 
 
@@ -54,35 +55,32 @@ def evaluate(
 ) -> Evaluation:
     """Play what the run still owes, then write `metrics.json` and the final stamp.
 
-    The journal is read an episode at a time, so memory grows with the number of games only.
+    The journal is read one episode at a time, so memory grows only with the number of games.
     """
     run = job.run
     with resumable_on_failure(job):
         play(job, on_episode)
+
     metrics = measure(run.episodes(), _unplayed(job))
     world_model = score_predictions(run.episodes) if "prediction" in job.template.tags else None
+
     stamp = final_stamp(run)
     content: dict[str, Any] = {
         "status": stamp["status"],
-        "stamp": {key: stamp[key] for key in STAMPED},
+        "stamp": {key: stamp[key] for key in STAMP_KEYS},
         **metrics.as_dict(),
         "world_model": world_model.as_dict() if world_model else None,
         "usage": metrics.usage.with_cost(job.config.policy.prices) if metrics.usage.replies else None,
     }
-    try:
-        with whole_file(run.path / METRICS) as file:
+    with results_errors(run):
+        with whole_file(run.path / RESULT_FILE) as file:
             file.write(to_json(content, indent=2).encode() + b"\n")
         run.write_stamp(stamp)
-    except OSError as error:
-        raise RunFolderError(
-            f"{run.path}: {os_reason(error)}; all episodes are safe; fix that, then:"
-            f" alfworld-sft evaluate --resume {run.path}"
-        ) from None
     return Evaluation(metrics, world_model)
 
 
 def _unplayed(job: EvaluateJob) -> Iterator[Unplayed]:
-    """Yield the episodes that ended in an error, with the games that they were to play."""
+    """Yield the episodes that ended in an error, with their games."""
     for index in sorted(job.run.failed):
         if index < job.total:
             ref = job.games.ref(index)
@@ -95,7 +93,7 @@ def _choose(config: EvaluateConfig) -> Chosen:
 
 
 def choose_games(config: EvaluateConfig) -> ShuffledGames:
-    """Return the games that an evaluation plays; raises UserError where there are none."""
+    """Return the games that an evaluation plays; raises UserError if there are none."""
     games = games_of(config.games, config.seed)
     number = games.total if config.num_games is None else config.num_games
     if number is None:

@@ -1,7 +1,7 @@
-"""How sure is a result? Intervals for a success rate and for a paired difference, an exact paired test, pass@k.
+"""How certain is a result? Intervals for a success rate and a paired difference, an exact paired test, pass@k.
 
-A game that is played several times is one cluster: its plays are not independent, so none of the figures here takes
-them for that. With one play a game every formula is the plain published one.
+Several plays of one game form a cluster: they are not independent, and no figure here assumes that they are. With one
+play per game, every formula reduces to the published one.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ def wilson_interval(rate: float, count: float) -> Interval:
 
 
 def effective_count(outcomes: Iterable[Collection[bool]]) -> float:
-    """Return how many independent plays the plays of some games are worth: each game is one collection of outcomes.
+    """Return the effective sample size of clustered plays; each collection holds the outcomes of one game.
 
-    p (1 - p) over the variance between games of the ratio estimate, at most the number of plays (L. Kish, Survey
-    Sampling, 1965: the design effect); with one play a game it is their number, and with games that always end the
-    same way the number of games. `wilson_interval` of it is the interval for clusters of N. Dean and M. Pagano (2015),
-    Journal of Survey Statistics and Methodology 3:484-503.
+    p (1 - p) divided by the ratio estimate's variance between games, at most the number of plays (design effect: L.
+    Kish, Survey Sampling, 1965). With one play per game it is the number of plays; if each game always ends the same
+    way, the number of games. `wilson_interval` with this count is the interval for clusters of N. Dean and M. Pagano
+    (2015), Journal of Survey Statistics and Methodology 3:484-503.
     """
     games = [(sum(plays), len(plays)) for plays in outcomes if plays]
     count = sum(played for _, played in games)
@@ -56,7 +56,7 @@ def effective_count(outcomes: Iterable[Collection[bool]]) -> float:
 
 
 def pass_at_k(won: int, played: int, k: int) -> float:
-    """Return the chance that at least one of k plays of a game wins, estimated from `won` of `played` without bias.
+    """Return an unbiased estimate, from `won` of `played`, of the chance that at least one of k plays wins.
 
     1 - C(played - won, k) / C(played, k): M. Chen et al. (2021), arXiv:2107.03374, equation 1.
     """
@@ -64,9 +64,9 @@ def pass_at_k(won: int, played: int, k: int) -> float:
 
 
 def paired_difference(differences: Sequence[float]) -> tuple[float, Interval]:
-    """Return the mean of the games' differences in success rate (each from -1 to 1), and its interval.
+    """Return the mean of per-game differences in success rate (each from -1 to 1), and its interval.
 
-    Two games are added, one won by each side alone, then the mean of all has the normal interval. With one play a
+    Two games are added, one won by each side alone; the interval is the normal one of that mean. With one play per
     game this is the adjusted Wald interval of D. G. Bonett and R. M. Price (2012), Journal of Educational and
     Behavioral Statistics 37:479-488, which M. W. Fagerland et al. (2014), Statistics in Medicine 33:2850-2875,
     recommend for paired proportions.
@@ -79,11 +79,11 @@ def paired_difference(differences: Sequence[float]) -> tuple[float, Interval]:
 
 
 def exact_p_value(differences: Iterable[int]) -> float:
-    """Return the two-sided p-value of the games' differences in number of wins, were the two sides alike.
+    """Return the two-sided p-value of per-game differences in wins, under the hypothesis that both sides are equal.
 
-    Then each difference had either sign with the same chance; this is the share of all choices of signs whose sum is
-    as far from 0 as the one found, counted exactly (R. A. Fisher, The Design of Experiments, 1935, section 21). With
-    one play a game it is McNemar's exact test: Q. McNemar (1947), Psychometrika 12:153-157, with the binomial.
+    Under it, each difference has either sign with equal probability. The p-value is the share of all sign assignments
+    with a sum at least as far from 0 as the observed one, counted exactly (R. A. Fisher, The Design of Experiments,
+    1935, section 21). With one play per game it is McNemar's exact test: Q. McNemar (1947), Psychometrika 12:153-157.
     """
     found = [difference for difference in differences if difference]
     ways = [1]  # ways[i]: how many choices of signs make the positive differences sum to i

@@ -1,4 +1,4 @@
-"""The figures of an evaluation, and of a comparison, as a terminal shows them."""
+"""How does a terminal show the figures of an evaluation or a comparison?"""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from alfworld_sft.types import SHORT_NAMES
 
 
 def print_metrics(console: Console, metrics: Metrics) -> None:
-    """Print success by task type, steps, invalid actions, and why games were lost."""
+    """Print success by task type, steps, invalid actions and reasons for losses."""
     table = _table("task type", "won", "played", "success", "95 % interval")
     for task_type in metrics.task_types:
-        table.add_row(_short(task_type), *_cells(metrics.success(task_type)))
-    table.add_row("all", *_cells(metrics.success()))
+        table.add_row(_short_name(task_type), *_success_cells(metrics.success(task_type)))
+    table.add_row("all", *_success_cells(metrics.success()))
     console.print(table)
     if rates := metrics.pass_at_k():
         console.print("pass@k: " + ", ".join(f"{rate:.1%} with k={k}" for k, rate in rates.items()))
@@ -34,7 +34,7 @@ def print_metrics(console: Console, metrics: Metrics) -> None:
 
 
 def print_world_model(console: Console, score: WorldModelScore) -> None:
-    """Print exact match and F1 by kind of action, of the policy and of both baselines."""
+    """Print exact match and F1 by kind of action, for the policy and both baselines."""
     table = _table("prediction after", "cases", "exact", "F1", "copy", "F1", "frequent", "F1")
     for kind in (*score.kinds, None):
         scores = [score.of(predictor, kind).as_dict() for predictor in PREDICTORS]
@@ -51,7 +51,7 @@ def print_comparison(console: Console, comparison: Comparison, names: tuple[str,
     """Print both success rates by task type, the difference with its interval, and the p-value."""
     table = _table("task type", "plays", "A", "B", "B - A")
     won_a, won_b = comparison.both + comparison.only_a, comparison.both + comparison.only_b
-    rows = {_short(t): counts for t, counts in comparison.by_task_type.items()}
+    rows = {_short_name(t): counts for t, counts in comparison.by_task_type.items()}
     for name, (plays, in_a, in_b) in {**rows, "all": (comparison.plays, won_a, won_b)}.items():
         table.add_row(name, str(plays), f"{in_a / plays:.1%}", f"{in_b / plays:.1%}", f"{(in_b - in_a) / plays:+.1%}")
     console.print(table)
@@ -63,9 +63,8 @@ def print_comparison(console: Console, comparison: Comparison, names: tuple[str,
         f" only by B {comparison.only_b}, by neither {comparison.neither}"
     )
     low, high = comparison.interval
-    console.print(
-        f"B - A: {comparison.difference:+.1%}, 95 % interval {low:+.1%} to {high:+.1%}, p = {_p(comparison.p_value)}"
-    )
+    p_value = _format_p_value(comparison.p_value)
+    console.print(f"B - A: {comparison.difference:+.1%}, 95 % interval {low:+.1%} to {high:+.1%}, p = {p_value}")
     console.print(comparison.method)
 
 
@@ -76,17 +75,17 @@ def _table(*columns: str) -> Table:
     return table
 
 
-def _cells(success: Success) -> tuple[str, ...]:
-    return str(success.won), str(success.played), f"{success.rate:.1%}", _shown(success.interval)
+def _success_cells(success: Success) -> tuple[str, ...]:
+    return str(success.won), str(success.played), f"{success.rate:.1%}", _format_interval(success.interval)
 
 
-def _shown(interval: Interval) -> str:
+def _format_interval(interval: Interval) -> str:
     return f"{interval.low:.1%} to {interval.high:.1%}"
 
 
-def _short(task_type: str) -> str:
+def _short_name(task_type: str) -> str:
     return next((short for known, short in SHORT_NAMES.items() if known == task_type), escape(printable(task_type)))
 
 
-def _p(value: float) -> str:
+def _format_p_value(value: float) -> str:
     return f"{value:.4f}" if value >= 0.0001 else f"{value:.1e}"

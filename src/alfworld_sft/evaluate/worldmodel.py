@@ -1,7 +1,7 @@
-"""How well does a policy foresee what comes next? Its `<prediction>` against the observation that came.
+"""How well does a policy predict the next observation? Its `<prediction>` against what the game answered.
 
-Scored are exact match and F1 over the objects and receptacles that a text names, by kind of action: what `take` answers
-follows from its words, and what a closed receptacle holds cannot be known. Two baselines stand beside the policy.
+Scores are exact match and F1 over the objects and receptacles named, by kind of action: the answer to `take` follows
+from the command, while the contents of a closed receptacle cannot be known. Two baselines are scored as well.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from alfworld_sft.types import Episode, Step
 from alfworld_sft.world.language import IS_CLOSED, LOCATION, verb_of
 from alfworld_sft.world.treatments import TREATMENTS
 
-Kind = Literal[
+ActionKind = Literal[
     "go to open receptacle", "go to closed receptacle", "open", "close", "take", "move", "clean/heat/cool", "use",
     "look/inventory", "examine", "other", "invalid",
 ]  # fmt: skip
-KINDS: tuple[Kind, ...] = get_args(Kind)
-_KIND_OF_VERB: dict[str, Kind] = {
+ACTION_KINDS: tuple[ActionKind, ...] = get_args(ActionKind)
+_KIND_BY_VERB: dict[str, ActionKind] = {
     "open": "open", "close": "close", "take": "take", "put": "move", "use": "use", "look": "look/inventory",
     "inventory": "look/inventory", "examine": "examine",
     **dict.fromkeys(TREATMENTS, "clean/heat/cool"),
@@ -36,7 +36,7 @@ _NAME = re.compile(rf"\b(?!{LOCATION.prefix})([^\W\d_]+ \d+)\b")
 
 @dataclass
 class Score:
-    """The score of one predictor on some cases."""
+    """The score of one predictor on a set of cases."""
 
     cases: int = 0
     exact: int = 0
@@ -46,14 +46,14 @@ class Score:
         """Count a case; no prediction scores 0."""
         self.cases += 1
         if prediction is not None:
-            self.exact += _plain(prediction) == _plain(truth)
+            self.exact += _normalize_spaces(prediction) == _normalize_spaces(truth)
             self.f1_sum += f1(names_in(prediction), names_in(truth))
 
     def __add__(self, other: Score) -> Score:
         return Score(self.cases + other.cases, self.exact + other.exact, self.f1_sum + other.f1_sum)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return plain values: the mean over the cases."""
+        """Return plain values: means over the cases."""
         cases = max(self.cases, 1)
         return {"cases": self.cases, "exact_match": self.exact / cases, "f1": self.f1_sum / cases}
 
@@ -63,7 +63,7 @@ class WorldModelScore:
     """The scores of all predictors by kind of action. `missing` counts the policy's replies without a prediction."""
 
     missing: int = 0
-    by_kind: dict[Predictor, dict[Kind, Score]] = field(default_factory=lambda: {p: {} for p in PREDICTORS})
+    by_kind: dict[Predictor, dict[ActionKind, Score]] = field(default_factory=lambda: {p: {} for p in PREDICTORS})
 
     def add(self, step: Step, most_frequent: str) -> None:
         """Score one step; `most_frequent` is the most frequent answer to its command."""
@@ -75,15 +75,15 @@ class WorldModelScore:
         for predictor, guess in guesses.items():
             self.by_kind[predictor].setdefault(kind_of(step), Score()).add(guess, step.next_observation)
 
-    def of(self, predictor: Predictor, kind: Kind | None = None) -> Score:
-        """Return a predictor's score on one kind of action, or on all."""
+    def of(self, predictor: Predictor, kind: ActionKind | None = None) -> Score:
+        """Return a predictor's score on one kind of action, or on all of them."""
         scores = self.by_kind[predictor]
         return sum(scores.values(), Score()) if kind is None else scores.get(kind, Score())
 
     @property
-    def kinds(self) -> tuple[Kind, ...]:
+    def kinds(self) -> tuple[ActionKind, ...]:
         """The kinds of action that have cases."""
-        return tuple(kind for kind in KINDS if kind in self.by_kind["policy"])
+        return tuple(kind for kind in ACTION_KINDS if kind in self.by_kind["policy"])
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for `metrics.json`."""
@@ -100,16 +100,16 @@ class WorldModelScore:
 
 
 def score_predictions(episodes: Callable[[], Iterable[Episode]]) -> WorldModelScore:
-    """Score the predictions of some episodes, which are read twice: to know the frequent answers, and to score.
+    """Score the predictions of episodes, which are read twice: to count the answers, and to score.
 
-    The most frequent answer to a command is that of these very episodes: no predictor that sees the command alone can
-    match more often. Memory grows with the number of different answers.
+    The most frequent answer to a command is taken from the same episodes, so no predictor that sees only the command
+    can match more often. Memory grows with the number of different answers.
     """
     answers: dict[str, Counter[str]] = {}
     for episode in episodes():
         for step in episode.steps:
             answers.setdefault(step.command, Counter())[step.next_observation] += 1
-    # Of answers that are equally frequent the first in the alphabet, whatever the order of the episodes.
+    # Ties go to the alphabetically first answer, so that the order of the episodes does not matter.
     frequent = {
         command: min(counts, key=lambda answer, counts=counts: (-counts[answer], answer))  # type: ignore[misc]
         for command, counts in answers.items()
@@ -121,30 +121,30 @@ def score_predictions(episodes: Callable[[], Iterable[Episode]]) -> WorldModelSc
     return score
 
 
-def kind_of(step: Step) -> Kind:
-    """Return the kind of what was done; only the answer shows whether the receptacle is closed."""
+def kind_of(step: Step) -> ActionKind:
+    """Return the kind of a step's action; only the answer shows whether a receptacle is closed."""
     if step.problem is not None:
         return "invalid"
     verb = verb_of(step.command)
     if verb == "go":
         closed = step.next_observation.endswith(IS_CLOSED.suffix)
         return "go to closed receptacle" if closed else "go to open receptacle"
-    return _KIND_OF_VERB.get(verb or "", "other")
+    return _KIND_BY_VERB.get(verb or "", "other")
 
 
 def names_in(text: str) -> frozenset[str]:
-    """Return the objects and receptacles that a text names: a word and a number, but no location ("loc 3")."""
+    """Return the objects and receptacles named in a text: a word and a number, but not a location ("loc 3")."""
     return frozenset(_NAME.findall(text.lower()))
 
 
 def f1(predicted: frozenset[str], true: frozenset[str]) -> float:
-    """Return the harmonic mean of precision and recall of a set of names; 1 where both are empty.
+    """Return the harmonic mean of precision and recall of a set of names; 1 if both sets are empty.
 
-    As for answers in P. Rajpurkar et al. (2016), arXiv:1606.05250, section 6.1, with names for words; the score of
-    many cases is their mean.
+    As for answers in P. Rajpurkar et al. (2016), arXiv:1606.05250, section 6.1, with names instead of words; scores are
+    averaged over cases.
     """
     return 2 * len(predicted & true) / (len(predicted) + len(true)) if predicted or true else 1.0
 
 
-def _plain(text: str) -> str:
+def _normalize_spaces(text: str) -> str:
     return " ".join(text.split())

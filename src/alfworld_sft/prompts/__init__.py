@@ -1,1 +1,1 @@
-"""What a policy is asked, and how its answer is read."""
+"""How a policy is prompted, and how its reply is parsed."""

@@ -1,4 +1,4 @@
-"""How a prompt writes down lists of commands, past steps, and observations in few words."""
+"""How does a prompt write lists of commands, the history and short observations?"""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ from alfworld_sft.world.language import (
 )
 
 NO_ACTION = "(no valid action)"
-"""How the history shows a turn whose reply held no action at all."""
+"""What the history shows for a reply without an action."""
 
 _ALWAYS = ("go", "look", "inventory", "help")
-_DONE = (TAKEN, *PUT_DOWN.values(), TREATED, CLOSED, TURNED_ON, SLICED)
-"""Sentences that say no more than the command that led to them."""
+_ACKNOWLEDGEMENTS = (TAKEN, *PUT_DOWN.values(), TREATED, CLOSED, TURNED_ON, SLICED)
+"""Sentences that only confirm the command before them."""
 
 
 def list_commands(commands: Iterable[str]) -> str:
-    """Write all commands on one line, each in full."""
+    """Write all commands in full, on one line."""
     return ", ".join(commands)
 
 
 def list_grouped_commands(commands: Iterable[str]) -> str:
-    """Write all commands in short: those of one kind together, runs of numbers as a range.
+    """Write all commands in short form: grouped by kind, consecutive numbers as a range.
 
     >>> list_grouped_commands(["go to bed 1", "go to shelf 1", "go to shelf 2", "look", "take pen 1 from bed 1"])
     'look; go to (bed 1, shelf 1-2); take pen 1 from bed 1'
@@ -62,17 +62,17 @@ def list_grouped_commands(commands: Iterable[str]) -> str:
             puts[command, names[0]].append(names[1])
         else:
             ways[command].append(names[0])
-    plain += [command.format(_bracketed(names)) for command, names in ways.items()]
-    plain += [command.format(name, _bracketed(places)) for (command, name), places in puts.items()]
-    plain += [TAKE.format(_bracketed(names), place) for place, names in takes.items()]
+    plain += [command.format(_bracket(names)) for command, names in ways.items()]
+    plain += [command.format(name, _bracket(places)) for (command, name), places in puts.items()]
+    plain += [TAKE.format(_bracket(names), place) for place, names in takes.items()]
     return "; ".join(plain)
 
 
 def list_special_commands(commands: Iterable[str]) -> str:
-    """Write the commands that are special to a place, grouped; those that are always possible are left out.
+    """Write the commands specific to the present location, grouped; commands that are always possible are left out.
 
-    `examine` is named only where there is a choice: it then shows what is in reach, and so where one cannot go. With
-    the receptacles named at the start, nothing in the full list is lost.
+    `examine` is listed only if there are several things to examine; it then shows what is within reach. Together with
+    the receptacles named at the start, this carries as much information as the full list.
 
     >>> list_special_commands(["look", "examine desk 1", "take pen 1 from desk 1", "take mug 2 from desk 1"])
     'take (pen 1, mug 2) from desk 1'
@@ -94,12 +94,12 @@ def list_history(history: Sequence[Exchange], first_step: int) -> str:
 
 
 def list_short_history(history: Sequence[Exchange]) -> str:
-    """Write past steps in the shortest form: what was seen, then `> ` and what was done."""
+    """Write past steps in the shortest form: the observation, then `> ` and the command."""
     return "\n".join(f"{shorten(past.observation)}\n> {past.action or NO_ACTION}" for past in history)
 
 
 def shorten(observation: str) -> str:
-    """Shorten an observation without losing what it says beyond the command that led to it.
+    """Shorten an observation, keeping everything that does not follow from the command before it.
 
     >>> shorten("You arrive at desk 1. On the desk 1, you see a pen 2, and a mug 1.")
     'desk 1: pen 2 mug 1'
@@ -113,33 +113,37 @@ def shorten(observation: str) -> str:
         said = read_sentence(said.values[1]) or said
     sentence, values = said
     if sentence is IN_ROOM:
-        return _by_class(_listed(values[0]))
+        return _group_by_class(_names_in_list(values[0]))
     if sentence is IS_CLOSED:
         return f"{values[0]} closed"
     if sentence is IS_OPEN:
-        return f"{values[0]} open: {' '.join(_listed(values[1]))}"
+        return f"{values[0]} open: {' '.join(_names_in_list(values[1]))}"
     if sentence is HOLDS:
-        return f"{values[0]}: {' '.join(_listed(values[1]))}"
-    return "ok" if sentence in _DONE else observation
+        return f"{values[0]}: {' '.join(_names_in_list(values[1]))}"
+    return "ok" if sentence in _ACKNOWLEDGEMENTS else observation
 
 
-def _listed(text: str) -> tuple[str, ...]:
-    """Return the names in one of the game's lists, and what the game says of an empty one."""
+def _names_in_list(text: str) -> tuple[str, ...]:
+    """Return the names in one of the game's lists, or its word for an empty one."""
     return WITH_ARTICLE.parse(text) or (NOTHING,)
 
 
-def _by_class(names: Sequence[str]) -> str:
-    """Write names with the numbers of a class together: cabinet 1 2 3 4 bed 1."""
-    return " ".join(" ".join((kind, *map(str, numbers))) for kind, numbers in _numbers(names).items())
+def _group_by_class(names: Sequence[str]) -> str:
+    """Write names with the numbers of each class together: cabinet 1 2 3 4 bed 1."""
+    return " ".join(" ".join((kind, *map(str, numbers))) for kind, numbers in _numbers_by_class(names).items())
 
 
-def _ranges(names: Sequence[str]) -> list[str]:
-    """Write names by class, runs of numbers as a range: cabinet 1-4, bed 1."""
-    return [f"{kind} {run}".rstrip() for kind, numbers in _numbers(names).items() for run in _runs(numbers) or [""]]
+def _format_ranges(names: Sequence[str]) -> list[str]:
+    """Write names by class, consecutive numbers as a range: cabinet 1-4, bed 1."""
+    return [
+        f"{kind} {run}".rstrip()
+        for kind, numbers in _numbers_by_class(names).items()
+        for run in _format_runs(numbers) or [""]
+    ]
 
 
-def _numbers(names: Sequence[str]) -> dict[str, list[int]]:
-    """Return the numbers of each class, rising; each name alone, without one, where any name has none."""
+def _numbers_by_class(names: Sequence[str]) -> dict[str, list[int]]:
+    """Return each class with its numbers in ascending order; if any name lacks a number, every name with none."""
     numbers: dict[str, list[int]] = defaultdict(list)
     for name in names:
         kind, _, number = name.rpartition(" ")
@@ -149,7 +153,7 @@ def _numbers(names: Sequence[str]) -> dict[str, list[int]]:
     return {kind: sorted(found) for kind, found in numbers.items()}
 
 
-def _runs(numbers: Sequence[int]) -> list[str]:
+def _format_runs(numbers: Sequence[int]) -> list[str]:
     runs: list[list[int]] = []
     for number in numbers:
         if runs and number == runs[-1][1] + 1:
@@ -159,5 +163,5 @@ def _runs(numbers: Sequence[int]) -> list[str]:
     return [str(first) if first == last else f"{first}-{last}" for first, last in runs]
 
 
-def _bracketed(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"({', '.join(_ranges(names))})"
+def _bracket(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"({', '.join(_format_ranges(names))})"

@@ -1,4 +1,4 @@
-"""Asking a model for the reason of an action that is chosen already, and reading what it says. Pure."""
+"""How is a model asked for the reasoning behind a given action, and how is its answer parsed? Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from alfworld_sft.prompts.tags import read_sections
 from alfworld_sft.types import Message, Prompt
 
 Rejection = Literal["tags", "action", "hint"]
-"""Why a reply is not taken: its tags do not parse, it does something else, or its reason speaks of the hint."""
+"""Why a reply is rejected: its tags do not parse, its action differs, or its reasoning mentions the hint."""
 
 HINT = Template("""\
 Hint, for this turn only. The best action now is:
@@ -20,28 +20,28 @@ $action
 Answer in the tags that are asked for above, each exactly once and with nothing around them, and write that action word
 for word. Before it, reason as one who has not been told: from the task, from what has been done and from what is seen,
 to this action. Write only what can be known from there, in one to three sentences, and never speak of a hint.""")
-"""What is added to the prompt of the request. It calls itself a hint, so a reason that gives it away also says hint."""
+"""Appended to the prompt. It calls itself a hint, so reasoning that gives it away contains the word."""
 
 REASONS: dict[Rejection, str] = {
     "tags": "its tags were not as asked for",
     "action": "its action was not the one named here, word for word",
     "hint": "it spoke of the hint",
 }
-"""The request to a model after a rejected answer."""
+"""What the next request says about a rejected answer."""
 
 _TELLTALE = re.compile(r"\bhint(s|ed)?\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Rationale:
-    """What a reply gives: the text between the think tags, or why it is not taken."""
+    """The text between a reply's think tags, or why the reply is rejected."""
 
     think: str | None
     rejection: Rejection | None
 
 
 def ask_for_reason(prompt: Prompt, action: str, rejected: Rejection | None = None) -> Prompt:
-    """Return the prompt with the hint at the end of its last message, and why the answer before was not taken."""
+    """Return the prompt with the hint, and why the previous answer was rejected, at the end of its last message."""
     hint = HINT.substitute(action=action)
     if rejected is not None:
         hint += f"\nAn answer was given already and could not be used: {REASONS[rejected]}."
@@ -50,7 +50,7 @@ def ask_for_reason(prompt: Prompt, action: str, rejected: Rejection | None = Non
 
 
 def read_rationale(text: str, tags: Sequence[str], action: str) -> Rationale:
-    """Read a reply, strictly: nothing but its tags, each once, in their order, and exactly this action."""
+    """Parse a reply strictly: nothing but its tags, each once, in their order, and exactly this action."""
     sections = read_sections(text, tags)
     if sections is None:
         return Rationale(None, "tags")

@@ -1,8 +1,8 @@
-"""A template: named sections, and the prompts that they compose to in single-turn and in multi-turn form.
+"""How is a template file read, and how does it render a prompt, in single-turn and multi-turn form?
 
 A template file is TOML: `tags` that a reply must have, `lists_admissible`, `[sections]`, and the layouts
-`[single]` and `[multi]` with `first` and `later`. `extends` names a template whose sections and layouts it takes
-over. `$name` stands for a section or for one of `VALUES`. Substitution is plain: nothing in a file is evaluated.
+`[single]` and `[multi]` with `first` and `later`. `extends` names a template to inherit sections and layouts from.
+`$name` stands for a section or for one of `VALUES`. Substitution is plain text: nothing in a file is evaluated.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ VALUES = {
     "history": "the past steps that the window shows",
     "short_history": "the same in few words",
 }
-"""What a template can show besides its own sections."""
+"""The values that a template can show besides its own sections."""
 
 _LISTING_VALUES = frozenset({"admissible", "grouped", "special"})
 
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A template, ready to render. `lists_admissible` says whether a policy may know the admissible commands."""
+    """A template, ready to render. `lists_admissible`: whether the policy may see the admissible commands."""
 
     name: str
     tags: tuple[Tag, ...]
@@ -68,13 +68,13 @@ class Template:
         admissible_commands: tuple[str, ...],
         history_length: int | None = None,
     ) -> View:
-        """Return what this template shows of a game; `history_length` None shows all of the past."""
+        """Return what this template shows of a game; `history_length` None shows the full history."""
         step = len(history)
         shown = history if history_length is None else history[max(0, step - history_length) :]
         return View(task, step, tuple(shown), observation, admissible_commands if self.lists_admissible else None)
 
     def single_turn(self, view: View) -> str:
-        """Return the user message that asks for one action, with the history that the view shows."""
+        """Return the user message that asks for one action, including the view's history."""
         layout = self.single_later if view.step else self.single_first
         return layout.substitute(_values(view, layout))
 
@@ -85,9 +85,9 @@ class Template:
 
 
 def load_template(name_or_path: str) -> Template:
-    """Load a template of the package by its name, or a user's own `.toml` file by its path.
+    """Load a packaged template by name, or a user's `.toml` file by path.
 
-    Raises TemplateError, which names the file and what is wrong in it.
+    Raises TemplateError, which names the file and the problem.
     """
     if name_or_path.endswith(".toml"):
         path = Path(name_or_path)
@@ -95,18 +95,18 @@ def load_template(name_or_path: str) -> Template:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise TemplateError(f"cannot read the template {path}: {error}") from None
-        return _compose(path.stem, _read(str(path), text))
-    return _packaged(name_or_path)
+        return _compose(path.stem, _parse_toml(str(path), text))
+    return _load_packaged(name_or_path)
 
 
 def template_names() -> tuple[str, ...]:
-    """Return the names of the package's own templates."""
+    """Return the names of the packaged templates."""
     folder = resources.files("alfworld_sft.prompts") / "templates"
     return tuple(sorted(file.name.removesuffix(".toml") for file in folder.iterdir() if file.name.endswith(".toml")))
 
 
 @lru_cache(maxsize=16)
-def _packaged(name: str) -> Template:
+def _load_packaged(name: str) -> Template:
     return _compose(name, _read_packaged(name))
 
 
@@ -116,11 +116,11 @@ def _read_packaged(name: str) -> dict[str, Any]:
         hint = f"did you mean '{close[0]}'?" if close else f"there are {', '.join(template_names())}"
         raise TemplateError(f"unknown template '{name}'; {hint} (a file of your own ends in .toml)")
     file = resources.files("alfworld_sft.prompts") / "templates" / f"{name}.toml"
-    return _read(name, file.read_text(encoding="utf-8"))
+    return _parse_toml(name, file.read_text(encoding="utf-8"))
 
 
-def _read(name: str, text: str) -> dict[str, Any]:
-    """Parse a template file and lay it over the one it extends."""
+def _parse_toml(name: str, text: str) -> dict[str, Any]:
+    """Parse a template file and merge it into the template it extends."""
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -156,7 +156,7 @@ def _compose(name: str, data: Mapping[str, Any]) -> Template:
 
 
 def _expand(name: str, text: str, sections: Mapping[str, Any], within: tuple[str, ...]) -> str:
-    """Replace `$section` by its text until only values are left; a section may show the value of its own name."""
+    """Replace `$section` by its text until only values are left; a section may contain the value of the same name."""
     layout = string.Template(text.strip("\n"))
     if not layout.is_valid():
         raise TemplateError(f"template {name}: a lone '$' in {within[-1] if within else 'a layout'}; write '$$'")
@@ -182,9 +182,9 @@ def _values(view: View, layout: string.Template) -> dict[str, str]:
         "admissible": lambda: list_commands(view.admissible_commands or ()),
         "grouped": lambda: list_grouped_commands(view.admissible_commands or ()),
         "special": lambda: list_special_commands(view.admissible_commands or ()),
-        "steps": lambda: _counted(view.step),
+        "steps": lambda: _steps_in_words(view.step),
         "number": lambda: str(view.step + 1),
-        "shown": lambda: _counted(shown),
+        "shown": lambda: _steps_in_words(shown),
         "history": lambda: list_history(view.history, view.step - shown + 1),
         "short_history": lambda: list_short_history(view.history),
     }
@@ -196,5 +196,5 @@ def _identifiers(text: str) -> tuple[str, ...]:
     return tuple(string.Template(text).get_identifiers())
 
 
-def _counted(number: int) -> str:
+def _steps_in_words(number: int) -> str:
     return "1 step" if number == 1 else f"{number} steps"

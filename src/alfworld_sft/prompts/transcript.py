@@ -1,22 +1,22 @@
-"""A transcript: what a policy is asked at each turn of an episode, and what a model is trained on afterwards.
+"""How is an episode rendered turn by turn, for playing and for training?
 
-Playing and training render by this one class, so a model is trained on exactly the messages that it will be asked.
+Playing and training render by the same class, so a model is trained on exactly the messages it sees when it plays.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from alfworld_sft.prompts.tags import without_empty_thought
+from alfworld_sft.prompts.tags import strip_empty_thought
 from alfworld_sft.prompts.template import Template
 from alfworld_sft.types import Episode, Exchange, Form, Message, Prompt
 
 
 class Transcript:
-    """The past of an episode, as prompts show it: in the one message of a single-turn prompt, or as a conversation.
+    """An episode's history as prompts show it: inside a single-turn prompt's only message, or as a conversation.
 
-    `history_length` bounds the past of a single-turn prompt (None: all of it). `messages` is what has been said: in
-    multi-turn form the conversation so far, in single-turn form the last prompt and its reply.
+    `history_length` bounds the history in a single-turn prompt (None: no bound). `messages` is the conversation so far
+    in multi-turn form, and the last prompt with its reply in single-turn form.
     """
 
     def __init__(self, template: Template, task: str, form: Form = "single", history_length: int | None = None) -> None:
@@ -28,7 +28,7 @@ class Transcript:
         self._history: list[Exchange] = []
 
     def prompt(self, observation: str, admissible_commands: tuple[str, ...], seed: int = 0) -> Prompt:
-        """Return what to ask now."""
+        """Return the prompt for the present observation."""
         view = self._template.view(self._task, self._history, observation, admissible_commands, self._window)
         if self._form == "single":
             messages: tuple[Message, ...] = (Message("user", self._template.single_turn(view)),)
@@ -37,15 +37,15 @@ class Transcript:
         return Prompt(view, messages, self._template.tags, seed)
 
     def add(self, prompt: Prompt, reply: str, command: str) -> None:
-        """Take note of an answered prompt: what the reply said, and the command that the game was given."""
+        """Append an answered prompt: the text of the reply, and the command that the game was given."""
         self._history.append(Exchange(prompt.view.observation, command))
-        self.messages = (*prompt.messages, Message("assistant", without_empty_thought(reply, self._template.tags)))
+        self.messages = (*prompt.messages, Message("assistant", strip_empty_thought(reply, self._template.tags)))
 
 
 def prompts_of(
     episode: Episode, template: Template, form: Form = "single", history_length: int | None = None
 ) -> Iterator[Prompt]:
-    """Yield what a template asks at each step of a recorded episode; every seed is 0."""
+    """Yield the prompt of each step of a recorded episode; every seed is 0."""
     transcript = Transcript(template, episode.task, form, history_length)
     for step in episode.steps:
         prompt = transcript.prompt(step.observation, step.admissible_commands)

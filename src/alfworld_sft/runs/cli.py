@@ -10,11 +10,12 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-from alfworld_sft.counts import counted
+from alfworld_sft.counts import counted, noun_for
 from alfworld_sft.errors import ConfigError
 from alfworld_sft.policies.config import PolicySection
 from alfworld_sft.runs.job import ConfigT, Job
 from alfworld_sft.runs.progress import progress_bar
+from alfworld_sft.runs.store import RunFolder
 from alfworld_sft.runs.trust import NAMEABLE, Allowed, read_allowed
 from alfworld_sft.types import Episode
 from alfworld_sft.usage import Usage
@@ -57,6 +58,19 @@ def warn_of_unknown_cost(policy: PolicySection, usage: Usage) -> None:
     """Warn if prices are known but token counts are not."""
     if policy.prices and not usage.replies:
         logger.warning("no reply came with token counts, so the run's cost is unknown")
+
+
+def warn_of_failures(run: RunFolder, consequence: tuple[str, str] = ("", "")) -> None:
+    """Warn of episodes that failed, with the first reason; `consequence` follows "failed", for one and for several."""
+    failed = run.failed
+    if not failed:
+        return
+    index, reason = next(iter(failed.items()))
+    logger.warning(
+        "%s failed%s (episode %d: %s); to play %s: alfworld-sft %s --resume %s",
+        counted(len(failed), "episode"), noun_for(len(failed), *consequence), index, reason,
+        noun_for(len(failed), "it", "them"), run.kind, run.path,
+    )  # fmt: skip
 
 
 RayAddress: TypeAlias = Annotated[

@@ -1,7 +1,7 @@
 """Preflight: what is wrong with a dataset, and what should be known of it, before anything heavy starts.
 
 `check_dataset` reads every row as training would; without a tokenizer it needs neither torch nor transformers.
-`runs_of` is what the mask viewer shows.
+`token_spans` is what the mask viewer shows.
 """
 
 from __future__ import annotations
@@ -13,12 +13,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alfworld_sft.counts import counted, noun_for
-from alfworld_sft.dataset.read import Columns, Row, place_of, read_records, to_row, unread_columns, wanted_columns
+from alfworld_sft.dataset.read import (
+    Columns,
+    TrainingRow,
+    parse_row,
+    place_of,
+    read_records,
+    unread_columns,
+    wanted_columns,
+)
 from alfworld_sft.errors import DatasetError
 from alfworld_sft.prompts.tags import find_sections, unpaired_tags
 
 if TYPE_CHECKING:
-    from alfworld_sft.train.data.samples import Loaded, SampleOptions
+    from alfworld_sft.train.data.samples import LoadedSamples, SampleOptions
 
 MOST_PROBLEMS = 5
 """How many wrong rows of a file are reported individually."""
@@ -40,7 +48,7 @@ class FileFacts:
     unpaired: Counter[str] = field(default_factory=Counter)
     notes: Counter[str] = field(default_factory=Counter)
 
-    def add(self, row: Row) -> None:
+    def add(self, row: TrainingRow) -> None:
         """Count a row."""
         self.rows += 1
         file = row.place.rpartition(" row ")[0]
@@ -79,12 +87,12 @@ def check_dataset(train_files: Sequence[Path], val_files: Sequence[Path], column
     for name, files in (("train", train_files), ("val", val_files)):
         facts = found[name] = FileFacts()
         for file in files:
-            _read(file, columns, f"data.{name}_files", facts, report)
+            _check_file(file, columns, f"data.{name}_files", facts, report)
         if files and not facts.rows and not report.problems:
             (report.problems if name == "train" else report.warnings).append(f"{name}: there are no rows")
         if facts.rows:
-            report.facts.append((name, _described(facts)))
-            report.warnings += _odd_replies(name, facts)
+            report.facts.append((name, _describe(facts)))
+            report.warnings += _find_odd_replies(name, facts)
     both = found["train"].games & found["val"].games
     if both:
         shared = f"{counted(len(both), 'game')} {noun_for(len(both), 'is', 'are')}"
@@ -97,7 +105,7 @@ def check_dataset(train_files: Sequence[Path], val_files: Sequence[Path], column
     return report
 
 
-def report_lengths(name: str, loaded: Loaded, options: SampleOptions) -> Report:
+def report_lengths(name: str, loaded: LoadedSamples, options: SampleOptions) -> Report:
     """Report how many tokens the samples have, and what had to be cut or dropped."""
     report = Report()
     counts = loaded.report
@@ -118,28 +126,28 @@ def report_lengths(name: str, loaded: Loaded, options: SampleOptions) -> Report:
     return report
 
 
-def runs_of(
+def token_spans(
     ids: Sequence[int], kinds: Sequence[int], weights: Sequence[float], tokenizer: Any
 ) -> Iterator[tuple[str, int, float]]:
     """Yield (text, kind, weight) of stretches of tokens that have kind and weight in common."""
     start = 0
     for end in range(1, len(ids) + 1):
         if end == len(ids) or (kinds[end], weights[end]) != (kinds[start], weights[start]):
-            yield visible(tokenizer.decode(ids[start:end])), kinds[start], weights[start]
+            yield escape_controls(tokenizer.decode(ids[start:end])), kinds[start], weights[start]
             start = end
 
 
-def visible(text: str) -> str:
+def escape_controls(text: str) -> str:
     """Return a text whose control characters (but line feeds) are spelt out, so that it cannot steer a terminal."""
     return "".join(c if c == "\n" or c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def _read(file: Path, columns: Columns, option: str, facts: FileFacts, report: Report) -> None:
+def _check_file(file: Path, columns: Columns, option: str, facts: FileFacts, report: Report) -> None:
     wrong = 0
     try:
         for number, record in enumerate(read_records(file, wanted_columns(columns), option)):
             try:
-                facts.add(to_row(record, columns, place_of(file, number)))
+                facts.add(parse_row(record, columns, place_of(file, number)))
             except DatasetError as error:
                 wrong += 1
                 if wrong <= MOST_PROBLEMS:
@@ -153,7 +161,7 @@ def _read(file: Path, columns: Columns, option: str, facts: FileFacts, report: R
         report.problems.append(f"{file}: {counted(wrong - MOST_PROBLEMS, 'more row')} like these")
 
 
-def _described(facts: FileFacts) -> str:
+def _describe(facts: FileFacts) -> str:
     said = [counted(facts.rows, "row"), counted(len(facts.episodes), "episode")]
     if facts.games:
         said += [counted(len(facts.games), "game"), f"{counted(facts.won, 'episode')} won"]
@@ -165,7 +173,7 @@ def _described(facts: FileFacts) -> str:
     return "; ".join(said)
 
 
-def _odd_replies(name: str, facts: FileFacts) -> Iterator[str]:
+def _find_odd_replies(name: str, facts: FileFacts) -> Iterator[str]:
     """Yield what is unlike the rest: a tag that most replies have and some lack, or that is opened and not closed."""
     replies = counted(facts.rows, "reply", "replies")
     for tag in TAGS:

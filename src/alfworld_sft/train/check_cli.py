@@ -13,12 +13,12 @@ from rich.text import Text
 from alfworld_sft.counts import counted
 from alfworld_sft.dataset.read import dataset_file
 from alfworld_sft.errors import UserError
-from alfworld_sft.train.check import Report, check_dataset, report_lengths, runs_of, visible
+from alfworld_sft.train.check import Report, check_dataset, escape_controls, report_lengths, token_spans
 from alfworld_sft.train.config import TrainConfig, build_train_config
 from alfworld_sft.train.data.inputs import columns_of
 
 if TYPE_CHECKING:
-    from alfworld_sft.train.data.samples import Loaded, Sample
+    from alfworld_sft.train.data.samples import LoadedSamples, Sample
 
 KIND_NAMES = ("prompt", "observation", "think", "prediction", "action", "tags and end")
 KIND_STYLES = ("dim", "blue", "magenta", "yellow", "green", "cyan")
@@ -50,7 +50,7 @@ def check(
         config = build_train_config([*words, f"data.multiturn.enable={form}"] if both else words, idle=both)
         console.print(Text("multi-turn" if config.data.multiturn.enable else "single-turn", "bold"))
         report = check_dataset([train], [val] if val else [], columns_of(config))
-        _print(console, report)
+        _print_report(console, report)
         failed |= bool(report.problems)
         if model is not None and not report.problems:
             plain = no_color or console.color_system is None  # e.g. a pipe, which would lose the colours
@@ -59,13 +59,13 @@ def check(
         raise typer.Exit(2)
 
 
-def _print(console: Console, report: Report) -> None:
+def _print_report(console: Console, report: Report) -> None:
     for name, value in report.facts:
-        console.print(Text(f"  {name}: {visible(value)}"))
+        console.print(Text(f"  {name}: {escape_controls(value)}"))
     for line in report.warnings:
-        console.print(Text(f"  warning: {visible(line)}", "yellow"))
+        console.print(Text(f"  warning: {escape_controls(line)}", "yellow"))
     for line in report.problems:
-        console.print(Text(f"  error: {visible(line)}", "red"))
+        console.print(Text(f"  error: {escape_controls(line)}", "red"))
 
 
 def _check_tokens(
@@ -81,31 +81,31 @@ def _check_tokens(
         options = replace(options, observation_weight=0.0)
     tokenizer = load_tokenizer(model)
     encoder = ChatEncoder(tokenizer)
-    loaded: Loaded | None = None
+    loaded: LoadedSamples | None = None
     for name, file in (("val", val), ("train", train)):
         if file is not None:
             loaded = load_samples([file], encoder, columns_of(config), options, option=f"data.{name}_files")
-            _print(console, report_lengths(name, loaded, options))
+            _print_report(console, report_lengths(name, loaded, options))
     for sample in loaded.samples[:shown] if loaded else ():
-        console.print(_drawn(sample, tokenizer, plain=plain))
+        console.print(_render_sample(sample, tokenizer, plain=plain))
 
 
-def _drawn(sample: Sample, tokenizer: Any, *, plain: bool) -> Text:
+def _render_sample(sample: Sample, tokenizer: Any, *, plain: bool) -> Text:
     """Return a sample's text with its trained tokens in the colour of their kind, or in ⟦kind|brackets⟧."""
     trained = int((sample.weight != 0).sum())
-    drawn = Text(f"\n{visible(sample.key)}: {counted(len(sample), 'token')}, {trained} with loss\n", "bold")
+    rendered = Text(f"\n{escape_controls(sample.key)}: {counted(len(sample), 'token')}, {trained} with loss\n", "bold")
     legend = [
         (kind, name) for kind, name in enumerate(KIND_NAMES) if ((sample.kind == kind) & (sample.weight != 0)).any()
     ]
     for kind, name in legend:
-        drawn.append(f"{name}  ", "" if plain else f"bold {KIND_STYLES[kind]}")
-    drawn.append("\n")
-    for text, kind, weight in runs_of(sample.ids.tolist(), sample.kind.tolist(), sample.weight.tolist(), tokenizer):
+        rendered.append(f"{name}  ", "" if plain else f"bold {KIND_STYLES[kind]}")
+    rendered.append("\n")
+    for text, kind, weight in token_spans(sample.ids.tolist(), sample.kind.tolist(), sample.weight.tolist(), tokenizer):
         times = "" if weight in (0, 1) else f" x{weight:g}"
         if weight == 0:
-            drawn.append(text, "" if plain else "dim")
+            rendered.append(text, "" if plain else "dim")
         elif plain:
-            drawn.append(f"⟦{KIND_NAMES[kind]}{times}|{text}⟧", "not bold")
+            rendered.append(f"⟦{KIND_NAMES[kind]}{times}|{text}⟧", "not bold")
         else:
-            drawn.append(text, f"not bold {KIND_STYLES[kind]} reverse")
-    return drawn
+            rendered.append(text, f"not bold {KIND_STYLES[kind]} reverse")
+    return rendered

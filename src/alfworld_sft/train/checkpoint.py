@@ -34,8 +34,8 @@ from alfworld_sft.files import remove_folder, whole_folder
 from alfworld_sft.models.load import base_of, load_model
 from alfworld_sft.models.stamp import STAMP_FILE, STAMP_FORMAT, CheckpointError, read_stamp
 from alfworld_sft.strict_json import to_json
-from alfworld_sft.train.distributed import Ranks, whole
-from alfworld_sft.train.model.optim import Optimizer, State, clean_name, trained
+from alfworld_sft.train.distributed import Ranks, full_tensor
+from alfworld_sft.train.model.optim import Optimizer, OptimizerState, clean_name, trained_parameters
 
 logger = logging.getLogger(__name__)
 
@@ -86,7 +86,7 @@ def save(
     left.
     """
     path = folder / f"{PREFIX}{position.step}"
-    weights = {name: _gathered(parameter, ranks) for name, parameter in _saved(model)}
+    weights = {name: _gather(parameter, ranks) for name, parameter in _weights_to_save(model)}
     states = optimizer.state(keep=ranks.first)
     randoms = ranks.gather(_random_states(ranks.device))
     problem = None
@@ -96,9 +96,9 @@ def save(
                 _write_model(partial, model, weights, tokenizer)
                 trainer = partial / TRAINER
                 trainer.mkdir()
-                save_file(_flat(states), trainer / "optimizer.safetensors")
-                save_file(_by_rank(randoms), trainer / "random.safetensors")
-                _write_json(partial / STAMP_FILE, _stamp(position, identity, config))
+                save_file(_flatten(states), trainer / "optimizer.safetensors")
+                save_file(_key_by_rank(randoms), trainer / "random.safetensors")
+                _write_json(partial / STAMP_FILE, _make_stamp(position, identity, config))
                 _write_json(trainer / MANIFEST, {"files": _sizes(partial)})
             _drop_old(folder, position.step, keep)
         except OSError as error:
@@ -111,7 +111,7 @@ def save(
     return path
 
 
-def finish(checkpoint: Path, folder: Path) -> Path:
+def write_final(checkpoint: Path, folder: Path) -> Path:
     """Put a checkpoint's model into the run's `final/`, without what only resuming needs; returns its path."""
     final = folder / FINAL
     with whole_folder(final, replace=True) as partial:
@@ -121,10 +121,10 @@ def finish(checkpoint: Path, folder: Path) -> Path:
     return final
 
 
-def newest(folder: Path) -> Checkpoint | None:
+def newest_checkpoint(folder: Path) -> Checkpoint | None:
     """Return the newest complete checkpoint of a run's folder; incomplete ones are skipped with a warning."""
-    for path in sorted(_folders(folder), key=_step_of, reverse=True):
-        missing = _what_is_missing(path)
+    for path in sorted(_checkpoint_folders(folder), key=_step_of, reverse=True):
+        missing = _missing_part(path)
         if missing is None:
             return open_checkpoint(path)
         logger.warning("%s is incomplete (%s); trying an older checkpoint", path, missing)
@@ -133,14 +133,14 @@ def newest(folder: Path) -> Checkpoint | None:
 
 def last_step(folder: Path) -> int | None:
     """Return the step of the newest complete checkpoint of a run's folder, or None where there is none."""
-    return max((_step_of(path) for path in _folders(folder) if _what_is_missing(path) is None), default=None)
+    return max((_step_of(path) for path in _checkpoint_folders(folder) if _missing_part(path) is None), default=None)
 
 
 def open_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint's stamp; raises CheckpointError if it is missing or incomplete."""
     if not path.is_dir():
         raise CheckpointError(f"{path}: there is no such checkpoint")
-    missing = _what_is_missing(path)
+    missing = _missing_part(path)
     if missing is not None:
         raise CheckpointError(f"{path} is not a complete checkpoint ({missing})")
     stamp = read_stamp(path)
@@ -157,26 +157,26 @@ def check_same_run(checkpoint: Checkpoint, identity: Mapping[str, Any]) -> None:
         was, now = checkpoint.identity.get(key), identity.get(key)
         if was != now:
             is_hash = isinstance(was, str) and len(was) > 40
-            said = f"of another {key}" if is_hash else f"with {key}={_shown(was)}, not {_shown(now)}"
+            said = f"of another {key}" if is_hash else f"with {key}={_format_value(was)}, not {_format_value(now)}"
             raise CheckpointError(f"{checkpoint.path} was made {said}; {_RESTART}")
 
 
 def restore_weights(checkpoint: Checkpoint, model: Any) -> None:
     """Put the weights back, before the model is wrapped or sharded; raises CheckpointError."""
-    with _damage_is_told(checkpoint.path):
+    with _report_damage(checkpoint.path):
         _restore_weights(checkpoint.path, model)
 
 
 def restore_progress(checkpoint: Checkpoint, optimizer: Optimizer, ranks: Ranks) -> None:
     """Put the optimizer's state and the random states back; raises CheckpointError."""
-    with _damage_is_told(checkpoint.path):
-        optimizer.load(_nested(load_file(checkpoint.path / TRAINER / "optimizer.safetensors")))
+    with _report_damage(checkpoint.path):
+        optimizer.load(_unflatten(load_file(checkpoint.path / TRAINER / "optimizer.safetensors")))
         _set_random_states(load_file(checkpoint.path / TRAINER / "random.safetensors"), ranks)
 
 
 def refuse_existing(folder: Path) -> None:
     """Raise CheckpointError where a run from the start would mix its checkpoints with those of another."""
-    found = sorted(_folders(folder), key=_step_of)
+    found = sorted(_checkpoint_folders(folder), key=_step_of)
     if found:
         raise CheckpointError(
             f"{folder} holds checkpoints up to {found[-1].name}: {_RESTART}; or resume: trainer.resume_mode=auto"
@@ -188,13 +188,13 @@ def set_aside_later(folder: Path, step: int, *, others: Sequence[str] = ()) -> P
 
     That is every later checkpoint, complete or not, and a later `final/`; files named in `others` are copied there.
     """
-    later = [path for path in sorted(_folders(folder), key=_step_of) if _step_of(path) > step]
+    later = [path for path in sorted(_checkpoint_folders(folder), key=_step_of) if _step_of(path) > step]
     final = folder / FINAL
     if final.is_dir() and _step_of_final(final) > step:
         later.append(final)
     if not later:
         return None
-    aside = _unused(folder / ASIDE / f"after_step_{step}")
+    aside = _unused_path(folder / ASIDE / f"after_step_{step}")
     aside.mkdir(parents=True)
     for name in others:
         if (folder / name).is_file():
@@ -205,29 +205,29 @@ def set_aside_later(folder: Path, step: int, *, others: Sequence[str] = ()) -> P
 
 
 @contextmanager
-def _damage_is_told(path: Path) -> Iterator[None]:
+def _report_damage(path: Path) -> Iterator[None]:
     try:
         yield
     except (SafetensorError, ValueError, KeyError, RuntimeError, OSError) as error:  # torch's words for other shapes
         raise CheckpointError(f"{path} is damaged: {error}; {_RESTART}") from error
 
 
-def _saved(model: Any) -> Iterable[tuple[str, nn.Parameter]]:
+def _weights_to_save(model: Any) -> Iterable[tuple[str, nn.Parameter]]:
     """Yield the weights that a checkpoint holds: the adapters, or all of a model without any."""
     if hasattr(model, "peft_config"):
-        return trained(model)
+        return trained_parameters(model)
     return [(clean_name(name), parameter) for name, parameter in model.named_parameters()]
 
 
-def _gathered(parameter: Tensor, ranks: Ranks) -> Tensor:
-    tensor = whole(parameter.detach())
+def _gather(parameter: Tensor, ranks: Ranks) -> Tensor:
+    tensor = full_tensor(parameter.detach())
     return tensor.cpu().contiguous() if ranks.first else torch.empty(0)
 
 
 def _write_model(folder: Path, model: Any, weights: dict[str, Tensor], tokenizer: Any) -> None:
     tokenizer.save_pretrained(folder)
     if not hasattr(model, "peft_config"):
-        model.save_pretrained(folder, state_dict=_with_tied(model, weights))
+        model.save_pretrained(folder, state_dict=_add_tied_weight(model, weights))
         return
     save_file({_peft_name(name): tensor for name, tensor in weights.items()}, folder / "adapter_model.safetensors")
     base_of(model).generation_config.save_pretrained(folder)
@@ -236,10 +236,10 @@ def _write_model(folder: Path, model: Any, weights: dict[str, Tensor], tokenizer
     record = config.to_dict() | {"inference_mode": True, "base_model_name_or_path": str(base)}
     if base.is_dir():
         record["base_model_name_or_path"] = str(base.absolute())
-    _write_json(folder / "adapter_config.json", {key: _plain(value) for key, value in sorted(record.items())})
+    _write_json(folder / "adapter_config.json", {key: _json_value(value) for key, value in sorted(record.items())})
 
 
-def _with_tied(model: Any, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+def _add_tied_weight(model: Any, weights: dict[str, Tensor]) -> dict[str, Tensor]:
     """Name a tied output matrix too: save_pretrained knows which of the two to leave out."""
     head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
     if head is not None and head.weight is embedding.weight and "lm_head.weight" not in weights:
@@ -258,9 +258,11 @@ def _restore_weights(path: Path, model: Any) -> None:
     stored = {name: tensor for file in files for name, tensor in load_file(file).items()}
     if adapted:  # older versions left the adapter's name at the end of an embedding's weights
         stored = {_peft_name(name): tensor for name, tensor in stored.items()}
-    elif any(name not in stored for name, _ in _saved(model)):  # some weights are stored under other names: experts
+    elif any(
+        name not in stored for name, _ in _weights_to_save(model)
+    ):  # some weights are stored under other names: experts
         stored = load_model(str(path), torch.float32, torch.device("cpu")).state_dict()
-    for name, parameter in _saved(model):
+    for name, parameter in _weights_to_save(model):
         tensor = stored[_peft_name(name) if adapted else name]
         if tensor.shape != parameter.shape:
             raise ValueError(f"{name} has shape {tuple(tensor.shape)}, not {tuple(parameter.shape)}")
@@ -268,7 +270,7 @@ def _restore_weights(path: Path, model: Any) -> None:
             parameter.copy_(tensor)
 
 
-def _flat(states: State) -> dict[str, Tensor]:
+def _flatten(states: OptimizerState) -> dict[str, Tensor]:
     return {
         f"{name}{_SEPARATOR}{key}": torch.as_tensor(value).contiguous()
         for name, values in states.items()
@@ -276,8 +278,8 @@ def _flat(states: State) -> dict[str, Tensor]:
     }
 
 
-def _nested(flat: Mapping[str, Tensor]) -> State:
-    states: State = {}
+def _unflatten(flat: Mapping[str, Tensor]) -> OptimizerState:
+    states: OptimizerState = {}
     for key, value in flat.items():
         name, _, kind = key.rpartition(_SEPARATOR)
         states.setdefault(name, {})[kind] = value
@@ -311,11 +313,11 @@ def _set_random_states(stored: Mapping[str, Tensor], ranks: Ranks) -> None:
     np.random.set_state(("MT19937", np.array(keys, dtype=np.uint32), int(position), int(has_gauss), cached))
 
 
-def _by_rank(states: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+def _key_by_rank(states: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     return {f"{name}.{rank}": tensor for rank, of_rank in enumerate(states) for name, tensor in of_rank.items()}
 
 
-def _stamp(position: Position, identity: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+def _make_stamp(position: Position, identity: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "format": STAMP_FORMAT,
         "step": position.step,
@@ -331,14 +333,14 @@ def _drop_old(folder: Path, saved: int, keep: int | None) -> None:
     """Of the checkpoints up to the step just saved, keep the newest complete ones; later ones are not touched."""
     if keep is None:
         return
-    past = sorted((path for path in _folders(folder) if _step_of(path) <= saved), key=_step_of)
-    complete = [path for path in past if _what_is_missing(path) is None]
+    past = sorted((path for path in _checkpoint_folders(folder) if _step_of(path) <= saved), key=_step_of)
+    complete = [path for path in past if _missing_part(path) is None]
     for path in past:
         if _step_of(path) < _step_of(complete[-keep:][0]):
             remove_folder(path)
 
 
-def _folders(folder: Path) -> list[Path]:
+def _checkpoint_folders(folder: Path) -> list[Path]:
     return [p for p in folder.glob(f"{PREFIX}*") if p.is_dir() and p.name.removeprefix(PREFIX).isdigit()]
 
 
@@ -354,13 +356,13 @@ def _step_of_final(final: Path) -> int:
         return -1
 
 
-def _unused(path: Path) -> Path:
+def _unused_path(path: Path) -> Path:
     """Return the path, with a number where it is taken."""
     candidates = (path.with_name(f"{path.name}_{number}") for number in count(2))
     return next(candidate for candidate in chain([path], candidates) if not candidate.exists())
 
 
-def _what_is_missing(path: Path) -> str | None:
+def _missing_part(path: Path) -> str | None:
     """Return what a checkpoint lacks, or None if it is complete."""
     try:
         files: dict[str, int] = json.loads((path / TRAINER / MANIFEST).read_bytes())["files"]
@@ -390,9 +392,9 @@ def _write_json(path: Path, value: object) -> None:
     path.write_text(to_json(value, indent=2) + "\n", encoding="utf-8")
 
 
-def _shown(value: Any) -> str:
+def _format_value(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _plain(value: Any) -> Any:
+def _json_value(value: Any) -> Any:
     return sorted(value) if isinstance(value, set) else value

@@ -15,7 +15,7 @@ from alfworld_sft.signals import INTERRUPTED, TERMINATED, sigterm_came
 from alfworld_sft.train.config import TrainConfig, build_train_config
 from alfworld_sft.train.packages import require_training_packages
 
-LISTEN_S = 20.0
+TORCHRUN_WAIT_S = 20.0
 """Seconds that ranks other than 0 wait before reporting an error: rank 0 usually reports the same one, or has already
 exited with the cause, and torchrun then ends the others."""
 
@@ -38,11 +38,11 @@ def train_command(
     if keys:
         typer.echo(key_table(TrainConfig))
         return
-    from alfworld_sft.train.data.inputs import look_at  # noqa: PLC0415
+    from alfworld_sft.train.data.inputs import check_inputs  # noqa: PLC0415
     from alfworld_sft.train.eval_games import find_eval_games  # noqa: PLC0415
 
     config = build_train_config(overrides or [])
-    look_at(config)
+    check_inputs(config)
     if config.trainer.eval_games:
         find_eval_games(config)
     require_training_packages()
@@ -55,39 +55,39 @@ def train_command(
         trained = train(config)
     except StoppedError as stopped:
         if first:
-            typer.echo(f"{stopped}; {_how_to_resume(config)}", err=True)
+            typer.echo(f"{stopped}; {_resume_hint(config)}", err=True)
         raise typer.Exit(TERMINATED) from None
     except Exception as error:
         if not first:
-            _listen(error)
+            _wait_for_torchrun(error)
         raise
     except KeyboardInterrupt:
         if first:
-            typer.echo(_interrupted(config), err=True)
+            typer.echo(_interruption_message(config), err=True)
         raise typer.Exit(INTERRUPTED) from None
     if first:
         typer.echo(trained.final)
 
 
-def _listen(error: Exception) -> None:
+def _wait_for_torchrun(error: Exception) -> None:
     """Wait for torchrun to end this process if rank 0 has failed: one that lost its peers has nothing to report."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if sigterm_came() and isinstance(error, RuntimeError):
         raise typer.Exit(TERMINATED) from None
-    time.sleep(LISTEN_S)
+    time.sleep(TORCHRUN_WAIT_S)
 
 
-def _interrupted(config: TrainConfig) -> str:
+def _interruption_message(config: TrainConfig) -> str:
     """Return which checkpoint remains of a run that was interrupted."""
     from alfworld_sft.train.checkpoint import last_step  # noqa: PLC0415
 
     step = last_step(config.local_dir)
     if step is None:
         return "stopped before the first checkpoint; nothing was saved"
-    return f"stopped; the last checkpoint is {config.local_dir}/global_step_{step}; {_how_to_resume(config)}"
+    return f"stopped; the last checkpoint is {config.local_dir}/global_step_{step}; {_resume_hint(config)}"
 
 
-def _how_to_resume(config: TrainConfig) -> str:
+def _resume_hint(config: TrainConfig) -> str:
     auto = config.trainer.resume_mode == "auto"
     return f"resume from there with the same command{'' if auto else ' and trainer.resume_mode=auto'}"
 

@@ -45,23 +45,23 @@ HINTS = {
 LOGGERS = ("console", "jsonl", "tensorboard", "wandb")
 
 
-def _listed(value: object) -> object:
+def _wrap_in_list(value: object) -> object:
     """Take one item for a list of one; verl's keys accept both."""
     return [value] if isinstance(value, str) else value
 
 
-def _known_loggers(names: list[str]) -> list[str]:
+def _check_loggers(names: list[str]) -> list[str]:
     unknown = [name for name in names if name not in LOGGERS]
     if unknown:
         raise ValueError(f"there are {', '.join(LOGGERS)}")
     return names
 
 
-def _strategy(value: object) -> object:
+def _resolve_strategy(value: object) -> object:
     return "fsdp2" if value == "fsdp" else value
 
 
-Names = Annotated[list[str], BeforeValidator(_listed), Field(min_length=1)]
+Names = Annotated[list[str], BeforeValidator(_wrap_in_list), Field(min_length=1)]
 
 
 class TrainSection(Section):
@@ -90,15 +90,15 @@ class DataSection(TrainSection):
     """What is trained on, and how much at a time."""
 
     train_files: Names | None = Field(None, description="Parquet file or files, or a dataset folder. Required.")
-    val_files: Annotated[list[str] | None, BeforeValidator(_listed)] = Field(
+    val_files: Annotated[list[str] | None, BeforeValidator(_wrap_in_list)] = Field(
         None, description="The same for validation; null: no validation."
     )
     prompt_key: str = Field("prompt_data", description="Column with the prompt (single-turn).")
     response_key: str = Field("response_data", description="Column with the response (single-turn).")
-    prompt_dict_keys: Annotated[list[str] | None, BeforeValidator(_listed)] = Field(
+    prompt_dict_keys: Annotated[list[str] | None, BeforeValidator(_wrap_in_list)] = Field(
         ["content"], description="Path to the text inside the prompt's column; null if the column is text."
     )
-    response_dict_keys: Annotated[list[str] | None, BeforeValidator(_listed)] = Field(
+    response_dict_keys: Annotated[list[str] | None, BeforeValidator(_wrap_in_list)] = Field(
         ["content"], description="Path to the text inside the response's column; null if the column is text."
     )
     multiturn: MultiturnSection = MultiturnSection()
@@ -143,7 +143,7 @@ class ModelSection(TrainSection):
         " with a mask; auto: packed if the architecture allows it.",
     )
     compile: bool = Field(False, description="Compile each layer with torch.compile; worthwhile only on a GPU.")
-    strategy: Annotated[Literal["ddp", "fsdp2"], BeforeValidator(_strategy)] = Field(
+    strategy: Annotated[Literal["ddp", "fsdp2"], BeforeValidator(_resolve_strategy)] = Field(
         "ddp", description="ddp: every process holds the full model; fsdp2: the model is sharded over processes."
     )
 
@@ -175,7 +175,7 @@ class OptimSection(TrainSection):
     min_lr_ratio: float = Field(0.0, ge=0, le=1, description="Final learning rate as a share of the peak.")
 
 
-class WorldModelSection(TrainSection):
+class WorldModelLossSection(TrainSection):
     """Learning to predict observations."""
 
     loss_weight: float = Field(1.0, ge=0, description="Weight of the loss on <prediction> tokens.")
@@ -209,7 +209,7 @@ class TrainerSection(TrainSection):
         ge=1,
         description="Optimizer steps; null: as many as total_epochs has. A smaller number ends the run early.",
     )
-    logger: Annotated[list[str], BeforeValidator(_listed), AfterValidator(_known_loggers)] = Field(
+    logger: Annotated[list[str], BeforeValidator(_wrap_in_list), AfterValidator(_check_loggers)] = Field(
         ["console", "tensorboard"],
         description="Any of console, tensorboard, wandb; metrics.jsonl is always written.",
     )
@@ -259,11 +259,11 @@ class TrainConfig(Section):
     data: DataSection = DataSection()
     model: ModelSection = ModelSection()
     optim: OptimSection = OptimSection()
-    worldmodel: WorldModelSection = WorldModelSection()
+    worldmodel: WorldModelLossSection = WorldModelLossSection()
     trainer: TrainerSection = TrainerSection()
 
     @model_validator(mode="after")
-    def _fits_together(self) -> TrainConfig:
+    def _check_combinations(self) -> TrainConfig:
         if not self.data.multiturn.enable and self.worldmodel.observation_loss:
             raise ValueError("worldmodel.observation_loss needs data.multiturn.enable=true")
         if not all(0 <= beta < 1 for beta in self.optim.betas):

@@ -73,7 +73,9 @@ class Ranks:
 
 
 @contextmanager
-def joined(device: Literal["auto", "cpu", "cuda"] = "auto", environ: Mapping[str, str] = os.environ) -> Iterator[Ranks]:
+def join_processes(
+    device: Literal["auto", "cpu", "cuda"] = "auto", environ: Mapping[str, str] = os.environ
+) -> Iterator[Ranks]:
     """Join the processes that torchrun started, and leave them at the end; let go of every DDP module before.
 
     Raises UserError where there are more processes on this machine than GPUs.
@@ -132,7 +134,7 @@ def _shard(module: nn.Module, layers: Sequence[nn.Module], ranks: Ranks, compute
     return module
 
 
-def no_exchange(module: nn.Module, *, last: bool) -> AbstractContextManager[None]:
+def gradient_sync(module: nn.Module, *, last: bool) -> AbstractContextManager[None]:
     """Keep gradients to this process until the last micro-batch of a step."""
     if isinstance(module, DistributedDataParallel):
         return nullcontext() if last else module.no_sync()
@@ -149,12 +151,12 @@ def shard_again(module: nn.Module) -> None:
         sharded.reshard()
 
 
-def whole(tensor: Tensor) -> Tensor:
+def full_tensor(tensor: Tensor) -> Tensor:
     """Return a tensor with all of its shards; every process must ask for it."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
-def like(tensor: Tensor, model: Tensor) -> Tensor:
+def shard_like(tensor: Tensor, model: Tensor) -> Tensor:
     """Return a full tensor on the device and with the sharding of another one of its shape."""
     tensor = tensor.to(device=model.device)
     if not isinstance(model, DTensor):

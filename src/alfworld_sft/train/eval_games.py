@@ -45,7 +45,7 @@ def find_eval_games(config: TrainConfig) -> EvalGames:
 
 def _evaluation(config: TrainConfig) -> EvaluateConfig:
     trainer = config.trainer
-    template, history_length = _asked(config)
+    template, history_length = _prompt_options(config)
     return EvaluateConfig(
         num_games=trainer.eval_games,
         games=EvaluatedGamesSection(source=trainer.eval_source, split=trainer.eval_split),
@@ -59,10 +59,13 @@ def _evaluation(config: TrainConfig) -> EvaluateConfig:
     )
 
 
-def _asked(config: TrainConfig) -> tuple[str, int | None]:
+def _prompt_options(config: TrainConfig) -> tuple[str, int | None]:
     """Return the template and the history window of the training data; raises DatasetError where it has no one."""
     wanted = config.trainer.eval_template
-    found = {(wanted or template, window) for template, window in (_asked_in(f, config) for f in train_files(config))}
+    found = {
+        (wanted or template, window)
+        for template, window in (_file_prompt_options(f, config) for f in train_files(config))
+    }
     (template, window), *others = sorted(found, key=repr)
     if others:
         kinds = [f"{t or 'an unknown template'} with history_length={w}" for t, w in ((template, window), *others)]
@@ -94,7 +97,7 @@ def _check_known(template: str, config: TrainConfig) -> None:
             )
 
 
-def _asked_in(file: Path, config: TrainConfig) -> tuple[str | None, int | None]:
+def _file_prompt_options(file: Path, config: TrainConfig) -> tuple[str | None, int | None]:
     """Return the template and window that a file's run used; without its stamp, the template that a row names."""
     try:
         prompt = PromptSection.model_validate(read_stamp(file.parent)["config"]["prompt"])

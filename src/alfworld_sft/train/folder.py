@@ -10,7 +10,7 @@ from pathlib import Path
 from alfworld_sft.errors import RunFolderError, UserError, os_reason
 from alfworld_sft.locks import FileLock
 from alfworld_sft.train.distributed import Ranks
-from alfworld_sft.train.log import LOGS, METRICS
+from alfworld_sft.train.log import LOGS, METRICS_FILE
 
 LOCK = ".lock"
 OPTION = "trainer.default_local_dir"
@@ -48,14 +48,14 @@ def output_folder(path: Path, ranks: Ranks) -> Iterator[None]:
 class _Folder:
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._made: list[Path] = []
+        self._new_folders: list[Path] = []
         self._lock = FileLock(path / LOCK)
         try:
-            self._made = _make(path)
+            self._new_folders = _make_folders(path)
             self._was_empty = all(entry.name == LOCK for entry in path.iterdir())
             held = not self._lock.acquire()
         except OSError as error:
-            self._remove_made()
+            self._remove_new_folders()
             raise RunFolderError(f"{OPTION}={path}: {os_reason(error)}") from None
         if held:
             raise RunFolderError(
@@ -64,7 +64,7 @@ class _Folder:
 
     def clear_if_unused(self) -> None:
         """Delete what this run made in a folder that was empty, unless a step was done."""
-        metrics = self.path / METRICS
+        metrics = self.path / METRICS_FILE
         if not self._was_empty or (metrics.exists() and metrics.stat().st_size):
             return
         for name in LOGS:
@@ -74,18 +74,18 @@ class _Folder:
             else:
                 entry.unlink(missing_ok=True)
         self._lock.release()
-        self._remove_made()
+        self._remove_new_folders()
 
     def close(self) -> None:
         self._lock.release()
 
-    def _remove_made(self) -> None:
+    def _remove_new_folders(self) -> None:
         with suppress(OSError):  # something else is in there
-            for folder in self._made:
+            for folder in self._new_folders:
                 folder.rmdir()
 
 
-def _make(path: Path) -> list[Path]:
+def _make_folders(path: Path) -> list[Path]:
     """Make a folder with its parents, and return those that there were not, the innermost first."""
     missing = [folder for folder in (path, *path.parents) if not folder.exists()]
     path.mkdir(parents=True, exist_ok=True)

@@ -17,7 +17,7 @@ from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.run import parse_args, run
 
-TOLD = (2, 130, 143)
+REPORTED_EXIT_CODES = (2, 130, 143)
 """Exit codes of processes that have reported why they ended: a user's error, Ctrl-C, and SIGTERM."""
 GRACE_S = 600
 """How long torchrun waits after SIGTERM for a step to end and a checkpoint to be written, before it kills."""
@@ -33,7 +33,7 @@ def launch(arguments: Sequence[str]) -> int:
         run(parse_args(list(arguments)))
     except ChildFailedError as error:
         _, failure = error.get_first_failure()
-        if failure.exitcode in TOLD:
+        if failure.exitcode in REPORTED_EXIT_CODES:
             return int(failure.exitcode)
         raise
     except SignalException as stop:

@@ -21,9 +21,9 @@ from alfworld_sft.train.wandb_run import WANDB_ID, WandbRun
 
 logger = logging.getLogger(__name__)
 
-METRICS = "metrics.jsonl"
+METRICS_FILE = "metrics.jsonl"
 TENSORBOARD, WANDB = "tensorboard", "wandb"
-LOGS = (METRICS, TENSORBOARD, WANDB, WANDB_ID)
+LOGS = (METRICS_FILE, TENSORBOARD, WANDB, WANDB_ID)
 """What a RunLog writes in a run's folder."""
 _WAY_OUT = "make room or mend its permissions; the same command then resumes from the last checkpoint"
 CONSOLE_INTERVAL_S = 5.0
@@ -54,21 +54,23 @@ class RunLog:
         """Open the outputs; `done` steps of `total` are behind us. Raises UserError where wandb cannot start."""
         self._console = "console" in loggers
         self._total, self._done_before = total, done
-        self._started = self._shown = time.monotonic()
+        self._started = self._last_shown = time.monotonic()
         self._folder = folder
         with file_errors("write", folder, _WAY_OUT):
             self._wandb = WandbRun(folder, project, experiment, config) if WANDB in loggers else None
             self._tensorboard = _tensorboard(folder, done) if TENSORBOARD in loggers else None
-            keep_lines_until(folder / METRICS, done)
-            self.owes_test = lacks_test(folder / METRICS, done)
-            self._file = (folder / METRICS).open("a", encoding="utf-8")
+            keep_lines_until(folder / METRICS_FILE, done)
+            self.owes_test = lacks_test(folder / METRICS_FILE, done)
+            self._file = (folder / METRICS_FILE).open("a", encoding="utf-8")
 
     def step(self, step: int, figures: Mapping[str, float | None]) -> None:
         """Note one training step: loss, lr, grad_norm, tokens_per_s and what else there is."""
         self._write(step, {f"train/{key}": value for key, value in figures.items()}, {"step": step, **figures})
         now = time.monotonic()
-        if self._console and (now - self._shown >= CONSOLE_INTERVAL_S or step in (self._done_before + 1, self._total)):
-            self._shown = now
+        if self._console and (
+            now - self._last_shown >= CONSOLE_INTERVAL_S or step in (self._done_before + 1, self._total)
+        ):
+            self._last_shown = now
             logger.info("%s", self._line(step, figures, now))
 
     def test(self, step: int, figures: Mapping[str, float]) -> None:
@@ -87,7 +89,7 @@ class RunLog:
             self._wandb.close()
 
     def _write(self, step: int, scalars: Mapping[str, float | None], record: Mapping[str, float | None]) -> None:
-        with file_errors("write", self._folder / METRICS, _WAY_OUT):
+        with file_errors("write", self._folder / METRICS_FILE, _WAY_OUT):
             self._file.write(to_json(record) + "\n")
             self._file.flush()
         known = {key: value for key, value in scalars.items() if value is not None}

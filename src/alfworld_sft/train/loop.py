@@ -32,20 +32,20 @@ from alfworld_sft.signals import StopRequest, sigterm_noted
 from alfworld_sft.train import checkpoint as checkpoints
 from alfworld_sft.train.checkpoint import Checkpoint, Position
 from alfworld_sft.train.config import TrainConfig
-from alfworld_sft.train.data.batches import Batch, Plan, fingerprint, micro_batches, tokens_of, total_weight
+from alfworld_sft.train.data.batches import Batch, BatchSchedule, fingerprint, lengths_of, micro_batches, total_weight
 from alfworld_sft.train.data.inputs import columns_of, train_files, val_files
 from alfworld_sft.train.data.pack import Packed
 from alfworld_sft.train.data.samples import Sample, load_samples, sample_options
-from alfworld_sft.train.distributed import Ranks, distribute, joined, no_exchange
+from alfworld_sft.train.distributed import Ranks, distribute, gradient_sync, join_processes
 from alfworld_sft.train.eval_games import find_eval_games
 from alfworld_sft.train.folder import output_folder
 from alfworld_sft.train.hooks import Hook, Moment
-from alfworld_sft.train.log import METRICS, RunLog, require_loggers
+from alfworld_sft.train.log import METRICS_FILE, RunLog, require_loggers
 from alfworld_sft.train.model.attention import Segments, choose_attention
 from alfworld_sft.train.model.flops import FlopCounter, peak_flops
 from alfworld_sft.train.model.lora import add_lora
 from alfworld_sft.train.model.optim import Optimizer, lr_factor
-from alfworld_sft.train.model.own_loss import may_be_packed, own_loss, rows_of
+from alfworld_sft.train.model.own_loss import may_be_packed, own_loss, probe_rows
 from alfworld_sft.train.model.prepare import LossModule, compile_each_layer, prepare
 from alfworld_sft.train.play import GamePlay
 from alfworld_sft.train.validate import validate
@@ -71,7 +71,7 @@ class StoppedError(AlfworldSftError):
 
 
 @dataclass(frozen=True, slots=True)
-class Trained:
+class TrainingResult:
     """What a run produced: the final model's folder, the last checkpoint, and the number of steps done in this call."""
 
     final: Path
@@ -79,14 +79,14 @@ class Trained:
     steps: int
 
 
-def train(config: TrainConfig, hooks: Sequence[Hook] = ()) -> Trained:
+def train(config: TrainConfig, hooks: Sequence[Hook] = ()) -> TrainingResult:
     """Train as configured; run by every process.
 
     Raises UserError for what the user can fix, and StoppedError after SIGTERM, once a checkpoint is saved.
     """
     require_loggers(config.trainer.logger)
-    with joined(config.trainer.device) as ranks, output_folder(config.local_dir, ranks):
-        _be_quiet(ranks)
+    with join_processes(config.trainer.device) as ranks, output_folder(config.local_dir, ranks):
+        _quiet_logs(ranks)
         _keep_freed_memory()
         if config.trainer.eval_games:
             hooks = [GamePlay(find_eval_games(config), ranks), *hooks]
@@ -115,7 +115,7 @@ class _Run:
         start: Checkpoint | None,
     ) -> None:
         self.config, self.ranks, self.tokenizer, self.samples = config, ranks, tokenizer, samples
-        self.plan = Plan(
+        self.schedule = BatchSchedule(
             [sample.rows for sample in samples],
             config.data.train_batch_size,
             config.trainer.seed,
@@ -126,7 +126,7 @@ class _Run:
         self.position = start.position if start else Position(0, 0, 0)
         self.saved: Position | None = start.position if start else None
         self.last_saved: Path | None = start.path if start else None
-        _refuse_shorter(config, self.plan, start)
+        _refuse_shorter(config, self.schedule, start)
         compute = compute_dtype(config.model.dtype, ranks.device)
         self.model, may_share = load_trainable(config, ranks, compute, samples)
         if not may_share:
@@ -150,19 +150,19 @@ class _Run:
         )
         if start:
             checkpoints.restore_progress(start, self.optimizer, ranks)
-        _set_later_aside(config.local_dir, start, ranks)
+        _move_later_aside(config.local_dir, start, ranks)
         self.tests = micro_batches(held_out, ranks.rank, ranks.world, self.budget) if held_out else []
         self.log = self._open_log() if ranks.first else None
 
-    def go(self, hooks: Sequence[Hook]) -> Trained:
+    def go(self, hooks: Sequence[Hook]) -> TrainingResult:
         """Do the remaining steps, validate and save along the way, and write the final model."""
         done = 0
-        self._say_what_will_be_done()
+        self._log_outline()
         with sigterm_noted() as request:
             if self._is_test_owed():
                 self._test_unless_stopped(hooks, request)
                 self._stop_if_asked(request)
-            for batch in self.plan.batches(self.position):
+            for batch in self.schedule.batches(self.position):
                 figures = self.step(batch)
                 self.position = batch.after
                 done += 1
@@ -176,24 +176,24 @@ class _Run:
         if self.last_saved is None:
             raise DatasetError("data.train_files: there is nothing to train on")
         final = self.ranks.share(
-            checkpoints.finish(self.last_saved, self.config.local_dir) if self.ranks.first else None
+            checkpoints.write_final(self.last_saved, self.config.local_dir) if self.ranks.first else None
         )
-        return Trained(final, self.last_saved, done)
+        return TrainingResult(final, self.last_saved, done)
 
     def step(self, batch: Batch) -> dict[str, float | None]:
         """Train on one batch, and return its figures. Raises DivergedError."""
         started = time.perf_counter()
         samples = [self.samples[index] for index in batch.indices]
         weight = total_weight(samples)
-        lengths = tokens_of(samples)
+        lengths = lengths_of(samples)
         loss: float | None = None
         norm: float | None = None
         optim = self.config.optim
         factor = lr_factor(
-            batch.after.step - 1, self.plan.total, optim.warmup_steps_ratio, optim.lr_scheduler, optim.min_lr_ratio
+            batch.after.step - 1, self.schedule.total, optim.warmup_steps_ratio, optim.lr_scheduler, optim.min_lr_ratio
         )
         if weight > 0:
-            with _out_of_memory_is_told(self.config):
+            with _report_out_of_memory(self.config):
                 micro = micro_batches(samples, self.ranks.rank, self.ranks.world, self.budget)
                 loss = self.ranks.sums(self._backward(micro, weight))[0]
                 norm = self.optimizer.clip(optim.clip_grad)
@@ -217,7 +217,7 @@ class _Run:
         """Add the gradient of the batch's mean loss, and return this process's part of that loss."""
         total = torch.zeros((), dtype=torch.float64, device=self.ranks.device)
         for number, packed in enumerate(micro, 1):
-            with no_exchange(self.module, last=number == len(micro)):
+            with gradient_sync(self.module, last=number == len(micro)):
                 loss, _, _ = forward(self.module, packed, self.ranks.device)
                 # Gradients are averaged over processes, and are to be summed.
                 (loss * (self.ranks.world / weight)).backward()
@@ -303,7 +303,7 @@ class _Run:
     def _is_due(self, every: int) -> bool:
         """Return whether what happens every so many steps, or at the end of an epoch (-1), happens here."""
         step = self.position.step
-        if step == self.plan.total:
+        if step == self.schedule.total:
             return True
         ends_epoch = self.position.batch == 0
         return ends_epoch if every < 0 else every > 0 and step % every == 0
@@ -317,10 +317,10 @@ class _Run:
             experiment=trainer.experiment_name,
             config=self.config.model_dump(mode="json"),
             done=self.position.step,
-            total=self.plan.total,
+            total=self.schedule.total,
         )
 
-    def _say_what_will_be_done(self) -> None:
+    def _log_outline(self) -> None:
         if not self.ranks.first:
             return
         parameters = list(self.model.parameters())
@@ -328,13 +328,13 @@ class _Run:
         logger.info(
             "training %s of %s weights of %s on %d rows in %d sequences, %d steps, %s",
             f"{trained:,}", f"{sum(p.numel() for p in parameters):,}", self.config.model.partial_pretrain,
-            sum(s.rows for s in self.samples), len(self.samples), self.plan.total,
+            sum(s.rows for s in self.samples), len(self.samples), self.schedule.total,
             f"{self.ranks.world} process{'es' if self.ranks.world > 1 else ''} on {self.ranks.device.type}",
         )  # fmt: skip
         if self.position.step:
             logger.info("resuming from %s", self.last_saved)
-        if self.position.step >= self.plan.total:
-            logger.info("all %d steps are already done", self.plan.total)
+        if self.position.step >= self.schedule.total:
+            logger.info("all %d steps are already done", self.schedule.total)
 
 
 def forward(module: nn.Module, packed: Packed, device: torch.device) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -365,20 +365,20 @@ def load_trainable(
     name, autocast = options.partial_pretrain, compute if compute != torch.float32 else None
     attention = choose_attention(name, options.attention, config.data.max_length)
     model = load_model(name, compute if options.lora_rank else torch.float32, ranks.device, attention)
-    own = own_loss(model, rows_of(samples, model.config, config.data.max_length), autocast)
+    own = own_loss(model, probe_rows(samples, model.config, config.data.max_length), autocast)
     if options.lora_rank:
         torch.manual_seed(config.trainer.seed)
         model = add_lora(
             model, options.lora_rank, options.lora_alpha, options.target_modules, autocast=autocast is not None
         )
     prepare(model, gradient_checkpointing=options.enable_gradient_checkpointing, compile_layers=False)
-    may_share = _agreed(ranks, lambda: may_be_packed(name, LossModule(model, autocast=autocast), own))
+    may_share = _agree(ranks, lambda: may_be_packed(name, LossModule(model, autocast=autocast), own))
     if options.compile:
         compile_each_layer(model)
     return model, may_share
 
 
-def _agreed(ranks: Ranks, ask: Callable[[], bool]) -> bool:
+def _agree(ranks: Ranks, ask: Callable[[], bool]) -> bool:
     """Return the first process's answer in all of them, or raise its UserError in all of them."""
     answer: bool | UserError
     try:
@@ -430,26 +430,27 @@ def _find_checkpoint(config: TrainConfig, ranks: Ranks) -> Checkpoint | None:
 def _look_for_checkpoint(folder: Path, mode: str) -> Checkpoint | None:
     remove_partial(folder)
     if mode == "auto":
-        return checkpoints.newest(folder)
+        return checkpoints.newest_checkpoint(folder)
     if mode == "disable":
         checkpoints.refuse_existing(folder)
         return None
     return checkpoints.open_checkpoint(Path(mode).expanduser())
 
 
-def _refuse_shorter(config: TrainConfig, plan: Plan, start: Checkpoint | None) -> None:
+def _refuse_shorter(config: TrainConfig, schedule: BatchSchedule, start: Checkpoint | None) -> None:
     """Raise CheckpointError where more steps are done than the run is to have: its final model would not be theirs."""
-    if start is None or start.position.step <= plan.total:
+    if start is None or start.position.step <= schedule.total:
         return
     trainer = config.trainer
     key = "total_training_steps" if trainer.total_training_steps else "total_epochs"
     raise CheckpointError(
-        f"trainer.{key}={getattr(trainer, key)} makes {plan.total} steps, but {start.path} has {start.position.step}"
-        f" already; for a shorter run, resume from an earlier checkpoint: trainer.resume_mode=PATH/global_step_N"
+        f"trainer.{key}={getattr(trainer, key)} makes {schedule.total} steps, but {start.path} has"
+        f" {start.position.step} already; for a shorter run, resume from an earlier checkpoint:"
+        " trainer.resume_mode=PATH/global_step_N"
     )
 
 
-def _set_later_aside(folder: Path, start: Checkpoint | None, ranks: Ranks) -> None:
+def _move_later_aside(folder: Path, start: Checkpoint | None, ranks: Ranks) -> None:
     """Move checkpoints out of the run's folder unless its next steps continue from them."""
     problem = None
     if ranks.first:
@@ -465,11 +466,11 @@ def _set_later_aside(folder: Path, start: Checkpoint | None, ranks: Ranks) -> No
 def _move_aside(folder: Path, start: Checkpoint | None) -> None:
     """Keep what leads to the start; of a start in another folder nothing here does."""
     own = start is not None and start.path.resolve().parent == folder.resolve()
-    aside = checkpoints.set_aside_later(folder, start.position.step if start and own else 0, others=[METRICS])
+    aside = checkpoints.set_aside_later(folder, start.position.step if start and own else 0, others=[METRICS_FILE])
     if aside is None:
         return
     if not own:
-        (folder / METRICS).unlink(missing_ok=True)
+        (folder / METRICS_FILE).unlink(missing_ok=True)
     origin = start.path if start else "the start"
     logger.warning("training resumes from %s; later checkpoints of this folder were moved to %s", origin, aside)
 
@@ -478,7 +479,7 @@ def _identity(config: TrainConfig, model: Any, samples: Sequence[Sample]) -> dic
     """Return what must be equal to resume from a checkpoint; keys are the options to check."""
     modules = config.model.target_modules
     return {
-        "base model": base_fingerprint(model) if config.model.lora_rank else _shape_of(model),
+        "base model": base_fingerprint(model) if config.model.lora_rank else _describe_shapes(model),
         "training data": fingerprint(samples),
         "data.train_batch_size": config.data.train_batch_size,
         "model.lora_rank": config.model.lora_rank,
@@ -489,13 +490,13 @@ def _identity(config: TrainConfig, model: Any, samples: Sequence[Sample]) -> dic
     }
 
 
-def _shape_of(model: Any) -> str:
+def _describe_shapes(model: Any) -> str:
     """Return a text equal for models of one shape: where all weights are trained, the checkpoint holds them."""
     return "; ".join(sorted(f"{name} {tuple(p.shape)}" for name, p in model.named_parameters()))
 
 
 @contextmanager
-def _out_of_memory_is_told(config: TrainConfig) -> Iterator[None]:
+def _report_out_of_memory(config: TrainConfig) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:  # torch.OutOfMemoryError is a RuntimeError
@@ -516,7 +517,7 @@ def _keep_freed_memory() -> None:
         libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
-def _be_quiet(ranks: Ranks) -> None:
+def _quiet_logs(ranks: Ranks) -> None:
     """Let only the first process log, and hide the libraries' progress bars."""
     transformers_logging.disable_progress_bar()
     if not ranks.first:

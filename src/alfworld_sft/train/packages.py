@@ -6,13 +6,13 @@ from importlib.util import find_spec
 
 from alfworld_sft.errors import UserError
 
-NEEDED = ("torch", "transformers", "peft", "safetensors", "numpy")
+PACKAGES = ("torch", "transformers", "peft", "safetensors", "numpy")
 
 INSTALL = "pip install 'alfworld-sft[train]'"
 
 
 def require_training_packages() -> None:
     """Raise UserError where the packages that training needs are not installed."""
-    missing = [name for name in NEEDED if find_spec(name) is None]
+    missing = [name for name in PACKAGES if find_spec(name) is None]
     if missing:
         raise UserError(f"training needs {', '.join(missing)}: {INSTALL}")

@@ -24,7 +24,7 @@ from alfworld_sft.policies.llm.local import LocalModel, playing_dtype
 from alfworld_sft.policies.llm.sampling import Sampling
 from alfworld_sft.runs.job import protocol_of
 from alfworld_sft.runs.runner import EpisodePlayer
-from alfworld_sft.train.distributed import Ranks, whole
+from alfworld_sft.train.distributed import Ranks, full_tensor
 from alfworld_sft.train.eval_games import EvalGames
 from alfworld_sft.train.model.lora import adapted_name
 from alfworld_sft.train.model.optim import clean_name
@@ -54,7 +54,7 @@ class GamePlay:
         """Return success, in all and by task type, the share of invalid actions, and the mean number of steps."""
         dtype = playing_dtype(self._policy.dtype, moment.ranks.device)
         player = LocalModel(
-            whole_model(moment.model, dtype),
+            playable_copy(moment.model, dtype),
             moment.tokenizer,
             "the model in training",
             Sampling(self._policy.temperature, self._policy.top_p, self._policy.max_tokens),
@@ -62,14 +62,14 @@ class GamePlay:
         )
         with closing(player):
             played = moment.ranks.gather(asyncio.run(self._play(player)))
-        return figures_of([episode for share in played for episode in share])
+        return play_figures([episode for share in played for episode in share])
 
     async def _play(self, policy: Policy) -> list[Episode]:
         player = EpisodePlayer(policy, self._template, self._protocol, self._seed)
         return await asyncio.gather(*(player.play_game(index, game) for index, game in self._games))
 
 
-def figures_of(episodes: Sequence[Episode]) -> dict[str, float]:
+def play_figures(episodes: Sequence[Episode]) -> dict[str, float]:
     """Return what the log shows of some episodes; one that ended in an error is reported, and counts as lost."""
     failed = [episode for episode in episodes if episode.error is not None]
     if failed:
@@ -81,17 +81,17 @@ def figures_of(episodes: Sequence[Episode]) -> dict[str, float]:
     return {
         "val/success": metrics.success().rate,
         **{f"val/success_{task_type}": metrics.success(task_type).rate for task_type in metrics.task_types},
-        **_of_whole_games(metrics),
+        **_step_figures(metrics),
     }
 
 
-def _of_whole_games(metrics: Metrics) -> dict[str, float]:
+def _step_figures(metrics: Metrics) -> dict[str, float]:
     if metrics.mean_steps is None:
         return {}
     return {"val/invalid_rate": metrics.invalid_rate, "val/mean_steps": metrics.mean_steps}
 
 
-def whole_model(model: Any, dtype: torch.dtype) -> Any:
+def playable_copy(model: Any, dtype: torch.dtype) -> Any:
     """Return a plain transformers model with the present weights of one in training; every process must ask for it.
 
     It may share memory with the model in training: use it up before the next step. Raises ModelError where a weight
@@ -100,12 +100,12 @@ def whole_model(model: Any, dtype: torch.dtype) -> Any:
     base = base_of(model)
     config = copy.deepcopy(base.config)
     config.use_cache = True
-    adapted = _adapted(base)
+    adapted = _adapter_layers(base)
     if adapted.keys() & {f"{name}.weight" for name in _tied_modules(base)}:
         config.tie_word_embeddings = False  # the adapter has changed one of the two
     with torch.device("meta"):
         found = type(base)._from_config(config, dtype=dtype, attn_implementation="sdpa")
-    _fill(found, dict(_whole_weights(base, adapted, dtype)), dict(base.named_buffers()))
+    _fill(found, dict(_merged_weights(base, adapted, dtype)), dict(base.named_buffers()))
     found.generation_config = base.generation_config
     return found.eval()
 
@@ -128,7 +128,7 @@ def _fill(model: Any, weights: Mapping[str, Tensor], buffers: Mapping[str, Tenso
         )
 
 
-def _adapted(base: Any) -> dict[str, list[Any]]:
+def _adapter_layers(base: Any) -> dict[str, list[Any]]:
     """Return by the plain names of weights the layers whose adapters change them."""
     found: dict[str, list[Any]] = {}
     for name, layer in base.named_modules():
@@ -144,13 +144,13 @@ def _tied_modules(base: Any) -> list[str]:
 
 
 @torch.no_grad()
-def _whole_weights(base: Any, adapted: Mapping[str, list[Any]], dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:
+def _merged_weights(base: Any, adapted: Mapping[str, list[Any]], dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:
     """Yield names and weights, adapters added as `merge` adds them: in float32. A tied weight comes twice."""
     for name, parameter in base.named_parameters(remove_duplicate=False):
         if "lora_" in name:
             continue
         plain = plain_name(clean_name(name))
-        weight = whole(parameter.detach())
+        weight = full_tensor(parameter.detach())
         for layer in adapted.get(plain, ()):
-            weight = weight.float() + whole(layer.get_delta_weight("default"))
+            weight = weight.float() + full_tensor(layer.get_delta_weight("default"))
         yield plain, weight.to(dtype)

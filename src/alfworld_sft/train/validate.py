@@ -19,7 +19,7 @@ from alfworld_sft.train.data.pack import Packed
 from alfworld_sft.train.distributed import Ranks, shard_again
 from alfworld_sft.train.model.attention import Segments
 
-KINDS = {
+REPORTED_KINDS = {
     TokenKind.THINK: "think",
     TokenKind.PREDICTION: "prediction",
     TokenKind.ACTION: "action",
@@ -31,7 +31,7 @@ MAX_VERBS = 12
 
 
 @dataclass
-class Tally:
+class ValidationSums:
     """Sums over validation data: weighted loss, loss and tokens by kind, and complete actions by verb."""
 
     loss: float = 0.0
@@ -41,8 +41,8 @@ class Tally:
     right: Counter[str] = field(default_factory=Counter)
     actions: Counter[str] = field(default_factory=Counter)
 
-    def add(self, other: Tally) -> None:
-        """Take in another tally."""
+    def add(self, other: ValidationSums) -> None:
+        """Take in another sums."""
         self.loss += other.loss
         self.weight += other.weight
         for kind, nll in other.nll.items():
@@ -56,7 +56,7 @@ class Tally:
         found: dict[str, float] = {}
         if self.weight:
             found["val/loss"] = self.loss / self.weight
-        for kind in KINDS.values():
+        for kind in REPORTED_KINDS.values():
             if self.tokens[kind]:
                 found[f"val/loss_{kind}"] = self.nll[kind] / self.tokens[kind]
         if self.actions:
@@ -73,39 +73,41 @@ def validate(
 
     Every process gives its own share, all of equal number (FSDP2 computes in step), weightless ones to fill up.
     """
-    tally = Tally()
+    sums = ValidationSums()
     module.eval()
     with torch.no_grad():
         for batch in batches:
             segments = Segments.of(batch.cu_seqlens, ranks.device)
             fields = (batch.input_ids, batch.position_ids, batch.labels, batch.weights)
             _, nll, correct = module(*(tensor.to(ranks.device) for tensor in fields), segments)
-            tally.add(tally_of(batch, nll.flatten().cpu(), correct.flatten().cpu(), decode))
+            sums.add(sum_batch(batch, nll.flatten().cpu(), correct.flatten().cpu(), decode))
     module.train()
     shard_again(module)
-    whole = Tally()
-    for part in ranks.gather(tally):
-        whole.add(part)
-    return whole.figures()
+    total = ValidationSums()
+    for part in ranks.gather(sums):
+        total.add(part)
+    return total.figures()
 
 
-def tally_of(batch: Packed, nll: Tensor, correct: Tensor, decode: Callable[[list[int]], str]) -> Tally:
+def sum_batch(batch: Packed, nll: Tensor, correct: Tensor, decode: Callable[[list[int]], str]) -> ValidationSums:
     """Count one micro-batch; `nll` and `correct` are (tokens,)."""
     labels, weights, kinds = batch.labels.flatten(), batch.weights.flatten(), batch.kinds.flatten()
     counted = (labels >= 0) & (weights > 0)
-    tally = Tally(float((nll.double() * weights.double())[counted].sum()), float(weights.double()[counted].sum()))
-    for kind, name in KINDS.items():
+    sums = ValidationSums(
+        float((nll.double() * weights.double())[counted].sum()), float(weights.double()[counted].sum())
+    )
+    for kind, name in REPORTED_KINDS.items():
         mine = counted & (kinds == int(kind))
-        tally.nll[name] = float(nll.double()[mine].sum())
-        tally.tokens[name] = int(mine.sum())
-    for start, end in runs(counted & (kinds == int(TokenKind.ACTION))):
+        sums.nll[name] = float(nll.double()[mine].sum())
+        sums.tokens[name] = int(mine.sum())
+    for start, end in true_spans(counted & (kinds == int(TokenKind.ACTION))):
         verb = _verb(decode(labels[start:end].tolist()))
-        tally.actions[verb] += 1
-        tally.right[verb] += bool(correct[start:end].all())
-    return tally
+        sums.actions[verb] += 1
+        sums.right[verb] += bool(correct[start:end].all())
+    return sums
 
 
-def runs(mask: Tensor) -> Iterator[tuple[int, int]]:
+def true_spans(mask: Tensor) -> Iterator[tuple[int, int]]:
     """Yield start and end of each run of true values in (tokens,)."""
     outside = torch.zeros(1, dtype=torch.int8)
     edges = torch.diff(mask.to(torch.int8), prepend=outside, append=outside)

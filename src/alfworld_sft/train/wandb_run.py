@@ -55,7 +55,7 @@ class WandbRun:
         parts = sorted(self._folder.glob(f"wandb/*run-*-{self._id}*"))
         offline = [part for part in parts if part.name.startswith("offline-")]
         if offline and len(parts) > 1:
-            append = "--append " if _sync_appends() else ""
+            append = "--append " if _sync_needs_append() else ""
             paths = shlex.join(map(str, offline))
             logger.info(
                 "this run has %d parts in wandb, %d of them offline; to upload: wandb sync %s%s",
@@ -63,7 +63,7 @@ class WandbRun:
             )  # fmt: skip
 
 
-def _sync_appends() -> bool:
+def _sync_needs_append() -> bool:
     """Return whether `wandb sync` needs an option to append; later versions detect a resumed run themselves."""
     from wandb.cli.cli import cli  # noqa: PLC0415 - only where it is wanted
 

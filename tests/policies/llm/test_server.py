@@ -19,16 +19,10 @@ from alfworld_sft.policies.llm.sampling import Sampling
 from alfworld_sft.policies.llm.server import OpenAIServer
 from alfworld_sft.policies.make import make_policy
 from alfworld_sft.types import Message, Reply
-from tests.fake_server import BREAKS_OFF, GARBAGE, TURN, Answer, fails, free_port, gives, says, serving
+from tests.fake_server import BREAKS_OFF, GARBAGE, KEY, TURN, Answer, fails, free_port, gives, says, serving
 from tests.policies.llm.test_protocol import prompt
 
-KEY = "sk-1234567890abcdef"
-
-
-@pytest.fixture(autouse=True)
-def environment(monkeypatch):
-    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+pytestmark = pytest.mark.usefixtures("openai_key")
 
 
 def server(url, attempts=3, timeout_s=5.0, temperature=0.4, **options) -> OpenAIServer:

@@ -5,7 +5,7 @@ torch = pytest.importorskip("torch", reason="training is an extra: pip install '
 import numpy as np
 
 from alfworld_sft.train.checkpoint import Position
-from alfworld_sft.train.data.batches import Plan, fingerprint, micro_batches, share_out, total_weight
+from alfworld_sft.train.data.batches import BatchSchedule, fingerprint, micro_batches, share_out, total_weight
 from alfworld_sft.train.data.samples import Sample
 
 
@@ -15,7 +15,7 @@ def sample(length, key="k"):
 
 
 def test_a_run_can_be_entered_at_every_position():
-    plan = Plan([1] * 10, 3, seed=5, epochs=3, steps=None)
+    plan = BatchSchedule([1] * 10, 3, seed=5, epochs=3, steps=None)
     whole = list(plan.batches(Position(0, 0, 0)))
     assert len(whole) == plan.total == 12
     for done, batch in enumerate(whole, 1):
@@ -23,15 +23,15 @@ def test_a_run_can_be_entered_at_every_position():
 
 
 def test_every_epoch_shows_each_sample_once_in_another_order():
-    plan = Plan([1] * 10, 3, seed=5, epochs=2, steps=None)
+    plan = BatchSchedule([1] * 10, 3, seed=5, epochs=2, steps=None)
     first, second = ([i for batch in plan.epoch(n) for i in batch] for n in (0, 1))
     assert sorted(first) == sorted(second) == list(range(10))
     assert first != second
-    assert first != [i for batch in Plan([1] * 10, 3, seed=6, epochs=2, steps=None).epoch(0) for i in batch]
+    assert first != [i for batch in BatchSchedule([1] * 10, 3, seed=6, epochs=2, steps=None).epoch(0) for i in batch]
 
 
 def test_steps_decide_where_they_are_given():
-    plan = Plan([1] * 10, 3, seed=5, epochs=1, steps=6)
+    plan = BatchSchedule([1] * 10, 3, seed=5, epochs=1, steps=6)
     batches = list(plan.batches(Position(0, 0, 0)))
     assert [batch.after for batch in batches][-2:] == [Position(5, 1, 1), Position(6, 1, 2)]
     assert [batch.after.batch == 0 for batch in batches] == [False, False, False, True, False, False]

@@ -20,7 +20,7 @@ from alfworld_sft.dataset.write import SCHEMA
 from alfworld_sft.errors import DatasetError
 from alfworld_sft.models.chat_encoder import ChatEncoder
 from alfworld_sft.models.loss_mask import TokenKind
-from alfworld_sft.train.data.samples import Loaded, Sample, SampleOptions, load_samples
+from alfworld_sft.train.data.samples import LoadedSamples, Sample, SampleOptions, load_samples
 from tests.train.helpers_data import WM, messages, rows, tiny_tokenizer, wandering, with_template, write
 from tests.train.templates import DEEPSEEK_R1, QWEN3, STRIPPING
 
@@ -37,7 +37,7 @@ def load(tmp_path: Path) -> Any:
         encoder: ChatEncoder = ENCODER,
         schema: Any = SCHEMA,
         **options: Any,
-    ) -> Loaded:
+    ) -> LoadedSamples:
         file = write(tmp_path / "train.parquet", records, schema)
         return load_samples([file], encoder, columns, SampleOptions(**options))
 

@@ -4,7 +4,7 @@ torch = pytest.importorskip("torch", reason="training is an extra: pip install '
 
 from torch import nn
 
-from alfworld_sft.train.model.muon import Muon, orthogonal
+from alfworld_sft.train.model.muon import Muon, orthogonalize
 from alfworld_sft.train.model.optim import Optimizer, lr_factor
 
 
@@ -119,6 +119,6 @@ def test_muon_moves_weights_as_torch_s_own_does():
 
 def test_orthogonal_matrices_have_singular_values_near_one():
     torch.manual_seed(0)
-    values = torch.linalg.svdvals(orthogonal(torch.randn(3, 16, 64)))
+    values = torch.linalg.svdvals(orthogonalize(torch.randn(3, 16, 64)))
     assert values.min() > 0.5
     assert values.max() < 1.5

@@ -18,7 +18,7 @@ from alfworld_sft.train.data.samples import load_samples, sample_options
 from alfworld_sft.train.distributed import Ranks
 from alfworld_sft.train.loop import compute_dtype, load_trainable
 from alfworld_sft.train.model.attention import PACKED, choose_attention
-from alfworld_sft.train.model.own_loss import may_be_packed, own_loss, rows_of
+from alfworld_sft.train.model.own_loss import may_be_packed, own_loss, probe_rows
 from alfworld_sft.train.model.prepare import LossModule
 from alfworld_sft.train.validate import validate
 from tests.train.helpers_loop import (
@@ -140,7 +140,7 @@ def test_a_window_that_was_overlooked_is_refused(data, tmp_path):
     config = build_train_config(options(data, folder, tmp_path / "out"))
     encoder = ChatEncoder(load_tokenizer(str(folder)))
     samples = load_samples(train_files(config), encoder, columns_of(config), sample_options(config)).samples
-    own = own_loss(model, rows_of(samples, model.config, 256), None)
+    own = own_loss(model, probe_rows(samples, model.config, 256), None)
     with pytest.raises(ModelError, match=r"write model\.attention=sdpa$"):
         may_be_packed(str(folder), LossModule(model), own)
 
@@ -151,9 +151,9 @@ def test_the_longer_row_exceeds_windows_that_rows_can_exceed(data, tmp_path):
     encoder = ChatEncoder(load_tokenizer(str(folder)))
     samples = load_samples(train_files(config), encoder, columns_of(config), sample_options(config)).samples
     stored = AutoModelForCausalLM.from_pretrained(folder).config
-    assert [len(row) for row in rows_of(samples, stored, 2048)] == [108, 24]
-    assert [len(row) for row in rows_of(samples, stored, 104)] == [104, 24]
-    assert [len(row) for row in rows_of(samples, stored, 64)] == [40, 24]
+    assert [len(row) for row in probe_rows(samples, stored, 2048)] == [108, 24]
+    assert [len(row) for row in probe_rows(samples, stored, 104)] == [104, 24]
+    assert [len(row) for row in probe_rows(samples, stored, 64)] == [40, 24]
 
 
 def test_a_window_without_layer_types_is_kept(tmp_path):

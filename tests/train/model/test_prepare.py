@@ -15,7 +15,7 @@ from huggingface_hub import errors as hub
 
 from alfworld_sft.models import load as loading
 from alfworld_sft.models.load import ModelError, load_model, load_tokenizer
-from alfworld_sft.train.model.attention import PACKED, Segments, _varlen_works, choose_attention
+from alfworld_sft.train.model.attention import PACKED, Segments, choose_attention, varlen_works
 from alfworld_sft.train.model.lora import add_lora
 from alfworld_sft.train.model.prepare import LossModule, prepare
 from tests.train.helpers_loop import write_model
@@ -332,5 +332,5 @@ def test_the_variable_length_kernel_agrees_with_plain_attention(folder):
         loss, nll, _ = module(*(tensor.to(target) for tensor in fields), segments)
         loss.backward()
         found.append(nll.detach().float().cpu())
-    assert _varlen_works(device)
+    assert varlen_works(device)
     assert (found[0] - found[1]).abs().max() < 0.1

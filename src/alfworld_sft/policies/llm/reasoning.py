@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from alfworld_sft.prompts.tags import has_thought, without_tags
+from alfworld_sft.prompts.tags import has_thought, strip_tags
 
 _FIELDS = ("reasoning_content", "reasoning", "thinking")
 _PART_KEYS = ("thinking", "reasoning", "text")
@@ -42,7 +42,7 @@ def with_reasoning(text: str, reasoning: str, tags: Collection[str], *, ended: b
         return text, None
     if "think" not in tags or has_thought(text):
         return text, reasoning
-    plain = without_tags(reasoning).strip()
+    plain = strip_tags(reasoning).strip()
     close = "</think>\n" if ended else ""
     return f"<think>{plain}{close}{text.lstrip()}", None if plain == reasoning.strip() else reasoning
 

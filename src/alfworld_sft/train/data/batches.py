@@ -26,7 +26,7 @@ class Batch:
     epochs: float
 
 
-class Plan:
+class BatchSchedule:
     """The steps of a run over samples that stand for `rows[i]` dataset rows each.
 
     `steps`, where given, decides how long the run is, through as many epochs as that takes; else `epochs` do.
@@ -75,7 +75,7 @@ def micro_batches(samples: Sequence[Sample], rank: int, world: int, token_budget
     packed = [pack([samples[i] for i in share], token_budget) if share else [] for share in shares]
     mine = packed[rank]
     missing = max(map(len, packed)) - len(mine)
-    return [*mine, *[_weightless(samples, token_budget)] * missing]
+    return [*mine, *[_make_filler(samples, token_budget)] * missing]
 
 
 def total_weight(samples: Sequence[Sample]) -> float:
@@ -83,7 +83,7 @@ def total_weight(samples: Sequence[Sample]) -> float:
     return float(sum(sample.weight[1:].sum(dtype=np.float64) for sample in samples))
 
 
-def tokens_of(samples: Sequence[Sample]) -> list[int]:
+def lengths_of(samples: Sequence[Sample]) -> list[int]:
     """Return the length of each sample."""
     return [len(sample.ids) for sample in samples]
 
@@ -97,7 +97,7 @@ def fingerprint(samples: Sequence[Sample]) -> str:
     return digest.hexdigest()
 
 
-def _weightless(samples: Sequence[Sample], token_budget: int) -> Packed:
+def _make_filler(samples: Sequence[Sample], token_budget: int) -> Packed:
     shortest = min(samples, key=lambda sample: len(sample.ids))
     filler = pack([shortest], token_budget)[0]
     return replace(filler, weights=torch.zeros_like(filler.weights))

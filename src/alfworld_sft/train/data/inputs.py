@@ -6,7 +6,14 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from alfworld_sft.dataset.read import Columns, dataset_file, read_rows, refuse_twice, unread_columns, wanted_columns
+from alfworld_sft.dataset.read import (
+    Columns,
+    dataset_file,
+    read_rows,
+    refuse_duplicates,
+    unread_columns,
+    wanted_columns,
+)
 from alfworld_sft.errors import DatasetError, UserError
 from alfworld_sft.models.reference import is_path
 from alfworld_sft.train.config import TrainConfig
@@ -34,21 +41,21 @@ def train_files(config: TrainConfig) -> list[Path]:
     """Return the files to train on; raises DatasetError where one is missing or named twice, or none is named."""
     if not config.data.train_files:
         raise DatasetError("data.train_files is needed: a Parquet file, or the folder that 'alfworld-sft collect' made")
-    return _files(config.data.train_files, "train.parquet", "data.train_files")
+    return _find_files(config.data.train_files, "train.parquet", "data.train_files")
 
 
 def val_files(config: TrainConfig) -> list[Path]:
     """Return the files to validate on, if any; raises DatasetError where one is missing or named twice."""
-    return _files(config.data.val_files or (), "val.parquet", "data.val_files")
+    return _find_files(config.data.val_files or (), "val.parquet", "data.val_files")
 
 
-def _files(names: Sequence[str], of_folder: str, option: str) -> list[Path]:
+def _find_files(names: Sequence[str], of_folder: str, option: str) -> list[Path]:
     files = [dataset_file(name, of_folder, option) for name in names]
-    refuse_twice(files, option)
+    refuse_duplicates(files, option)
     return files
 
 
-def look_at(config: TrainConfig) -> None:
+def check_inputs(config: TrainConfig) -> None:
     """Read the first rows of every file as training would; raises UserError. Imports no torch.
 
     Warns of columns that are not read although they would change what is trained, and of a file that is in both lists.

@@ -54,24 +54,24 @@ def pack(samples: Sequence[Sample], token_budget: int) -> list[Packed]:
     bins: list[list[Sample]] = []
     left: list[int] = []
     for sample in sorted(samples, key=len, reverse=True):  # first fit, longest first
-        place = next((index for index, free in enumerate(left) if free >= len(sample)), None)
-        if place is None:
+        bin_index = next((index for index, free in enumerate(left) if free >= len(sample)), None)
+        if bin_index is None:
             bins.append([])
             left.append(token_budget)
-            place = len(bins) - 1
-        bins[place].append(sample)
-        left[place] -= len(sample)
-    return [_joined(group) for group in bins]
+            bin_index = len(bins) - 1
+        bins[bin_index].append(sample)
+        left[bin_index] -= len(sample)
+    return [_concatenate(group) for group in bins]
 
 
-def _joined(samples: Sequence[Sample]) -> Packed:
+def _concatenate(samples: Sequence[Sample]) -> Packed:
     lengths = [len(sample) for sample in samples]
     return Packed(
-        input_ids=_long(np.concatenate([sample.ids for sample in samples])[None]),
-        position_ids=_long(np.concatenate([np.arange(length) for length in lengths])[None]),
-        labels=_long(np.concatenate([_labels(sample) for sample in samples])[None]),
-        weights=torch.from_numpy(np.concatenate([_shifted(sample.weight) for sample in samples])[None]),
-        kinds=torch.from_numpy(np.concatenate([_shifted(sample.kind) for sample in samples])[None]),
+        input_ids=_to_int64(np.concatenate([sample.ids for sample in samples])[None]),
+        position_ids=_to_int64(np.concatenate([np.arange(length) for length in lengths])[None]),
+        labels=_to_int64(np.concatenate([_labels(sample) for sample in samples])[None]),
+        weights=torch.from_numpy(np.concatenate([_shift(sample.weight) for sample in samples])[None]),
+        kinds=torch.from_numpy(np.concatenate([_shift(sample.kind) for sample in samples])[None]),
         cu_seqlens=torch.tensor([0, *np.cumsum(lengths)], dtype=torch.int32),
         tokens=sum(lengths),
     )
@@ -80,13 +80,13 @@ def _joined(samples: Sequence[Sample]) -> Packed:
 def _labels(sample: Sample) -> NDArray[np.int64]:
     """Return for each token the one after it, where its loss is wanted."""
     following = np.append(sample.ids[1:], 0).astype(np.int64)
-    return np.where(_shifted(sample.weight) != 0, following, IGNORED)
+    return np.where(_shift(sample.weight) != 0, following, IGNORED)
 
 
-def _shifted(values: NDArray[Any]) -> NDArray[Any]:
+def _shift(values: NDArray[Any]) -> NDArray[Any]:
     """Return what belongs to the next token, at the token that predicts it; 0 at the end."""
     return np.append(values[1:], values.dtype.type(0))
 
 
-def _long(values: NDArray[Any]) -> torch.Tensor:
+def _to_int64(values: NDArray[Any]) -> torch.Tensor:
     return torch.from_numpy(values.astype(np.int64))

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alfworld_sft.counts import counted, noun_for
-from alfworld_sft.dataset.read import Columns, Row, dataset_file, read_rows, refuse_twice
+from alfworld_sft.dataset.read import Columns, TrainingRow, dataset_file, read_rows, refuse_duplicates
 from alfworld_sft.errors import DatasetError
 from alfworld_sft.models.chat_encoder import ChatEncoder
 from alfworld_sft.models.loss_mask import Encoded, TokenKind
@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 Truncation = Literal["turn", "right", "left", "error"]
 """turn: cut after the last reply that fits; right and left: cut at that end; error: refuse."""
 
-NAMES = {"data.train_files": "train.parquet", "data.val_files": "val.parquet"}
+FILE_NAMES = {"data.train_files": "train.parquet", "data.val_files": "val.parquet"}
 NEXT_STATE_QUESTION = (
     "{prompt}\n\nSuppose you answer with this action: {action}\nDo not act now. Write only what you are told next."
 )
@@ -153,7 +153,7 @@ class LoadReport:
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
+class LoadedSamples:
     """Samples in the order of the files, and what became of the rows."""
 
     samples: list[Sample]
@@ -167,21 +167,21 @@ def load_samples(
     options: SampleOptions,
     *,
     option: str = "data.train_files",
-) -> Loaded:
+) -> LoadedSamples:
     """Return the samples of dataset files or folders, which may be none; `option` names them in errors.
 
     Raises DatasetError for what cannot be read (see table.py) or is named twice, and for a sequence that is too long
     where `truncation` is error.
     """
-    paths = [dataset_file(file, NAMES.get(option, "train.parquet"), option) for file in files]
-    refuse_twice(paths, option)
+    paths = [dataset_file(file, FILE_NAMES.get(option, "train.parquet"), option) for file in files]
+    refuse_duplicates(paths, option)
     rows = read_rows(paths, columns, option)
     report = LoadReport()
-    samples = _conversations(rows, encoder, options, report, single=not columns.multiturn)
-    return Loaded(list(_told(samples, report, option)), report)
+    samples = _samples_of_rows(rows, encoder, options, report, single=not columns.multiturn)
+    return LoadedSamples(list(_log_progress(samples, report, option)), report)
 
 
-def _told(samples: Iterator[Sample], report: LoadReport, option: str) -> Iterator[Sample]:
+def _log_progress(samples: Iterator[Sample], report: LoadReport, option: str) -> Iterator[Sample]:
     """Pass samples on, and say now and then how many there were: a large dataset takes minutes."""
     said = time.monotonic()
     for sample in samples:
@@ -192,8 +192,8 @@ def _told(samples: Iterator[Sample], report: LoadReport, option: str) -> Iterato
             logger.info("%s: %s with %s tokens so far", option, sequences, f"{report.tokens:,}")
 
 
-def _conversations(
-    rows: Iterator[Row], encoder: ChatEncoder, options: SampleOptions, report: LoadReport, *, single: bool
+def _samples_of_rows(
+    rows: Iterator[TrainingRow], encoder: ChatEncoder, options: SampleOptions, report: LoadReport, *, single: bool
 ) -> Iterator[Sample]:
     """Yield the samples of all rows: of single-turn rows at once, of trajectories when all of them are known."""
     trajectories: dict[tuple[str, ...], list[Chain]] = {}
@@ -202,16 +202,18 @@ def _conversations(
         report.rows += 1
         report.notes.update(row.notes)
         if row.messages:
-            chains = trajectories.setdefault(_trajectory(row), [])
+            chains = trajectories.setdefault(_trajectory_key(row), [])
             add_to_chains(chains, row.messages, Part(row.place, len(row.messages), row.turns, row.untrained))
         if options.next_state_rows and row.prompt and (action := read_action(row.response)) is not None:
             question = NEXT_STATE_QUESTION.format(prompt=row.prompt[-1].content, action=action)
-            actions.append((row.place, _trajectory(row), len(row.messages), question))
+            actions.append((row.place, _trajectory_key(row), len(row.messages), question))
         if single:
             messages = (*row.prompt, Message("assistant", row.response))
-            with _named(row.place):
+            with _name_row(row.place):
                 encoded = encoder.encode_reply(messages)
-            yield from _made([_sample(encoded, _response_alone(row), options, 1, row.place)], 1, encoded, report)
+            yield from _record(
+                [_make_sample(encoded, _single_turn_weights(row), options, 1, row.place)], 1, encoded, report
+            )
     if not single:
         for chains in trajectories.values():
             report.branches += len(chains) - 1
@@ -221,7 +223,7 @@ def _conversations(
         yield from _next_state_samples(actions, trajectories, encoder, options, report)
 
 
-def _trajectory(row: Row) -> tuple[str, ...]:
+def _trajectory_key(row: TrainingRow) -> tuple[str, ...]:
     """Return what rows of one trajectory have in common; a row without an episode id is one of its own."""
     file = row.place.rpartition(" row ")[0]
     episode = row.extra.get("episode_id")
@@ -231,7 +233,7 @@ def _trajectory(row: Row) -> tuple[str, ...]:
 _ONCE = TurnWeights((1.0,), (1.0,))
 
 
-def _response_alone(row: Row) -> TurnWeights:
+def _single_turn_weights(row: TrainingRow) -> TurnWeights:
     """Return the weights of a single-turn row: replies in the prompt are context, and so may the response be."""
     asked = (0.0,) * sum(message.role == "assistant" for message in row.prompt)
     return TurnWeights((*asked, float(row.response_trained)), (*asked, 1.0))
@@ -244,16 +246,18 @@ def _trajectory_samples(
     parts = chain.parts
     weights = weights_by_row(parts, options.weighting)
     report.begun_by_assistant += chain.messages[0].role == "assistant"
-    with _named(parts[-1].place):
-        whole = encoder.encode_conversation(chain.messages)
-    if not whole.stable:
+    with _name_row(parts[-1].place):
+        full = encoder.encode_conversation(chain.messages)
+    if not full.stable:
         yield from _samples_by_reply(chain, parts, fold(weights), encoder, options, report)
         return
-    for group in _groups(parts, whole, options):
+    for group in _group_rows(parts, full, options):
         longest = parts[group[-1]]
-        encoded = whole if longest.messages == len(chain.messages) else _prefix(whole, longest)
+        encoded = full if longest.messages == len(chain.messages) else _take_prefix(full, longest)
         weight = fold(weights[index] for index in group)
-        yield from _made([_sample(encoded, weight, options, len(group), longest.place)], len(group), encoded, report)
+        yield from _record(
+            [_make_sample(encoded, weight, options, len(group), longest.place)], len(group), encoded, report
+        )
 
 
 def _samples_by_reply(
@@ -265,9 +269,9 @@ def _samples_by_reply(
     report: LoadReport,
 ) -> Iterator[Sample]:
     """Yield a sample for each reply that is trained, rendered as its own prefix: it weighs what the rows give it."""
-    places = [index for index, message in enumerate(chain.messages) if message.role == "assistant"]
-    trained = [turn for turn, times in enumerate(weight.trained) if times and places[turn]]
-    report.unstable += len(places) > 1
+    reply_indexes = [index for index, message in enumerate(chain.messages) if message.role == "assistant"]
+    trained = [turn for turn, times in enumerate(weight.trained) if times and reply_indexes[turn]]
+    report.unstable += len(reply_indexes) > 1
     if not trained:
         report.dropped_rows += len(parts)
         return
@@ -275,19 +279,24 @@ def _samples_by_reply(
     for turn in trained:
         part = next(part for part in parts if part.turns > turn and turn not in part.untrained)
         place = part.place if part.turns == turn + 1 else f"{part.place}, reply {turn + 1}"
-        with _named(place):
-            encoded = encoder.encode_reply(chain.messages[: places[turn] + 1])
-        yield from _made([_sample(encoded, _only(turn, weight.trained[turn]), options, 1, place)], 1, encoded, report)
+        with _name_row(place):
+            encoded = encoder.encode_reply(chain.messages[: reply_indexes[turn] + 1])
+        yield from _record(
+            [_make_sample(encoded, _single_reply_weights(turn, weight.trained[turn]), options, 1, place)],
+            1,
+            encoded,
+            report,
+        )
 
 
-def _only(turn: int, weight: float) -> TurnWeights:
+def _single_reply_weights(turn: int, weight: float) -> TurnWeights:
     """Return the weights of a conversation of which one reply alone is trained."""
     weights = (*[0.0] * turn, weight)
     return TurnWeights(weights, weights)
 
 
 @contextmanager
-def _named(place: str) -> Iterator[None]:
+def _name_row(place: str) -> Iterator[None]:
     """Let what a chat template refuses name the row."""
     try:
         yield
@@ -295,28 +304,30 @@ def _named(place: str) -> Iterator[None]:
         raise DatasetError(f"{place}: {error}") from None
 
 
-def _groups(parts: Sequence[Part], whole: Encoded, options: SampleOptions) -> list[list[int]]:
+def _group_rows(parts: Sequence[Part], full: Encoded, options: SampleOptions) -> list[list[int]]:
     """Return which rows go into one sample. Cut at the left, a longer row is no prefix any more: it stays alone."""
     every = range(len(parts))
     if not options.fold:
         return [[index] for index in every]
     if options.truncation != "left":
         return [list(every)]
-    fits = [index for index in every if whole.ends[parts[index].turns - 1] <= options.max_length]
+    fits = [index for index in every if full.ends[parts[index].turns - 1] <= options.max_length]
     return [group for group in (fits, *([index] for index in every if index not in fits)) if group]
 
 
-def _prefix(whole: Encoded, part: Part) -> Encoded:
+def _take_prefix(full: Encoded, part: Part) -> Encoded:
     """Return one of the chain's shorter rows in tokens."""
-    end = whole.ends[part.turns - 1]
+    end = full.ends[part.turns - 1]
     return Encoded(
-        whole.ids[:end], whole.mask[:end], whole.turn[:end], whole.kind[:end], whole.ends[: part.turns], stable=True
+        full.ids[:end], full.mask[:end], full.turn[:end], full.kind[:end], full.ends[: part.turns], stable=True
     )
 
 
-def _sample(encoded: Encoded, weights: TurnWeights, options: SampleOptions, rows: int, place: str) -> Sample | None:
+def _make_sample(
+    encoded: Encoded, weights: TurnWeights, options: SampleOptions, rows: int, place: str
+) -> Sample | None:
     """Return a sample of one sequence, cut to fit; None where no trained token is left of it."""
-    first, last = _kept(encoded, options, place)
+    first, last = _token_range(encoded, options, place)
     turn = np.asarray(encoded.turn[first:last], dtype=np.intp)  # (tokens,)
     kind = np.asarray(encoded.kind[first:last], dtype=np.uint8)
     mask = np.asarray(encoded.mask[first:last], dtype=bool)
@@ -336,7 +347,7 @@ def _sample(encoded: Encoded, weights: TurnWeights, options: SampleOptions, rows
     )
 
 
-def _kept(encoded: Encoded, options: SampleOptions, place: str) -> tuple[int, int]:
+def _token_range(encoded: Encoded, options: SampleOptions, place: str) -> tuple[int, int]:
     """Return which tokens, [first, last), stay."""
     length, limit = len(encoded), options.max_length
     if length <= limit:
@@ -354,7 +365,7 @@ def _kept(encoded: Encoded, options: SampleOptions, place: str) -> tuple[int, in
             )
 
 
-def _made(samples: Sequence[Sample | None], rows: int, encoded: Encoded, report: LoadReport) -> Iterator[Sample]:
+def _record(samples: Sequence[Sample | None], rows: int, encoded: Encoded, report: LoadReport) -> Iterator[Sample]:
     for sample in samples:
         report.add(sample, rows, len(encoded))
         if sample is not None:
@@ -380,9 +391,9 @@ def _next_state_samples(
             found.append((derive_seed(options.seed, name), place, question, longest[messages].content))
     found.sort()
     for _, place, question, answer in found[: round(options.next_state_rows * len(actions))]:
-        with _named(place):
+        with _name_row(place):
             encoded = encoder.encode_pair(question, answer)
         told = [TokenKind.PREDICTION if t else kind for t, kind in zip(encoded.mask, encoded.kind, strict=True)]
         encoded = replace(encoded, kind=told)
         report.next_state += 1
-        yield from _made([_sample(encoded, _ONCE, options, 1, f"{place}, next state")], 1, encoded, report)
+        yield from _record([_make_sample(encoded, _ONCE, options, 1, f"{place}, next state")], 1, encoded, report)

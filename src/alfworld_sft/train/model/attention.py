@@ -72,7 +72,7 @@ def packed_attention(
     if segments is None or dropout:
         raise RuntimeError("packed attention needs to know the sequences, and has no dropout")
     query, key = query.to(value.dtype), key.to(value.dtype)  # rotary embedding leaves them in float32 under autocast
-    if query.is_cuda and _varlen_works(query.device):
+    if query.is_cuda and varlen_works(query.device):
         q, k, v = (x[0].transpose(0, 1).contiguous() for x in (query, key, value))  # (tokens, heads, d)
         return _varlen(q, k, v, segments, scaling)[None], None
     return _attend_each(query, key, value, segments, scaling), None
@@ -121,7 +121,7 @@ _VARLEN_NAMES = _varlen_names()
 _varlen_verdict: dict[int, bool] = {}
 
 
-def _varlen_works(device: torch.device) -> bool:
+def varlen_works(device: torch.device) -> bool:
     """Compare the kernel with plain attention, once for each device; a kernel that differs is not used."""
     index = device.index or 0
     if index not in _varlen_verdict:

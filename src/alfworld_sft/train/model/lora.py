@@ -41,18 +41,18 @@ def add_lora(model: Any, rank: int, alpha: float, target_modules: str | Sequence
             adapted: Any = get_peft_model(model, config, autocast_adapter_dtype=True)
     except (ValueError, re.error) as error:
         said = f"{first_line(error)} (there are {', '.join(names)})"
-        raise ModelError(f"model.target_modules={_written(target_modules)}: {said}") from None
+        raise ModelError(f"model.target_modules={_format_targets(target_modules)}: {said}") from None
     _check_targets(adapted, target_modules, wanted, names)
     layers: list[Any] = list(adapted.modules())
     for layer in layers:
         if isinstance(layer, LoraLayer):
             layer.cast_input_dtype_enabled = not autocast
         if type(layer) is LoraLinear:
-            layer.forward = partial(_adapted_linear, layer, layer.forward)
+            layer.forward = partial(_lora_linear, layer, layer.forward)
     return adapted
 
 
-def _adapted_linear(layer: Any, plain: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+def _lora_linear(layer: Any, plain: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """Return base(x) + alpha/rank · x·Aᵀ·Bᵀ as PEFT does (`plain`), without its passes over the full output.
 
     The scaled product is added in the last matrix multiplication. Inputs are not cast: without autocast all is float32.
@@ -90,7 +90,7 @@ def _layer_names(model: Any) -> list[str]:
 
 def _check_targets(adapted: Any, said: str | Sequence[str], wanted: str | list[str], names: list[str]) -> None:
     """Raise ModelError where a name is no layer's, where nothing is trained, or where the output layer would be."""
-    option = f"model.target_modules={_written(said)}"
+    option = f"model.target_modules={_format_targets(said)}"
     present = [plain_name(name) for name, _ in adapted.named_modules()]
     experts = getattr(adapted.peft_config["default"], "target_parameters", None)  # named as they once were
     unknown = [w for w in wanted if not any(f".{n}".endswith(f".{w}") for n in present)]
@@ -102,6 +102,6 @@ def _check_targets(adapted: Any, said: str | Sequence[str], wanted: str | list[s
         raise ModelError(f"{option}: lm_head cannot have an adapter: the loss is computed from its matrix")
 
 
-def _written(target_modules: str | Sequence[str]) -> str:
+def _format_targets(target_modules: str | Sequence[str]) -> str:
     """Return the option as it is written on the command line."""
     return target_modules if isinstance(target_modules, str) else f"[{','.join(target_modules)}]"

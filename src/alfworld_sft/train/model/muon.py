@@ -40,12 +40,12 @@ class Muon(torch.optim.Optimizer):
     def _move(self, parameters: Sequence[nn.Parameter], group: dict[str, Any]) -> None:
         """Move matrices of one shape."""
         lr, momentum = group["lr"], group["momentum"]
-        updates = orthogonal(torch.stack([self._pushed(parameter, momentum) for parameter in parameters]))
+        updates = orthogonalize(torch.stack([self._nesterov_gradient(parameter, momentum) for parameter in parameters]))
         scale = _RMS * math.sqrt(max(parameters[0].shape))
         for parameter, update in zip(parameters, updates, strict=True):
             parameter.mul_(1 - lr * group["weight_decay"]).add_(update, alpha=-lr * scale)
 
-    def _pushed(self, parameter: nn.Parameter, momentum: float) -> Tensor:
+    def _nesterov_gradient(self, parameter: nn.Parameter, momentum: float) -> Tensor:
         """Return a parameter's gradient with Nesterov momentum."""
         assert parameter.grad is not None
         state = self.state[parameter]
@@ -55,7 +55,7 @@ class Muon(torch.optim.Optimizer):
         return parameter.grad.lerp(buffer, momentum)
 
 
-def orthogonal(matrices: Tensor) -> Tensor:
+def orthogonalize(matrices: Tensor) -> Tensor:
     """Return matrices with singular values near 1, by the quintic Newton-Schulz iteration; (number, rows, columns).
 
     It computes in bfloat16, as torch's does.

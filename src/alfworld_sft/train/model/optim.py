@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from alfworld_sft.errors import UserError
-from alfworld_sft.train.distributed import like, whole
+from alfworld_sft.train.distributed import full_tensor, shard_like
 from alfworld_sft.train.model.muon import Muon
 
 Schedule = Literal["cosine", "linear", "constant"]
-State = dict[str, dict[str, Any]]
+OptimizerState = dict[str, dict[str, Any]]
 """Name of a parameter → its optimizer state: tensors of its shape, and the number of steps."""
 
 
@@ -57,8 +57,10 @@ class Optimizer:
         momentum: float = 0.95,
     ) -> None:
         self.lr = lr
-        self._names = {parameter: name for name, parameter in trained(module)}
-        inner = {p for n, p in trained(module) if ".layers." in n and p.ndim == 2} if name == "muon" else set()
+        self._names = {parameter: name for name, parameter in trained_parameters(module)}
+        inner = (
+            {p for n, p in trained_parameters(module) if ".layers." in n and p.ndim == 2} if name == "muon" else set()
+        )
         rest = [p for p in self._names if p not in inner]
         groups = [
             {"params": [p for p in rest if p.ndim >= 2], "weight_decay": weight_decay},
@@ -95,18 +97,18 @@ class Optimizer:
         """Scale the gradients down to a norm, 0 for none, and return the norm they had."""
         parameters = self.parameters
         norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-        norm = whole(norm)
+        norm = full_tensor(norm)
         if largest > 0:
             torch.nn.utils.clip_grads_with_norm_(parameters, largest, norm)
         return float(norm)
 
-    def state(self, *, keep: bool = True) -> State:
+    def state(self, *, keep: bool = True) -> OptimizerState:
         """Return the full state on the CPU; every process must call this, and only those that `keep` get it."""
-        states: State = {}
+        states: OptimizerState = {}
         for optimizer in self._optimizers:
             state: Mapping[Any, Mapping[str, Any]] = optimizer.state
             for parameter, values in state.items():
-                gathered = {key: _on_cpu(value, keep=keep) for key, value in values.items()}
+                gathered = {key: _gather_on_cpu(value, keep=keep) for key, value in values.items()}
                 if keep:
                     states[self._names[parameter]] = gathered
         return states
@@ -118,14 +120,14 @@ class Optimizer:
         for optimizer in self._optimizers:
             parameters = [p for group in optimizer.param_groups for p in group["params"]]
             state = {
-                i: {key: _placed(value, p) for key, value in states[self._names[p]].items()}
+                i: {key: _place_like(value, p) for key, value in states[self._names[p]].items()}
                 for i, p in enumerate(parameters)
                 if self._names[p] in states
             }
             optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
-def trained(module: nn.Module) -> Iterable[tuple[str, nn.Parameter]]:
+def trained_parameters(module: nn.Module) -> Iterable[tuple[str, nn.Parameter]]:
     """Yield the trained parameters under names that do not depend on wrappers (DDP, compiled layers)."""
     for name, parameter in module.named_parameters():
         if parameter.requires_grad:
@@ -143,12 +145,12 @@ def _muon(parameters: list[nn.Parameter], lr: float, weight_decay: float, moment
     return Muon(parameters, lr=lr, weight_decay=weight_decay, momentum=momentum)
 
 
-def _on_cpu(value: Any, *, keep: bool) -> Any:
+def _gather_on_cpu(value: Any, *, keep: bool) -> Any:
     if not isinstance(value, Tensor):
         return value
-    gathered = whole(value)
+    gathered = full_tensor(value)
     return gathered.detach().cpu().clone() if keep else None
 
 
-def _placed(value: Any, parameter: Tensor) -> Any:
-    return like(value, parameter) if isinstance(value, Tensor) and value.shape == parameter.shape else value
+def _place_like(value: Any, parameter: Tensor) -> Any:
+    return shard_like(value, parameter) if isinstance(value, Tensor) and value.shape == parameter.shape else value

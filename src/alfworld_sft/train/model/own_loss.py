@@ -41,7 +41,7 @@ class OwnLoss:
     nll: tuple[Tensor, Tensor]
 
 
-def rows_of(samples: Sequence[Sample], config: Any, max_length: int) -> tuple[Tensor, Tensor]:
+def probe_rows(samples: Sequence[Sample], config: Any, max_length: int) -> tuple[Tensor, Tensor]:
     """Return a longer and a shorter row made of the samples' tokens.
 
     The longer one is long enough for whatever the model does to rows that exceed a window or its original context.
@@ -60,7 +60,7 @@ def own_loss(model: Any, rows: tuple[Tensor, Tensor], autocast: torch.dtype | No
     training = model.training
     model.eval()
     try:
-        first, second = (_own(model, row, autocast) for row in rows)
+        first, second = (_own_nll(model, row, autocast) for row in rows)
     finally:
         model.train(training)
         model.set_attn_implementation(attention)
@@ -84,7 +84,7 @@ def _compare(name: str, module: LossModule, own: OwnLoss) -> bool:
     dtype = torch.bfloat16 if module.autocast == torch.bfloat16 else torch.float32
     architecture = type(base_of(module.model)).__name__
     first, second = own.rows
-    alone = [_ours(module, [row])[0] for row in own.rows]
+    alone = [_module_nll(module, [row])[0] for row in own.rows]
     apart = _distance(alone, own.nll)
     if not apart <= _ROUNDING[dtype]:  # NaN is no agreement
         way_out = "; write model.attention=sdpa" if module.packed else ""
@@ -93,8 +93,8 @@ def _compare(name: str, module: LossModule, own: OwnLoss) -> bool:
             f" ({float(own.nll[1].mean()):.4f}, not {float(alone[1].mean()):.4f}, on a short row);"
             f" it cannot be trained here{way_out}"
         )
-    packed = _ours(module, [first, second])
-    beside_another = _ours(module, [first.flip(0), second])
+    packed = _module_nll(module, [first, second])
+    beside_another = _module_nll(module, [first.flip(0), second])
     leak = _distance(packed[1:], beside_another[1:])
     apart = _distance(packed, own.nll)
     if apart <= _ROUNDING[dtype] and leak <= _NEIGHBOUR[dtype]:
@@ -110,7 +110,7 @@ def _compare(name: str, module: LossModule, own: OwnLoss) -> bool:
 
 
 @torch.no_grad()
-def _own(model: Any, row: Tensor, autocast: torch.dtype | None) -> Tensor:
+def _own_nll(model: Any, row: Tensor, autocast: torch.dtype | None) -> Tensor:
     device = next(model.parameters()).device
     row = row.to(device)
     few = {"logits_to_keep": SHORT} if "logits_to_keep" in inspect.signature(model.forward).parameters else {}
@@ -120,7 +120,7 @@ def _own(model: Any, row: Tensor, autocast: torch.dtype | None) -> Tensor:
 
 
 @torch.no_grad()
-def _ours(module: LossModule, rows: Sequence[Tensor]) -> list[Tensor]:
+def _module_nll(module: LossModule, rows: Sequence[Tensor]) -> list[Tensor]:
     """Return the last losses of each of several rows in one pass."""
     device = next(module.parameters()).device
     ids = torch.cat(list(rows))[None].to(device)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from transformers import AttentionInterface
 
 from alfworld_sft.models.load import ModelError, base_of, layers_of
-from alfworld_sft.train.model.attention import PACKED, PACKED_FAMILIES, Segments, _varlen_works, packed_attention
+from alfworld_sft.train.model.attention import PACKED, PACKED_FAMILIES, Segments, packed_attention, varlen_works
 from alfworld_sft.train.model.loss import weighted_cross_entropy
 
 
@@ -70,7 +70,7 @@ def prepare(model: Any, *, gradient_checkpointing: bool, compile_layers: bool) -
         enable({"use_reentrant": False})
     device = next(model.parameters()).device
     if device.type == "cuda":
-        _varlen_works(device)  # decide before anything is compiled
+        varlen_works(device)  # decide before anything is compiled
     if compile_layers:
         compile_each_layer(model)
 

@@ -1,0 +1,24 @@
+"""How do a run's results reach its folder once all episodes are played, and what does a full disk mean for them?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from alfworld_sft.errors import RunFolderError, os_reason
+from alfworld_sft.runs.store import RunFolder
+
+
+@contextmanager
+def results_errors(run: RunFolder) -> Iterator[None]:
+    """Turn an OSError raised while writing results into a RunFolderError that says how to resume.
+
+    No episode is lost: the journal is complete, and resuming writes the results again.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise RunFolderError(
+            f"{run.path}: {os_reason(error)}; all episodes are safe; fix that, then:"
+            f" alfworld-sft {run.kind} --resume {run.path}"
+        ) from None
