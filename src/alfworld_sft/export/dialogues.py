@@ -1,0 +1,80 @@
+"""A dataset's files → dialogues: each episode's conversation once, with the turns that carry no loss."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from alfworld_sft.dataset.read import Columns, Row, dataset_file, read_rows
+from alfworld_sft.errors import DatasetError
+from alfworld_sft.types import Message
+
+SPLITS = ("train", "val")
+_CONVERSATION = Columns(multiturn=True)
+_SINGLE_TURN = Columns()
+
+
+@dataclass(frozen=True, slots=True)
+class Dialogue:
+    """An exchange of messages that ends with a reply, and where the loss is.
+
+    `trained` holds the positions (in `messages`, from 0) of the replies that are training targets; `extra` is the
+    row's extra_info, whose `turn` is that of the last reply.
+    """
+
+    messages: tuple[Message, ...]
+    trained: frozenset[int]
+    extra: Mapping[str, Any]
+
+    def turns(self) -> Iterator[Dialogue]:
+        """Yield one dialogue for each trained reply: everything up to it, with that reply as the only target."""
+        replies = [position for position, message in enumerate(self.messages) if message.role == "assistant"]
+        for turn, position in enumerate(replies, 1):
+            if position in self.trained:
+                extra = {**self.extra, "turn": turn}
+                yield Dialogue(self.messages[: position + 1], frozenset({position}), extra)
+
+
+def read_conversations(folder: Path, split: str) -> Iterator[Dialogue]:
+    """Yield the conversation of each episode once, up to its last target; raises DatasetError.
+
+    A dataset with a row for each turn repeats the beginning of a conversation in every row: the longest row holds it.
+    """
+    rows = read_rows([dataset_file(folder, f"{split}.parquet", "RUN")], _CONVERSATION, "RUN")
+    for _, of_one_episode in groupby(rows, key=lambda row: row.extra.get("episode_id", row.place)):
+        yield _dialogue(max(of_one_episode, key=lambda row: row.turns))
+
+
+def read_single_turns(folder: Path, split: str) -> Iterator[Dialogue]:
+    """Yield the single-turn form of each trained turn: one user message with the history in it, and the reply.
+
+    Raises DatasetError, also where the dataset has one row for each episode.
+    """
+    rows = read_rows([dataset_file(folder, f"{split}.parquet", "RUN")], _SINGLE_TURN, "RUN")
+    last: Row | None = None
+    for row in rows:
+        if last is None and _lacks_turns(row):
+            raise DatasetError(
+                f"{folder}: it has one row for each episode, so the single-turn form of most turns is missing;"
+                " use --form multi, or collect with dataset.rows_per=turn"
+            )
+        last = row
+        if row.response_trained:
+            messages = (*row.prompt, Message("assistant", row.response))
+            yield Dialogue(messages, frozenset({len(messages) - 1}), row.extra)
+
+
+def _lacks_turns(first: Row) -> bool:
+    """Return whether the first row of a dataset is not the first trained turn of its episode."""
+    turn = int(first.extra.get("turn", 1))
+    skipped = [int(t) for t in first.extra.get("untrained_turns", []) if int(t) < turn]
+    return len(skipped) < turn - 1
+
+
+def _dialogue(row: Row) -> Dialogue:
+    replies = [position for position, message in enumerate(row.messages) if message.role == "assistant"]
+    trained = frozenset(position for turn, position in enumerate(replies) if turn not in row.untrained)
+    return Dialogue(row.messages, trained, row.extra)

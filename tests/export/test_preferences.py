@@ -1,0 +1,76 @@
+from dataclasses import replace
+
+import pytest
+
+from alfworld_sft.collect.config import CollectConfig
+from alfworld_sft.collect.run import collect, start_run
+from alfworld_sft.config import build_config
+from alfworld_sft.dataset.rows import Rendering
+from alfworld_sft.errors import DatasetError
+from alfworld_sft.export.preferences import preference_pairs, steps_to_goal
+from alfworld_sft.games import find_games
+from alfworld_sft.prompts.tags import read_action, read_section
+from alfworld_sft.prompts.template import load_template
+from alfworld_sft.world import Env
+from tests.collecting import write_games
+
+WORLD_MODEL = Rendering(load_template("add_wm1"))
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory):
+    """Six episodes of an erring expert, and their games by id."""
+    place = tmp_path_factory.mktemp("pairs")
+    source = write_games(place / "games", 6)
+    words = [f"games.source={source}", "policy.noise=0.3", "prompt.template=add_wm1"]
+    job = start_run(build_config(CollectConfig, words), place, name="run")
+    with job.run:
+        collect(job)
+        return list(job.run.episodes()), {ref.id: ref.load() for ref in find_games(source, "train")}
+
+
+def replayed(game, commands):
+    env = Env(game)
+    env.reset()
+    return env, [env.step(command) for command in commands][-1:]
+
+
+def test_every_pair_holds_what_a_replay_says(played):
+    episodes, games = played
+    pairs = [(one, pair) for one in episodes for pair in preference_pairs(one, games[one.game_id], WORLD_MODEL)]
+    assert len(pairs) > 12
+    for one, pair in pairs:
+        game, before = games[one.game_id], [step.command for step in one.steps[: pair["turn"] - 1]]
+        good, bad = (read_action(pair[which][0]["content"]) for which in ("chosen", "rejected"))
+        start, _ = replayed(game, before)
+        assert pair["distance"] == steps_to_goal(game, start.state)
+        for action, which in ((good, "chosen"), (bad, "rejected")):
+            env, (seen,) = replayed(game, [*before, action])
+            assert pair[f"{which}_distance"] == steps_to_goal(game, env.state)
+            assert read_section(pair[which][0]["content"], "prediction") == seen.text.strip()
+        assert pair["chosen_distance"] < pair["distance"]
+        assert pair["rejected_distance"] is None or pair["rejected_distance"] >= pair["distance"]
+        assert good != bad
+
+
+def test_a_deliberate_mistake_is_never_chosen_and_stays_in_the_context(played):
+    episodes, games = played
+    erring = next(one for one in episodes if not all(step.reply.trained for step in one.steps))
+    wrong = {turn for turn, step in enumerate(erring.steps, 1) if not step.reply.trained}
+    pairs = list(preference_pairs(erring, games[erring.game_id], WORLD_MODEL))
+    assert pairs
+    assert wrong.isdisjoint(pair["turn"] for pair in pairs)
+    assert all(len(pair["prompt"]) == 2 * pair["turn"] - 1 for pair in pairs)
+
+
+def test_the_same_episode_gives_the_same_pairs(played):
+    episodes, games = played
+    first, again = (list(preference_pairs(episodes[0], games[episodes[0].game_id], WORLD_MODEL)) for _ in range(2))
+    assert first == again
+
+
+def test_an_episode_of_another_game_is_refused(played):
+    episodes, games = played
+    strange = replace(episodes[0], steps=(replace(episodes[0].steps[0], next_observation="A dragon."),))
+    with pytest.raises(DatasetError, match="answers otherwise"):
+        list(preference_pairs(strange, games[strange.game_id], WORLD_MODEL))
