@@ -3,7 +3,7 @@
     python -m benchmarks.export_consumers --verl VENV/bin/python --llamafactory VENV/bin/python
 
 Each loader runs in an environment of its own, on the same collection (by an expert that errs now and then) and the same
-tokenizer, and lists the trained tokens of every record; they are compared with the mask of `models.chat`. Neither
+tokenizer, and lists the trained tokens of every record; they are compared with the mask of `models.loss_mask`. Neither
 package can share our environment: verl 0.9.1 needs transformers < 5.11, LLaMA-Factory 0.9.5 needs <= 5.6. Text needs
 none of their image and audio packages: torchaudio, which LLaMA-Factory imports, may be missing.
 """
@@ -114,7 +114,7 @@ def in_environment(python: Path, name: str, tokenizer: Path, out: Path) -> dict[
 def our_tokens(run: Path, name: str, form: str, tokenizer: Any) -> list[list[int]]:
     """The tokens that our mask trains in each dialogue that the target holds, in its order."""
     from alfworld_sft.export.dialogues import read_conversations, read_single_turns
-    from alfworld_sft.models.chat import ChatEncoder
+    from alfworld_sft.models.chat_encoder import ChatEncoder
 
     encoder = ChatEncoder(tokenizer)
     read = read_conversations if form == "multi" else read_single_turns

@@ -16,7 +16,7 @@ from alfworld_sft.config import build_config
 from alfworld_sft.export.cli import export_pairs
 from alfworld_sft.export.targets import TARGETS
 from alfworld_sft.export.write import export_rows
-from alfworld_sft.models.chat import ChatEncoder
+from alfworld_sft.models.chat_encoder import ChatEncoder
 from alfworld_sft.types import Message
 from tests.collecting import write_games
 from tests.train.helpers_data import tiny_model, tiny_tokenizer

@@ -8,7 +8,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from alfworld_sft.dataset.read import Columns, Row, dataset_file, read_rows
+from alfworld_sft.dataset.read import Columns, TrainingRow, dataset_file, read_rows
 from alfworld_sft.errors import DatasetError
 from alfworld_sft.types import Message
 
@@ -54,7 +54,7 @@ def read_single_turns(folder: Path, split: str) -> Iterator[Dialogue]:
     Raises DatasetError, also where the dataset has one row for each episode.
     """
     rows = read_rows([dataset_file(folder, f"{split}.parquet", "RUN")], _SINGLE_TURN, "RUN")
-    last: Row | None = None
+    last: TrainingRow | None = None
     for row in rows:
         if last is None and _lacks_turns(row):
             raise DatasetError(
@@ -67,14 +67,14 @@ def read_single_turns(folder: Path, split: str) -> Iterator[Dialogue]:
             yield Dialogue(messages, frozenset({len(messages) - 1}), row.extra)
 
 
-def _lacks_turns(first: Row) -> bool:
+def _lacks_turns(first: TrainingRow) -> bool:
     """Return whether the first row of a dataset is not the first trained turn of its episode."""
     turn = int(first.extra.get("turn", 1))
     skipped = [int(t) for t in first.extra.get("untrained_turns", []) if int(t) < turn]
     return len(skipped) < turn - 1
 
 
-def _dialogue(row: Row) -> Dialogue:
+def _dialogue(row: TrainingRow) -> Dialogue:
     replies = [position for position, message in enumerate(row.messages) if message.role == "assistant"]
     trained = frozenset(position for turn, position in enumerate(replies) if turn not in row.untrained)
     return Dialogue(row.messages, trained, row.extra)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from alfworld_sft.errors import ConfigError, RunFolderError
-from alfworld_sft.evaluate.compare import METRICS
+from alfworld_sft.evaluate.compare import RESULT_FILE
 from alfworld_sft.export.write import new_folder
 from alfworld_sft.prompts.template import Template, load_template
 from alfworld_sft.prompts.transcript import prompts_of
@@ -42,10 +42,10 @@ def export_inspect(path: Path, out: Path) -> int:
 
 def _read_metrics(path: Path) -> dict[str, Any]:
     try:
-        return dict(json.loads((path / METRICS).read_text("utf-8")))
+        return dict(json.loads((path / RESULT_FILE).read_text("utf-8")))
     except FileNotFoundError:
         raise RunFolderError(
-            f"{path}: it holds no {METRICS}; --to inspect exports a finished run of 'alfworld-sft evaluate'"
+            f"{path}: it holds no {RESULT_FILE}; --to inspect exports a finished run of 'alfworld-sft evaluate'"
         ) from None
 
 

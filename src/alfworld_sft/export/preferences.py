@@ -20,7 +20,7 @@ from alfworld_sft.prompts.tags import replace_section
 from alfworld_sft.prompts.transcript import Transcript
 from alfworld_sft.seeds import derive_seed
 from alfworld_sft.types import Episode, Message, Step
-from alfworld_sft.world import Env, observations, rules
+from alfworld_sft.world import Env, admissible, observations, rules
 from alfworld_sft.world.game import Game, State
 from alfworld_sft.world.plan import UnsolvableError, shortest_actions
 
@@ -98,10 +98,10 @@ def _is_closer(after: int | None, before: int | None) -> bool:
 
 def _worse_action(game: Game, state: State, taken: str, distance: int | None, random: Random) -> Alternative | None:
     """Return an admissible action, drawn at random, that does not bring the goal closer; None where each one does."""
-    admissible = rules.admissible_actions(game, state)
-    commands = [command for command in admissible.commands if command != taken]
+    possible = admissible.admissible_actions(game, state)
+    commands = [command for command in possible.commands if command != taken]
     for command in random.sample(commands, len(commands)):
-        action = admissible.action(command)
+        action = possible.action(command)
         if action is None:
             continue
         after = rules.transition(game, state, action)
