@@ -20,7 +20,7 @@ from gem.envs.registration import ENV_REGISTRY
 
 from alfworld_sft.errors import UserError
 from alfworld_sft.integrations.conversation import Conversation
-from alfworld_sft.integrations.pool import GamePool
+from alfworld_sft.integrations.pool import GamePool, shared_pool
 from alfworld_sft.prompts.tags import compose_reply
 from alfworld_sft.prompts.template import load_template
 from alfworld_sft.types import TaskType
@@ -60,7 +60,7 @@ class ALFWorldEnv(gem.Env):
             "template": template,
             "max_turns": max_turns,
         }
-        self._games = source if isinstance(source, GamePool) else GamePool(source, split, task_types, games_seed)
+        self._games = shared_pool(source, split, task_types, games_seed)
         self._game = None if game is None else self._games.load(game)
         self._template = load_template(template)
         self._max_turns = max_turns
@@ -92,10 +92,7 @@ class ALFWorldEnv(gem.Env):
         A copy in the same state draws later games as this one would. Raises UserError for changes to such a copy.
         """
         if not same_state:
-            config = {**self._config, **changes}
-            if not changes.keys() & {"source", "split", "task_types", "games_seed"}:
-                config["source"] = self._games  # found once
-            twin = type(self)(**config)
+            twin = type(self)(**{**self._config, **changes})
         elif changes:
             raise UserError(f"an environment in the same state cannot have another {min(changes)}")
         else:

@@ -24,7 +24,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from alfworld_sft.errors import UserError
-from alfworld_sft.integrations.pool import GamePool
+from alfworld_sft.integrations.pool import GamePool, shared_pool
 from alfworld_sft.types import TaskType
 from alfworld_sft.world import Env, Observation
 
@@ -32,6 +32,8 @@ ID = "ALFWorld-v0"
 MAX_EPISODE_STEPS = 50
 """The limit of `gymnasium.make` and `make_vec` unless they are given another one."""
 _CHARACTERS = string.printable.replace("\t", "").replace("\r", "").replace("\x0b", "").replace("\x0c", "")
+_MAX_OBSERVATION_CHARS = 16_384
+_MAX_COMMAND_CHARS = 80
 _ENDLESS = sys.maxsize
 
 
@@ -55,10 +57,10 @@ class ALFWorldEnv(gymnasium.Env[str, str]):
         *,
         with_distance: bool = False,
     ) -> None:
-        self.games = source if isinstance(source, GamePool) else GamePool(source, split, task_types, games_seed)
+        self.games = shared_pool(source, split, task_types, games_seed)
         self.with_distance = with_distance
-        self.observation_space = Text(16_384, charset=_CHARACTERS)
-        self.action_space = Text(256, charset=_CHARACTERS)
+        self.observation_space = Text(_MAX_OBSERVATION_CHARS, charset=_CHARACTERS)
+        self.action_space = Text(_MAX_COMMAND_CHARS, charset=_CHARACTERS)
         self._env: Env | None = None
         self._won = False
 
@@ -112,7 +114,7 @@ class ALFWorldVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], np.ndarray]):
         self._limit = _step_limit(max_episode_steps)
         self.autoreset_mode = _read_autoreset_mode(autoreset_mode)
         self.metadata = ALFWorldEnv.metadata | {"autoreset_mode": self.autoreset_mode}
-        games = source if isinstance(source, GamePool) else GamePool(source, split, task_types, games_seed)
+        games = shared_pool(source, split, task_types, games_seed)
         self.envs = [ALFWorldEnv(games, with_distance=with_distance) for _ in range(num_envs)]
         self.single_observation_space = self.envs[0].observation_space
         self.single_action_space = self.envs[0].action_space

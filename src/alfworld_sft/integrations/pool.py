@@ -9,6 +9,7 @@ from pathlib import Path
 
 from alfworld_sft.errors import UserError
 from alfworld_sft.games import GENERATE, GameRef, GameStream, find_games
+from alfworld_sft.games.sources import resolve_source
 from alfworld_sft.types import TaskType
 from alfworld_sft.world import Game
 
@@ -71,6 +72,27 @@ class GamePool:
                 f"no game {number} among {self.description}; numbers are 0 to {(self.total or _STREAM_NUMBERS) - 1}"
             )
         return number
+
+
+def shared_pool(
+    source: str | Path | GamePool | None = None,
+    split: str = "train",
+    task_types: Sequence[TaskType] | None = None,
+    games_seed: int = 0,
+) -> GamePool:
+    """Return the pool of these arguments, found once in a process: frameworks make an environment for each episode.
+
+    A pool is returned as it is. Files that are added later are seen by `GamePool` alone.
+    """
+    if isinstance(source, GamePool):
+        return source
+    types = None if task_types is None else tuple(task_types)
+    return _find_pool(resolve_source(source), split, types, games_seed)
+
+
+@lru_cache(maxsize=16)
+def _find_pool(source: str | Path, split: str, task_types: tuple[TaskType, ...] | None, games_seed: int) -> GamePool:
+    return GamePool(source, split, task_types, games_seed)
 
 
 @lru_cache(maxsize=_CACHED_GAMES)

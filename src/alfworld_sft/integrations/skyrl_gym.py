@@ -10,7 +10,6 @@ by one of our templates. The reward is 1.0 on the turn that wins, else 0.0.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from typing import Any
 
 import skyrl_gym
@@ -20,7 +19,7 @@ from skyrl_gym.envs.registration import registry
 from alfworld_sft.dataset.extra_info import EXTRA_INFO, parse_extra_info
 from alfworld_sft.errors import UserError
 from alfworld_sft.integrations.conversation import Conversation
-from alfworld_sft.integrations.pool import GamePool
+from alfworld_sft.integrations.pool import shared_pool
 from alfworld_sft.prompts.template import load_template
 from alfworld_sft.types import Message
 
@@ -48,10 +47,7 @@ class ALFWorldEnv(BaseTextEnv):  # type: ignore[misc, unused-ignore]
     def __init__(self, env_config: Mapping[str, Any] | None = None, extras: Mapping[str, Any] | None = None) -> None:
         super().__init__()
         config, row = _read_config(env_config), extras or {}
-        task_types = config["task_types"]
-        games = _pool(
-            config["source"], config["split"], None if task_types is None else tuple(task_types), config["games_seed"]
-        )
+        games = shared_pool(config["source"], config["split"], config["task_types"], config["games_seed"])
         self.max_turns = _read_max_turns(row.get("max_turns", config["max_turns"]))
         self._conversation = Conversation(games.load(_game_of(row)), load_template(config["template"]), self.max_turns)
         self._won = False
@@ -107,12 +103,6 @@ def _game_of(row: Mapping[str, Any]) -> int | str:
                 game: int | str = place[key]
                 return game
     raise UserError("the row names no game; give it a column 'game' with a game's number or id")
-
-
-@lru_cache(maxsize=16)
-def _pool(source: str | None, split: str, task_types: tuple[Any, ...] | None, games_seed: int) -> GamePool:
-    """Return the games of a config, found once for all its rows."""
-    return GamePool(source, split, task_types, games_seed)
 
 
 if ID not in registry:
