@@ -150,6 +150,7 @@ def test_the_step_limit_can_be_lifted():
     [
         ({"num_envs": 0}, "num_envs must be at least 1, not 0"),
         ({"max_episode_steps": 0}, "max_episode_steps must be at least 1, or -1 for no limit, not 0"),
+        ({"max_episode_steps": "9"}, "max_episode_steps must be at least 1, or -1 for no limit, not '9'"),
         (
             {"autoreset_mode": "sometimes"},
             "unknown autoreset_mode 'sometimes'; there are 'NextStep', 'SameStep', 'Disabled'",

@@ -14,6 +14,7 @@ from alfworld_sft.world.plan import shortest_plan
 
 skyrl_gym = pytest.importorskip("skyrl_gym", reason="the extra skyrl-gym is not installed")
 
+import numpy as np
 from omegaconf import OmegaConf
 
 from alfworld_sft.integrations.skyrl_gym import ID, ALFWorldEnv
@@ -61,6 +62,7 @@ def test_a_system_message_stays_and_other_messages_of_the_row_give_way():
     "row",
     [
         lambda name: {"game": name},
+        lambda name: {"game": np.int64(7), "max_turns": np.int64(9)},
         lambda name: {"game_id": name},
         lambda name: {"extra_info": {"game_id": name}},
         lambda name: {"extra_info": json.dumps({"game_id": name})},

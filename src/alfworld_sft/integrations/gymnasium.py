@@ -251,8 +251,8 @@ def _read_options(options: Mapping[str, Any] | None) -> int | str | None:
 def _step_limit(max_episode_steps: int | None) -> int:
     if max_episode_steps is None or max_episode_steps == -1:
         return _ENDLESS
-    if max_episode_steps < 1:
-        raise UserError(f"max_episode_steps must be at least 1, or -1 for no limit, not {max_episode_steps}")
+    if not isinstance(max_episode_steps, int) or max_episode_steps < 1:
+        raise UserError(f"max_episode_steps must be at least 1, or -1 for no limit, not {max_episode_steps!r}")
     return max_episode_steps
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
+from typing import SupportsIndex
 
 from alfworld_sft.errors import UserError
 from alfworld_sft.games import GENERATE, GameRef, GameStream, find_games
@@ -47,7 +48,7 @@ class GamePool:
         self._ref = refs.__getitem__
         self._numbers = {ref.id: number for number, ref in enumerate(refs)}
 
-    def load(self, which: int | str) -> Game:
+    def load(self, which: SupportsIndex | str) -> Game:
         """Return the game of this number or id; raises UserError where there is none, or its file is broken."""
         number = self._number(which)
         ref = self._ref(number)
@@ -57,14 +58,14 @@ class GamePool:
         """Return a random game, all equally likely; `integer_below(n)` gives a random number from 0 to n-1."""
         return self.load(int(integer_below(self.total or _STREAM_NUMBERS)))
 
-    def _number(self, which: int | str) -> int:
+    def _number(self, which: SupportsIndex | str) -> int:
         if isinstance(which, str):
             if which not in self._numbers:
                 close = get_close_matches(which, self._numbers, 1)
                 hint = f"did you mean {close[0]!r}?" if close else "name one by its number or id"
                 raise UserError(f"no game {which[:200]!r} among {self.description}; {hint}")
             return self._numbers[which]
-        if isinstance(which, bool) or not hasattr(which, "__index__"):
+        if isinstance(which, bool) or not isinstance(which, SupportsIndex):
             raise UserError(f"a game is named by its number or its id, not by {type(which).__name__}")
         number = which.__index__()
         if not 0 <= number < (self.total or _STREAM_NUMBERS):

@@ -10,7 +10,7 @@ by one of our templates. The reward is 1.0 on the turn that wins, else 0.0.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, SupportsIndex
 
 import skyrl_gym
 from skyrl_gym.envs.base_text_env import BaseTextEnv, BaseTextEnvStepOutput
@@ -90,9 +90,9 @@ def _read_config(given: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def _read_max_turns(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+    if isinstance(value, bool) or not isinstance(value, SupportsIndex) or value.__index__() < 1:
         raise UserError(f"max_turns must be a number of at least 1, not {value!r}")
-    return value
+    return value.__index__()  # numpy's too, as rows have them
 
 
 def _game_of(row: Mapping[str, Any]) -> int | str:
