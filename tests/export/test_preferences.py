@@ -7,11 +7,12 @@ from alfworld_sft.collect.run import collect, start_run
 from alfworld_sft.config import build_config
 from alfworld_sft.dataset.rows import Rendering
 from alfworld_sft.errors import DatasetError
-from alfworld_sft.export.preferences import preference_pairs, steps_to_goal
+from alfworld_sft.export.preferences import preference_pairs
 from alfworld_sft.games import find_games
 from alfworld_sft.prompts.tags import read_action, read_section
 from alfworld_sft.prompts.template import load_template
 from alfworld_sft.world import Env
+from alfworld_sft.world.distance import distance as steps_to_goal
 from tests.collecting import write_games
 
 WORLD_MODEL = Rendering(load_template("add_wm1"))
@@ -43,10 +44,10 @@ def test_every_pair_holds_what_a_replay_says(played):
         game, before = games[one.game_id], [step.command for step in one.steps[: pair["turn"] - 1]]
         good, bad = (read_action(pair[which][0]["content"]) for which in ("chosen", "rejected"))
         start, _ = replayed(game, before)
-        assert pair["distance"] == steps_to_goal(game, start.state)
+        assert pair["distance"] == steps_to_goal(game, start.game_state)
         for action, which in ((good, "chosen"), (bad, "rejected")):
             env, (seen,) = replayed(game, [*before, action])
-            assert pair[f"{which}_distance"] == steps_to_goal(game, env.state)
+            assert pair[f"{which}_distance"] == steps_to_goal(game, env.game_state)
             assert read_section(pair[which][0]["content"], "prediction") == seen.text.strip()
         assert pair["chosen_distance"] < pair["distance"]
         assert pair["rejected_distance"] is None or pair["rejected_distance"] >= pair["distance"]

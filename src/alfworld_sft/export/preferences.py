@@ -21,8 +21,8 @@ from alfworld_sft.prompts.transcript import Transcript
 from alfworld_sft.seeds import derive_seed
 from alfworld_sft.types import Episode, Message, Step
 from alfworld_sft.world import Env, admissible, observations, rules
+from alfworld_sft.world.distance import distance as steps_to_goal
 from alfworld_sft.world.game import Game, State
-from alfworld_sft.world.plan import UnsolvableError, shortest_actions
 
 SETTINGS = (
     "`DPOTrainer` reads `prompt`, `chosen` and `rejected` as they stand. `distance` is the number of steps to the goal"
@@ -49,12 +49,12 @@ def preference_pairs(episode: Episode, game: Game, rendering: Rendering) -> Iter
     env.reset()
     transcript = Transcript(rendering.template, episode.task, "multi")
     for turn, step in enumerate(episode.steps, 1):
-        before = env.state
+        before = env.game_state
         prompt = transcript.prompt(step.observation, step.admissible_commands)
         observation = env.step(step.command)
         if observation.text != step.next_observation:
             raise DatasetError(f"{episode.id}, turn {turn}: {game.id} answers otherwise; is it another version?")
-        distance, reached = steps_to_goal(game, before), steps_to_goal(game, env.state)
+        distance, reached = steps_to_goal(game, before), steps_to_goal(game, env.game_state)
         if is_target(step) and _is_closer(reached, distance):
             seed = derive_seed(episode.seed, "preference", turn)
             other = _worse_action(game, before, step.command, distance, Random(seed))
@@ -71,14 +71,6 @@ def preference_pairs(episode: Episode, game: Game, rendering: Rendering) -> Iter
                     "turn": turn,
                 }
         transcript.add(prompt, training_text(step, rendering), step.command)
-
-
-def steps_to_goal(game: Game, state: State) -> int | None:
-    """Return the length of the shortest plan from a state: 0 when won, None when the goal is out of reach."""
-    try:
-        return len(shortest_actions(game, state))
-    except UnsolvableError:
-        return None
 
 
 def game_of(episode: Episode, games: GameSource, source: Path) -> Game:
