@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from alfworld_sft.errors import ComparisonError
-from alfworld_sft.evaluate.compare import Comparison, Result, compare
+from alfworld_sft.evaluate.compare import Comparison, Result, compare, protocol_differences
 from alfworld_sft.evaluate.metrics import UNKNOWN_TYPE, Metrics, Unplayed, measure
 from alfworld_sft.evaluate.worldmodel import KINDS, PREDICTORS, WorldModelScore, kind_of, score_predictions
 from alfworld_sft.games.layout import read_task_folder
@@ -66,6 +66,8 @@ def short_names() -> dict[str, str]:
 def _compared(first: tuple[int, Result], other: tuple[int, Result]) -> dict[str, Any]:
     pair = {"a": first[0], "b": other[0]}
     try:
+        if differences := list(protocol_differences(first[1], other[1])):
+            return pair | {"refused": f"not compared, since they differ: {'; '.join(differences)}"}
         return pair | _plain(compare(first[1], other[1]))
     except ComparisonError as error:
         return pair | {"refused": str(error)}

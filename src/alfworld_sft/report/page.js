@@ -41,8 +41,8 @@ function textBlock(text) {
 }
 
 async function unpack(id) {
-  const element = byId(id);
-  const bytes = Uint8Array.from(atob(element.textContent), (character) => character.charCodeAt(0));
+  const text = byId(id).textContent;
+  const bytes = Uint8Array.fromBase64 ? Uint8Array.fromBase64(text) : Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
   return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
 }
 
@@ -341,8 +341,9 @@ function drawRows() {
   const scroller = byId("scroller");
   const first = Math.max(0, Math.floor(scroller.scrollTop / ROW_HEIGHT) - 10);
   const last = Math.min(shown.length, first + Math.ceil(scroller.clientHeight / ROW_HEIGHT) + 20);
+  const width = Math.max(1, [...byId("columns").children].filter((cell) => cell.offsetWidth).length); // more would make columns of their own
   const spacer = (count) => {
-    const cell = make("td", {className: "spacer", colSpan: columns().length});
+    const cell = make("td", {className: "spacer", colSpan: width});
     cell.style.height = `${count * ROW_HEIGHT}px`;
     return make("tr", {ariaHidden: "true"}, cell);
   };
@@ -588,10 +589,12 @@ async function start() {
   });
   byId("theme").addEventListener("click", turnTheme);
   byId("help").addEventListener("click", () => byId("keys").showModal());
+  window.addEventListener("resize", () => requestAnimationFrame(drawRows));
   window.addEventListener("hashchange", follow);
   document.addEventListener("keydown", onKey);
   await follow();
   document.documentElement.dataset.ready = "episodes";
+  performance.mark("episodes");
   await new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
   await drawPlots();
   document.documentElement.dataset.ready = "all";
