@@ -14,6 +14,7 @@ from alfworld_sft.errors import UserError
 from alfworld_sft.evaluate.cli import evaluate_command
 from alfworld_sft.export.cli import export_command
 from alfworld_sft.games.cli import games_app
+from alfworld_sft.report.cli import report_command
 from alfworld_sft.signals import sigterm_interrupts
 from alfworld_sft.system import check_system
 from alfworld_sft.terminal import PrintableFormatter, printable
@@ -34,6 +35,7 @@ app.command("collect")(collect_command)
 app.command("show")(show)
 app.command("evaluate")(evaluate_command)
 app.command("export")(export_command)
+app.command("report")(report_command)
 app.command("train")(train_command)
 app.command("merge")(merge_command)
 app.command("check")(check)

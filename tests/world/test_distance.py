@@ -8,10 +8,11 @@ import pytest
 
 from alfworld_sft.games import find_games
 from alfworld_sft.world import Game, load_game
+from alfworld_sft.world.admissible import admissible_actions
 from alfworld_sft.world.distance import distance
 from alfworld_sft.world.game import State
 from alfworld_sft.world.plan import shortest_actions
-from alfworld_sft.world.rules import Action, admissible_actions, goal_reached, transition
+from alfworld_sft.world.rules import Action, goal_reached, transition
 from tests.handmade import Furniture, make_game
 from tests.world.brute_force import odd_game, shortest_length, wander
 
