@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from alfworld_sft import __version__
+from alfworld_sft.check.cli import check_command
 from alfworld_sft.collect.cli import collect_command, show
 from alfworld_sft.errors import UserError
 from alfworld_sft.evaluate.cli import evaluate_command
@@ -16,7 +17,6 @@ from alfworld_sft.games.cli import games_app
 from alfworld_sft.signals import sigterm_interrupts
 from alfworld_sft.system import check_system
 from alfworld_sft.terminal import PrintableFormatter, printable
-from alfworld_sft.train.check_cli import check
 from alfworld_sft.train.cli import merge_command, train_command
 from alfworld_sft.train.tiny_cli import tiny_model
 
@@ -34,7 +34,7 @@ app.command("show")(show)
 app.command("evaluate")(evaluate_command)
 app.command("train")(train_command)
 app.command("merge")(merge_command)
-app.command("check")(check)
+app.command("check")(check_command)
 app.command("tiny-model")(tiny_model)
 
 
