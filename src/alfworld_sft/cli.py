@@ -11,6 +11,7 @@ import typer
 from alfworld_sft import __version__
 from alfworld_sft.check.cli import check_command
 from alfworld_sft.collect.cli import collect_command, show
+from alfworld_sft.doctor.cli import doctor_command
 from alfworld_sft.errors import UserError
 from alfworld_sft.evaluate.cli import evaluate_command
 from alfworld_sft.games.cli import games_app
@@ -35,6 +36,7 @@ app.command("evaluate")(evaluate_command)
 app.command("train")(train_command)
 app.command("merge")(merge_command)
 app.command("check")(check_command)
+app.command("doctor")(doctor_command)
 app.command("tiny-model")(tiny_model)
 
 

@@ -106,7 +106,6 @@ def _best(told: dict[str, Any], finder: GameFinder) -> str:
 def test_put_in_the_words_before_november_2024_is_played_and_counted(
     tmp_path: Path, data: Path, games: list[Game]
 ) -> None:
-    told = json.dumps(record(games[0], "eto"))
     assert "Action: move " in json.dumps(record(games[2], "eto"))
     old = [json.loads(_older(json.dumps(record(game, "eto")))) for game in games]
     found = figures(tmp_path, data, old, "eto")
@@ -114,8 +113,7 @@ def test_put_in_the_words_before_november_2024_is_played_and_counted(
     assert (
         found["reworded_actions"] == sum(json.dumps(record(game, "eto")).count("Action: move ") for game in games) > 0
     )
-    assert "put x in/on y" in next(f["text"] for f in found["findings"] if f["about"] == "reworded")
-    assert told
+    assert "these games refuse" in next(f["text"] for f in found["findings"] if f["about"] == "reworded")
 
 
 def _older(text: str) -> str:

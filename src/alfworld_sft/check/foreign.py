@@ -215,7 +215,7 @@ def _report_differences(section: Section, tally: ForeignTally) -> None:
         section.warn(
             "reworded",
             f"{counted(tally.reworded, 'action')} {noun_for(tally.reworded, 'is', 'are')} in the other version's words"
-            " (put x in/on y, move x to y): valid in spirit, refused by these games",
+            " for putting things down, which these games refuse",
         )
     if tally.missing:
         section.warn("turns_without_action", f"{counted(tally.missing, 'reply', 'replies')} without an action")

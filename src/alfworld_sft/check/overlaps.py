@@ -38,8 +38,8 @@ def report_overlaps(files: Mapping[str, FileFacts], evaluation_games: Collection
         say("evaluation", f"{_are(shared)} of an evaluation split{why}")
     for name, facts in files.items():
         if facts.duplicates:
-            say = noun_for(facts.duplicates, "says", "say")
-            section.fact("duplicates", f"{name}: {counted(facts.duplicates, 'row')} {say} what an earlier row does")
+            verb = noun_for(facts.duplicates, "says", "say")
+            section.fact("duplicates", f"{name}: {counted(facts.duplicates, 'row')} {verb} what an earlier row does")
     return section
 
 
