@@ -15,6 +15,7 @@ from alfworld_sft.doctor.cli import doctor_command
 from alfworld_sft.errors import UserError
 from alfworld_sft.evaluate.cli import evaluate_command
 from alfworld_sft.games.cli import games_app
+from alfworld_sft.play.cli import play_command
 from alfworld_sft.signals import sigterm_interrupts
 from alfworld_sft.system import check_system
 from alfworld_sft.terminal import PrintableFormatter, printable
@@ -36,6 +37,7 @@ app.command("evaluate")(evaluate_command)
 app.command("train")(train_command)
 app.command("merge")(merge_command)
 app.command("check")(check_command)
+app.command("play")(play_command)
 app.command("doctor")(doctor_command)
 app.command("tiny-model")(tiny_model)
 
