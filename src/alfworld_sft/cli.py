@@ -10,12 +10,13 @@ import typer
 
 from alfworld_sft import __version__
 from alfworld_sft.check.cli import check_command
-from alfworld_sft.collect.cli import collect_command, show
+from alfworld_sft.collect.cli import collect_command
 from alfworld_sft.doctor.cli import doctor_command
 from alfworld_sft.errors import UserError
 from alfworld_sft.evaluate.cli import evaluate_command
 from alfworld_sft.games.cli import games_app
 from alfworld_sft.play.cli import play_command
+from alfworld_sft.show.cli import show_command
 from alfworld_sft.signals import sigterm_interrupts
 from alfworld_sft.system import check_system
 from alfworld_sft.terminal import PrintableFormatter, printable
@@ -32,7 +33,7 @@ app = typer.Typer(
 )
 app.add_typer(games_app)
 app.command("collect")(collect_command)
-app.command("show")(show)
+app.command("show")(show_command)
 app.command("evaluate")(evaluate_command)
 app.command("train")(train_command)
 app.command("merge")(merge_command)
