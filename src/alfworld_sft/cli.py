@@ -9,16 +9,19 @@ from typing import Annotated
 import typer
 
 from alfworld_sft import __version__
-from alfworld_sft.collect.cli import collect_command, show
+from alfworld_sft.check.cli import check_command
+from alfworld_sft.collect.cli import collect_command
+from alfworld_sft.doctor.cli import doctor_command
 from alfworld_sft.errors import UserError
 from alfworld_sft.evaluate.cli import evaluate_command
 from alfworld_sft.export.cli import export_command
 from alfworld_sft.games.cli import games_app
+from alfworld_sft.play.cli import play_command
 from alfworld_sft.report.cli import report_command
+from alfworld_sft.show.cli import show_command
 from alfworld_sft.signals import sigterm_interrupts
 from alfworld_sft.system import check_system
 from alfworld_sft.terminal import PrintableFormatter, printable
-from alfworld_sft.train.check_cli import check
 from alfworld_sft.train.cli import merge_command, train_command
 from alfworld_sft.train.tiny_cli import tiny_model
 
@@ -32,13 +35,15 @@ app = typer.Typer(
 )
 app.add_typer(games_app)
 app.command("collect")(collect_command)
-app.command("show")(show)
+app.command("show")(show_command)
 app.command("evaluate")(evaluate_command)
 app.command("export")(export_command)
 app.command("report")(report_command)
 app.command("train")(train_command)
 app.command("merge")(merge_command)
-app.command("check")(check)
+app.command("check")(check_command)
+app.command("play")(play_command)
+app.command("doctor")(doctor_command)
 app.command("tiny-model")(tiny_model)
 
 

@@ -1,4 +1,4 @@
-"""What do `alfworld-sft collect` and `alfworld-sft show` accept and print?"""
+"""What does `alfworld-sft collect` accept and print, and how is a dataset summed up?"""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from alfworld_sft.config import build_config, key_table
 from alfworld_sft.counts import counted, size_in_words
 from alfworld_sft.dataset.build import Summary
 from alfworld_sft.dataset.card import model_notes
-from alfworld_sft.dataset.show import read_contents
+from alfworld_sft.dataset.show import Contents
 from alfworld_sft.games.refs import skipped_in_words
 from alfworld_sft.runs.cli import (
     RayAddress,
@@ -71,10 +71,9 @@ def collect_command(
     _report(job, summary)
 
 
-def show(folder: Annotated[Path, typer.Argument(help="A run's folder, e.g. sft_data_20261122_140550.")]) -> None:
-    """Show what is in a dataset: episodes, success, rows, lengths, files, and one example turn."""
-    contents = read_contents(folder)
-    counts, console = contents.stamp["counts"], Console(soft_wrap=True, highlight=False)
+def print_contents(console: Console, folder: Path, contents: Contents) -> None:
+    """Print what is in a dataset: episodes, success, rows, lengths, files, and one example turn."""
+    counts = contents.stamp["counts"]
     found = {t: (f["won"], f["played"]) for t, f in counts["success_by_task_type"].items()}
     console.print(_success_table(found, counts["won"], counts["episodes"]))
     console.print(printable(f"\ngames: {contents.stamp['games']['description']}"), markup=False)

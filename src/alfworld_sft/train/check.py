@@ -35,7 +35,7 @@ TAGS = ("think", "prediction", "observation", "action")
 
 @dataclass
 class FileFacts:
-    """What is known of one file's rows."""
+    """What is known of one file's rows. `splits` holds the split of each game, where the rows say it."""
 
     rows: int = 0
     episodes: set[str] = field(default_factory=set)
@@ -47,6 +47,9 @@ class FileFacts:
     replies_without: Counter[str] = field(default_factory=Counter)
     unpaired: Counter[str] = field(default_factory=Counter)
     notes: Counter[str] = field(default_factory=Counter)
+    splits: dict[str, str] = field(default_factory=dict)
+    duplicates: int = 0
+    _seen: set[int] = field(default_factory=set, repr=False)
 
     def add(self, row: TrainingRow) -> None:
         """Count a row."""
@@ -58,6 +61,10 @@ class FileFacts:
             self.won += bool(row.extra.get("success"))
         if "game_id" in row.extra:
             self.games.add(str(row.extra["game_id"]))
+            self.splits[str(row.extra["game_id"])] = str(row.extra.get("split", ""))
+        said = hash((row.messages, row.prompt, row.response))
+        self.duplicates += said in self._seen
+        self._seen.add(said)
         self.untrained_turns += len(row.untrained)
         self.roles.update(message.role for message in row.messages or row.prompt)
         reply = row.messages[-1].content if row.messages else row.response
@@ -73,17 +80,21 @@ class FileFacts:
 
 @dataclass
 class Report:
-    """`problems` stop training; `warnings` do not; `facts` are (name, value) pairs for people."""
+    """`problems` stop training; `warnings` do not; `facts` are (name, value) pairs for people.
+
+    `files` holds what is known of the rows of train and val.
+    """
 
     problems: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     facts: list[tuple[str, str]] = field(default_factory=list)
+    files: dict[str, FileFacts] = field(default_factory=dict)
 
 
 def check_dataset(train_files: Sequence[Path], val_files: Sequence[Path], columns: Columns) -> Report:
-    """Read all rows and report on schema, keys, roles, tags, and games that are both in train and val."""
+    """Read all rows and report on schema, keys, roles and tags."""
     report = Report()
-    found: dict[str, FileFacts] = {}
+    found = report.files
     for name, files in (("train", train_files), ("val", val_files)):
         facts = found[name] = FileFacts()
         for file in files:
@@ -93,13 +104,6 @@ def check_dataset(train_files: Sequence[Path], val_files: Sequence[Path], column
         if facts.rows:
             report.facts.append((name, _describe(facts)))
             report.warnings += _find_odd_replies(name, facts)
-    both = found["train"].games & found["val"].games
-    if both:
-        shared = f"{counted(len(both), 'game')} {noun_for(len(both), 'is', 'are')}"
-        report.warnings.append(
-            f"{shared} both in train and val ({min(both)}, …): the validation loss will be too optimistic;"
-            " split by game, as 'alfworld-sft collect' does"
-        )
     if not found["train"].games and found["train"].rows:
         report.warnings.append("rows do not say which game they come from (extra_info.game_id)")
     return report

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -179,6 +179,13 @@ def load_samples(
     report = LoadReport()
     samples = _samples_of_rows(rows, encoder, options, report, single=not columns.multiturn)
     return LoadedSamples(list(_log_progress(samples, report, option)), report)
+
+
+def samples_of(
+    rows: Iterable[TrainingRow], encoder: ChatEncoder, options: SampleOptions, *, multiturn: bool
+) -> list[Sample]:
+    """Return the samples of rows that are at hand; those without a trained token are left out."""
+    return list(_samples_of_rows(iter(rows), encoder, options, LoadReport(), single=not multiturn))
 
 
 def _log_progress(samples: Iterator[Sample], report: LoadReport, option: str) -> Iterator[Sample]:

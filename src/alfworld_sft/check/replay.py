@@ -1,0 +1,80 @@
+"""Does the world repeat what an episode records? An episode and its game → their differences. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
+
+from alfworld_sft.types import Episode, Step
+from alfworld_sft.world import Env, Game, Observation
+from alfworld_sft.world.observations import opening_look
+
+About = Literal[
+    "record", "task", "task_type", "grammar", "length", "observation", "admissible_commands", "problem",
+    "next_observation", "reward", "won", "success",
+]  # fmt: skip
+"""What differs: a field of the episode or of a step; `record` is one whose fields are of the wrong types."""
+
+
+class Difference(NamedTuple):
+    """A field that is not what the world gives. `turn` counts from 1; None is the episode as a whole."""
+
+    about: About
+    turn: int | None
+    recorded: object
+    real: object
+
+
+def find_differences(episode: Episode, game: Game) -> list[Difference]:
+    """Return the first difference of each kind between an episode and its replay; none where the record is true."""
+    if problem := _wrong_types(episode):
+        return [problem]
+    first: dict[str, Difference] = {}
+    for difference in _differences(episode, game):
+        first.setdefault(difference.about, difference)
+    return list(first.values())
+
+
+def _wrong_types(episode: Episode) -> Difference | None:
+    """Return what cannot even be replayed: a journal is data, and may hold anything."""
+    if type(episode.max_steps) is not int or episode.max_steps < 1:
+        return Difference("record", None, episode.max_steps, "a number of steps, 1 or more")
+    for turn, step in enumerate(episode.steps, 1):
+        if not isinstance(step.command, str):
+            return Difference("record", turn, step.command, "a command's text")
+    return None
+
+
+def _differences(episode: Episode, game: Game) -> Iterator[Difference]:
+    if episode.task != game.task:
+        yield Difference("task", None, episode.task, game.task)
+    if episode.task_type != game.task_type:
+        yield Difference("task_type", None, episode.task_type, game.task_type)
+    if episode.grammar != game.grammar:
+        yield Difference("grammar", None, episode.grammar, game.grammar)
+    env = Env(game, episode.max_steps)
+    now, seen = env.reset(), opening_look(game)
+    for turn, step in enumerate(episode.steps, 1):
+        if now.over:
+            yield Difference("length", turn, "another step", "the end of the game")
+        before, now = now, env.step(step.command)
+        yield from _differences_of(step, turn, seen, before, now)
+        seen = now.text
+    if episode.success is not now.won:
+        yield Difference("success", None, episode.success, now.won)
+
+
+def _differences_of(step: Step, turn: int, seen: str, before: Observation, after: Observation) -> Iterator[Difference]:
+    if step.observation != seen:
+        yield Difference("observation", turn, step.observation, seen)
+    if step.admissible_commands != before.admissible_commands:
+        yield Difference("admissible_commands", turn, step.admissible_commands, before.admissible_commands)
+    playable = step.command.strip() in before.admissible_commands
+    if (step.problem is None) is not playable:
+        yield Difference("problem", turn, step.problem, None if playable else "not admissible")
+    if step.next_observation != after.text:
+        yield Difference("next_observation", turn, step.next_observation, after.text)
+    if step.reward != float(after.won):
+        yield Difference("reward", turn, step.reward, float(after.won))
+    if step.won is not after.won:
+        yield Difference("won", turn, step.won, after.won)

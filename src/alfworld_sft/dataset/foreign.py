@@ -1,0 +1,171 @@
+"""What is played in another project's ALFWorld data? Conversations `[{from, value}]` → task, opening and turns.
+
+The published sets (AgentInstruct, AgentTraj, ETO) agree on the conversation and differ in what surrounds the action:
+"ACTION: …" on the line of the thought or on one of its own, "Observation: …" before what the game says, a list of the
+available actions behind it. One reader understands all of these; a format says which records are ALFWorld's.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from alfworld_sft.dataset.messages import short_repr
+from alfworld_sft.errors import DatasetError, file_errors
+from alfworld_sft.prompts.tags import read_action
+from alfworld_sft.world.language import IN_ROOM, TASK_PREFIX
+
+Format = Literal["sharegpt", "agentgym", "eto"]
+_HUMAN, _MODEL = ("human", "user"), ("gpt", "assistant")
+_GAME_KEYS = ("game_file", "gamefile", "game_id")
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignTurn:
+    """A reply: the action in it as it stands, None where there is none, and what was said next, None at the end."""
+
+    action: str | None
+    answer: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignEpisode:
+    """A conversation that plays a game. `game` is what the record says of it: a path or an id, or None.
+
+    `success` is what the record claims; None where it claims nothing.
+    """
+
+    place: str
+    task: str
+    opening: str
+    turns: tuple[ForeignTurn, ...]
+    game: str | None = None
+    success: bool | None = None
+
+
+def read_foreign(file: Path, kind: Format) -> Iterator[ForeignEpisode | str]:
+    """Yield the episodes of a file, or why a record is none; raises DatasetError for a file that cannot be read."""
+    for number, record in enumerate(_records(file)):
+        place = f"{file.name} record {number}"
+        if kind == "agentgym" and not str(record.get("item_id", "")).startswith("alfworld"):
+            yield f"{place}: item_id {short_repr(record.get('item_id'))} is of another environment"
+            continue
+        try:
+            yield read_conversation(record, place)
+        except DatasetError as error:
+            yield str(error)
+
+
+def read_conversation(record: Mapping[str, Any], place: str) -> ForeignEpisode:
+    """Return the episode of one record; raises DatasetError where it plays no game."""
+    messages = _messages(record, place)
+    start = next((number for number, (role, text) in enumerate(messages) if role in _HUMAN and _begins(text)), None)
+    if start is None:
+        raise DatasetError(f"{place}: no message shows a room and says '{TASK_PREFIX.strip()}'")
+    text = messages[start][1]
+    turns = tuple(
+        ForeignTurn(find_action(said), _answer(messages, number + 1))
+        for number, (role, said) in enumerate(messages)
+        if number > start and role in _MODEL
+    )
+    named = next((str(record[key]) for key in _GAME_KEYS if isinstance(record.get(key), str)), None)
+    return ForeignEpisode(place, _task(text), _opening(text), turns, named, _claim(record))
+
+
+def _begins(text: str) -> bool:
+    return TASK_PREFIX in text and bool(_opening(text))
+
+
+def _task(text: str) -> str:
+    said = _AVAILABLE.split(text[text.rindex(TASK_PREFIX) + len(TASK_PREFIX) :])[0].strip()
+    return said.splitlines()[0].strip() if said else ""
+
+
+def _claim(record: Mapping[str, Any]) -> bool | None:
+    values = (record.get(key) for key in ("success", "reward"))
+    value = next((value for value in values if isinstance(value, bool | int | float)), None)
+    return None if value is None else float(value) >= 1
+
+
+def find_action(reply: str) -> str | None:
+    """Return the action of a reply: in `<action>`, or behind the last "Action:"; None where there is none."""
+    if "<action>" in reply:
+        return read_action(reply)
+    found = _ACTION.split(reply)
+    if len(found) < 2:
+        return None
+    lines = found[-1].strip().splitlines()
+    return lines[0].strip().strip("`'\"").rstrip(".").strip() if lines else None
+
+
+def clean_observation(text: str) -> str:
+    """Return what the game says in a message: without "Observation:" before it and lists of actions behind it."""
+    return " ".join(_AVAILABLE.split(_OBSERVATION.sub("", text.strip(), count=1))[0].split())
+
+
+def _answer(messages: Sequence[tuple[str, str]], place: int) -> str | None:
+    if place >= len(messages) or messages[place][0] not in _HUMAN:
+        return None
+    return clean_observation(messages[place][1])
+
+
+def _opening(text: str) -> str:
+    """Return the last sentence that lists what is in a room; an example may stand before it."""
+    start = text.rfind(IN_ROOM.prefix)
+    end = text.find(".", start + len(IN_ROOM.prefix)) if start >= 0 else -1
+    return " ".join(text[start : end + 1].split()) if end >= 0 else ""
+
+
+def _messages(record: Mapping[str, Any], place: str) -> list[tuple[str, str]]:
+    conversation = record.get("conversations", record.get("messages"))
+    if not isinstance(conversation, list) or not conversation:
+        raise DatasetError(f"{place}: 'conversations' is {short_repr(conversation)}, not a list of messages")
+    messages = []
+    for number, message in enumerate(conversation):
+        if not isinstance(message, Mapping):
+            raise DatasetError(f"{place}, message {number}: {short_repr(message)} is not a message")
+        role, text = message.get("from", message.get("role")), message.get("value", message.get("content"))
+        if not isinstance(role, str) or not isinstance(text, str):
+            raise DatasetError(f"{place}, message {number}: it needs 'from' and 'value', both text")
+        messages.append((role, text))
+    return messages
+
+
+def _records(file: Path) -> Iterator[Mapping[str, Any]]:
+    """Yield the records of a .json (one list), .jsonl or .parquet file; raises DatasetError for anything else."""
+    with file_errors("read", file, "name a file that can be read"):
+        if file.suffix == ".parquet":
+            yield from _parquet(file)
+            return
+        if file.suffix not in (".json", ".jsonl"):
+            raise DatasetError(f"{file}: not a .json, .jsonl or .parquet file")
+        content = file.read_bytes()
+    try:
+        text = content.decode("utf-8-sig")
+        listed = json.loads(text) if file.suffix == ".json" else [json.loads(s) for s in text.splitlines() if s.strip()]
+    except (ValueError, RecursionError) as error:
+        raise DatasetError(f"{file}: not JSON ({str(error)[:80]})") from None
+    if not isinstance(listed, list) or not all(isinstance(record, Mapping) for record in listed):
+        raise DatasetError(f"{file}: not a list of records")
+    yield from listed
+
+
+def _parquet(file: Path) -> Iterator[Mapping[str, Any]]:
+    try:
+        with pq.ParquetFile(file) as table:
+            for batch in table.iter_batches(256):
+                yield from batch.to_pylist()
+    except pa.ArrowException as error:
+        raise DatasetError(f"{file}: not a Parquet file ({str(error).splitlines()[0][:80]})") from None
+
+
+_ACTION = re.compile(r"\baction\s*:", re.IGNORECASE)
+_OBSERVATION = re.compile(r"^observation\s*:\s*", re.IGNORECASE)
+_AVAILABLE = re.compile(r"\bavailable actions\b", re.IGNORECASE)

@@ -1,0 +1,57 @@
+"""Which tokens of an episode or a row carry loss? Encoded by the model's tokenizer, as training would, and drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.text import Text
+
+from alfworld_sft.dataset.read import Columns, TrainingRow, parse_row
+from alfworld_sft.dataset.rows import Rendering, rows_of
+from alfworld_sft.errors import UserError
+from alfworld_sft.prompts.template import load_template
+from alfworld_sft.train.config import build_train_config
+from alfworld_sft.train.draw import draw_sample
+from alfworld_sft.types import Episode
+
+MULTI_TURN = Columns(multiturn=True)
+
+
+def draw_tokens(rows: Sequence[TrainingRow], model: str, *, multiturn: bool, plain: bool) -> list[Text]:
+    """Return the samples that training makes of the rows, each with its loss mask; raises UserError for the model."""
+    from alfworld_sft.models.chat_encoder import ChatEncoder  # noqa: PLC0415
+    from alfworld_sft.models.load import load_tokenizer  # noqa: PLC0415
+    from alfworld_sft.train.data.samples import sample_options, samples_of  # noqa: PLC0415
+
+    config = build_train_config([f"data.multiturn.enable={str(multiturn).lower()}"], idle=True)
+    tokenizer = load_tokenizer(model)
+    samples = samples_of(rows, ChatEncoder(tokenizer), sample_options(config), multiturn=multiturn)
+    return [draw_sample(sample, tokenizer, plain=plain) for sample in samples]
+
+
+def rows_for_tokens(episode: Episode, stamp: Mapping[str, Any], template: str | None) -> list[TrainingRow]:
+    """Return the one row that holds the full conversation of an episode, as its run renders it.
+
+    A template file that the run names is not opened by itself: the run may be another's. Raises UserError there, and
+    where the episode has no training target.
+    """
+    rendering = _rendering(stamp, template)
+    rows = [
+        parse_row(record, MULTI_TURN, f"episode {episode.index}, turn {number}")
+        for number, record in enumerate(rows_of(episode, rendering), 1)
+    ]
+    if not rows:
+        raise UserError(f"episode {episode.index}: none of its turns is a training target, so no token carries loss")
+    return rows[-1:]
+
+
+def _rendering(stamp: Mapping[str, Any], template: str | None) -> Rendering:
+    config = stamp.get("config")
+    config = config if isinstance(config, Mapping) else {}
+    prompt, world = (part if isinstance(part := config.get(name), Mapping) else {} for name in ("prompt", "worldmodel"))
+    name = template or str(prompt.get("template", "default"))
+    if template is None and name.endswith(".toml"):
+        raise UserError(f"the run's template is the file {name}; to open it, name it: --template {name}")
+    grounded = world.get("predictions") == "grounded"
+    return Rendering(load_template(name), predictions="grounded" if grounded else "model", rows_per="episode")

@@ -1,0 +1,37 @@
+"""How is a sample drawn, token by token? Trained tokens in the colour of their kind, or in brackets without colour."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rich.text import Text
+
+from alfworld_sft.counts import counted
+from alfworld_sft.train.check import escape_controls, token_spans
+
+if TYPE_CHECKING:
+    from alfworld_sft.train.data.samples import Sample
+
+KIND_NAMES = ("prompt", "observation", "think", "prediction", "action", "tags and end")
+KIND_STYLES = ("dim", "blue", "magenta", "yellow", "green", "cyan")
+
+
+def draw_sample(sample: Sample, tokenizer: Any, *, plain: bool) -> Text:
+    """Return a sample's text with its trained tokens in the colour of their kind, or in ⟦kind|brackets⟧."""
+    trained = int((sample.weight != 0).sum())
+    drawn = Text(f"\n{escape_controls(sample.key)}: {counted(len(sample), 'token')}, {trained} with loss\n", "bold")
+    legend = [
+        (kind, name) for kind, name in enumerate(KIND_NAMES) if ((sample.kind == kind) & (sample.weight != 0)).any()
+    ]
+    for kind, name in legend:
+        drawn.append(f"{name}  ", "" if plain else f"bold {KIND_STYLES[kind]}")
+    drawn.append("\n")
+    for text, kind, weight in token_spans(sample.ids.tolist(), sample.kind.tolist(), sample.weight.tolist(), tokenizer):
+        times = "" if weight in (0, 1) else f" x{weight:g}"
+        if weight == 0:
+            drawn.append(text, "" if plain else "dim")
+        elif plain:
+            drawn.append(f"⟦{KIND_NAMES[kind]}{times}|{text}⟧", "not bold")
+        else:
+            drawn.append(text, f"not bold {KIND_STYLES[kind]} reverse")
+    return drawn

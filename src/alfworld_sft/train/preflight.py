@@ -1,0 +1,91 @@
+"""Preflight of a dataset in each form that train reads: what is wrong, how long samples are, which tokens have loss."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+
+from alfworld_sft.dataset.read import dataset_file
+from alfworld_sft.train.check import Report, check_dataset, report_lengths
+from alfworld_sft.train.config import TrainConfig, build_train_config
+from alfworld_sft.train.data.inputs import columns_of
+from alfworld_sft.train.draw import draw_sample
+
+if TYPE_CHECKING:
+    from alfworld_sft.train.data.samples import LoadedSamples
+
+
+@dataclass
+class FormReport:
+    """What was found in one form of the rows; `lengths` and `samples` only where a model counts tokens."""
+
+    form: str
+    report: Report
+    lengths: list[Report] = field(default_factory=list)
+    samples: list[Text] = field(default_factory=list)
+
+    @property
+    def reports(self) -> list[Report]:
+        """All that was found, in order."""
+        return [self.report, *self.lengths]
+
+
+def check_forms(
+    data: Path, words: Sequence[str], *, model: str | None = None, shown: int = 0, plain: bool = True, jobs: int = 1
+) -> Iterator[FormReport]:
+    """Yield what is found in the single-turn and the multi-turn form, or in the one that the overrides choose.
+
+    `model` names whose tokenizer counts tokens; the masks of the first `shown` samples are drawn. With `jobs` above 1
+    the forms are read in a process each, unless a model is loaded.
+    """
+    chosen = any(word.removeprefix("+").startswith("data.multiturn.enable=") for word in words)
+    forms = (None,) if chosen else ("false", "true")
+    check = partial(_check_form, data, tuple(words), model=model, shown=shown, plain=plain)
+    if jobs == 1 or chosen or model is not None:
+        yield from map(check, forms)
+        return
+    with ProcessPoolExecutor(len(forms)) as pool:
+        yield from pool.map(check, forms)
+
+
+def _check_form(
+    data: Path, words: tuple[str, ...], form: str | None, *, model: str | None, shown: int, plain: bool
+) -> FormReport:
+    """Check one form: the one that the overrides choose (None), or single-turn ("false") or multi-turn ("true")."""
+    train = dataset_file(data, "train.parquet", "DIR")
+    val = data / "val.parquet" if data.is_dir() and (data / "val.parquet").is_file() else None
+    both = form is not None  # what one form needs has no effect in the other
+    config = build_train_config([*words, f"data.multiturn.enable={form}"] if both else list(words), idle=both)
+    name = "multi-turn" if config.data.multiturn.enable else "single-turn"
+    found = FormReport(name, check_dataset([train], [val] if val else [], columns_of(config)))
+    if model is not None and not found.report.problems:
+        _count_tokens(found, config, model, {"val": val, "train": train}, shown=shown, plain=plain)
+    return found
+
+
+def _count_tokens(
+    found: FormReport, config: TrainConfig, model: str, files: dict[str, Path | None], *, shown: int, plain: bool
+) -> None:
+    """Tokenise everything; note lengths, and the masks of the first samples."""
+    from alfworld_sft.models.chat_encoder import ChatEncoder  # noqa: PLC0415
+    from alfworld_sft.models.load import load_tokenizer  # noqa: PLC0415
+    from alfworld_sft.train.data.samples import load_samples, sample_options  # noqa: PLC0415
+
+    options = sample_options(config)
+    if not config.data.multiturn.enable:
+        options = replace(options, observation_weight=0.0)
+    tokenizer = load_tokenizer(model)
+    encoder = ChatEncoder(tokenizer)
+    loaded: LoadedSamples | None = None
+    for name, file in files.items():
+        if file is not None:
+            loaded = load_samples([file], encoder, columns_of(config), options, option=f"data.{name}_files")
+            found.lengths.append(report_lengths(name, loaded, options))
+    first = loaded.samples[:shown] if loaded else []
+    found.samples = [draw_sample(sample, tokenizer, plain=plain) for sample in first]

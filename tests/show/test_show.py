@@ -1,0 +1,115 @@
+"""What `show` prints: the episode as it is recorded, the row as it is read, tokens with loss, hostile text as text."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from rich.console import Console
+from typer.testing import CliRunner
+
+from alfworld_sft.runs.records import to_line
+from alfworld_sft.show.cli import show_command
+from alfworld_sft.show.draw import draw_episode
+from alfworld_sft.types import Reply
+from tests.episodes import episode, step
+from tests.train.helpers_data import rows, tiny_tokenizer, wandering, write
+
+app = typer.Typer()
+app.command()(show_command)
+
+
+def run(*words: object) -> Any:
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "run.json").write_text(json.dumps({"kind": "collect", "config": {"prompt": {"template": "add_wm1"}}}))
+    (tmp_path / "episodes.jsonl").write_bytes(to_line(wandering(4, turns=2, noisy=(1,))) + to_line(episode(1, turns=1)))
+    write(tmp_path / "train.parquet", rows([wandering(0, turns=3)]))
+    return tmp_path
+
+
+def test_an_episode_is_shown_with_every_turn(folder: Path) -> None:
+    lines = run(folder, "--episode", 4).stdout.splitlines()
+    assert lines[0] == "episode 4: pick_and_place_simple-Mug-None-Desk-4/trial_T4"
+    assert lines[4:6] == [
+        "--- turn 1 (not a training target)",
+        "You are in the middle of a room. Looking quickly around you, you see a desk 1.",
+    ]
+    assert "<think>thought 1</think>" in lines
+    assert [line for line in lines if line][-1] == "won after 2 turns"
+    assert "Seen 3." in lines
+
+
+def test_tags_have_colours_on_a_terminal() -> None:
+    console = Console(force_terminal=True, color_system="standard", width=200)
+    with console.capture() as caught:
+        console.print(draw_episode(episode(0, turns=1)))
+    assert "\x1b[35m<think>thought 1</think>\x1b[0m" in caught.get()
+    assert "\x1b[1;32m<action>look</action>\x1b[0m" in caught.get()
+
+
+def test_a_row_is_shown_as_a_trainer_reads_it(folder: Path) -> None:
+    shown = run(folder, "--row", 1).stdout
+    assert shown.startswith(f"{folder}/train.parquet row 1\ngame_id: pick_and_place_simple-Mug-None-Desk-0/trial_T0\n")
+    assert "\nturn: 2\n" in shown
+    assert "\n--- user\n" in shown
+    assert shown.rstrip().endswith("</action>")
+    assert "user: " not in shown
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--episode", 9), "there is no episode 9, only 2; they count from 0"),
+        (("--row", 9), "there is no row 9, only 3 rows; they count from 0"),
+        (("--row", 1, "--episode", 1), "leave one out"),
+        (("--model", "x"), "--model goes with --episode N or --row N"),
+    ],
+)
+def test_what_is_not_there_is_one_line(folder: Path, words: tuple[object, ...], message: str) -> None:
+    assert message in str(run(folder, *words).exception)
+
+
+def test_hostile_text_is_text(folder: Path) -> None:
+    hostile = replace(step(1), observation="\x1b[2J[red]x[/red]\u202e", reply=Reply("<action>\x07\r</action>[/]"))
+    (folder / "episodes.jsonl").write_bytes(to_line(episode(0, steps=(hostile,), task="\x9b31m")))
+    result = run(folder, "--episode", 0)
+    assert "\\x1b[2J[red]x[/red]\\u202e" in result.stdout
+    assert not {"\x1b", "\x07", "\r", "\x9b"} & set(result.stdout)
+
+
+@pytest.fixture
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("torch", reason="training is not installed (pip install -e '.[train]')")
+    pytest.importorskip("peft", reason="training is not installed (pip install -e '.[train]')")
+    place = tmp_path_factory.mktemp("model")
+    tiny_tokenizer("word").save_pretrained(place)
+    (place / "config.json").write_text(json.dumps({"model_type": "qwen2"}))
+    return place
+
+
+def test_the_tokens_of_an_episode_carry_loss_where_it_is_trained(folder: Path, model: Path) -> None:
+    result = run(folder, "--episode", 4, "--model", model)
+    assert result.exit_code == 0, result.output
+    assert "⟦think|" in result.stdout
+    assert "⟦prediction|guess 2⟧" in result.stdout
+    assert "⟦prediction|guess 1⟧" not in result.stdout  # a deliberate mistake: context alone
+    assert "⟦prediction|Seen" not in result.stdout  # the stamp says nothing of grounded predictions
+
+
+def test_the_tokens_of_a_row_are_shown_in_both_forms(folder: Path, model: Path) -> None:
+    result = run(folder, "--row", 2, "--model", model)
+    assert result.exit_code == 0, result.output
+    assert result.stdout.count("with loss") == 2
+
+
+def test_a_run_s_own_template_file_is_not_opened_by_itself(folder: Path, model: Path) -> None:
+    (folder / "run.json").write_text(json.dumps({"config": {"prompt": {"template": "/etc/evil.toml"}}}))
+    assert "to open it, name it: --template" in str(run(folder, "--episode", 4, "--model", model).exception)
