@@ -1,0 +1,1 @@
+"""How do other frameworks play our games? One file for each framework, and each file alone imports it."""
