@@ -1,15 +1,18 @@
 """What belongs to each treatment is what the rules, the files and the words make of it."""
 
+import os
+import subprocess
+import sys
 from dataclasses import fields
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 
 from alfworld_sft.types import TASK_TYPES
-from alfworld_sft.world import Env, Game
+from alfworld_sft.world import Env, Game, parse_game
 from alfworld_sft.world.game import TREATMENTS, TREATMENTS_BY_FLAG, TREATMENTS_BY_TASK, Object, PlaceGoal, State
 from alfworld_sft.world.language import TreatmentVerb, condition
-from tests.handmade import Furniture, make_game
+from tests.handmade import Furniture, kitchen_file, make_game
 
 THINGS = {"clean": "fork", "heat": "apple", "cool": "apple"}
 
@@ -50,7 +53,7 @@ def test_a_treatment_is_done_at_its_appliance_and_sets_its_flag(treatment):
     ):
         assert env.step(command).text != "Nothing happens."
     o = next(i for i, each in enumerate(game.objects) if each.name == f"{thing} 1")
-    assert {flag: getattr(env.state, flag) >> o & 1 for flag in TREATMENTS_BY_FLAG} == {
+    assert {flag: getattr(env.game_state, flag) >> o & 1 for flag in TREATMENTS_BY_FLAG} == {
         flag: int(flag == treatment.flag) for flag in TREATMENTS_BY_FLAG
     }
 
@@ -66,5 +69,25 @@ def test_heating_and_cooling_undo_each_other(kitchen: Game, first: str, then: st
         appliance = TREATMENTS[verb].appliance
         env.step(f"go to {appliance} 1")
         assert env.step(f"{verb} apple 1 with {appliance} 1").text.startswith(f"You {verb} ")
-    assert bool(getattr(env.state, TREATMENTS[first].flag)) is False
-    assert bool(getattr(env.state, TREATMENTS[then].flag)) is True
+    assert bool(getattr(env.game_state, TREATMENTS[first].flag)) is False
+    assert bool(getattr(env.game_state, TREATMENTS[then].flag)) is True
+
+
+def test_a_fingerprint_is_the_same_in_every_process_and_for_every_name(kitchen: Game):
+    program = (
+        "from tests.handmade import kitchen_file; from alfworld_sft.world import parse_game;"
+        "print(parse_game(kitchen_file(), game_id='another').fingerprint)"
+    )
+    for seed in ("1", "2"):
+        environment = os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": os.pathsep.join(sys.path)}
+        done = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True, env=environment
+        )
+        assert done.stdout.strip() == kitchen.fingerprint
+
+
+@pytest.mark.parametrize(
+    "change", [{"task": "heat some apple and put it in the fridge."}, {"facts": ["opened <fridge 1>"]}, {"older": True}]
+)
+def test_a_fingerprint_changes_with_what_is_played(kitchen: Game, change: dict[str, Any]):
+    assert parse_game(kitchen_file(**change), game_id="kitchen").fingerprint != kitchen.fingerprint

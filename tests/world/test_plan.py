@@ -106,7 +106,7 @@ def test_a_plan_from_the_goal_is_empty(kitchen: Game):
     env.reset()
     for command in shortest_plan(kitchen):
         env.step(command)
-    assert shortest_plan(kitchen, env.state) == ()
+    assert shortest_plan(kitchen, env.game_state) == ()
 
 
 @pytest.mark.parametrize(

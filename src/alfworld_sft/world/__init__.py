@@ -4,8 +4,8 @@ Standard library only. `load_game` validates a game file, `Env` plays it; `rules
 pure functions.
 """
 
-from alfworld_sft.world.env import Env, Observation
+from alfworld_sft.world.env import NOT_MEASURED, Env, EnvState, Observation
 from alfworld_sft.world.game import Game
 from alfworld_sft.world.gamefile import load_game, parse_game
 
-__all__ = ["Env", "Game", "Observation", "load_game", "parse_game"]
+__all__ = ["NOT_MEASURED", "Env", "EnvState", "Game", "Observation", "load_game", "parse_game"]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, Literal, NamedTuple
 
 from alfworld_sft.types import TaskType
@@ -184,6 +185,27 @@ class Game:
     goal: PlaceGoal | LightGoal
     walkthrough: tuple[str, ...] | None
     action_cache: dict[Any, Any] = field(default_factory=dict, repr=False)
+    distance_cache: dict[Any, int | None] = field(default_factory=dict, init=False, repr=False)
+    _fingerprint: list[str] = field(default_factory=list, init=False, repr=False)
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of all that decides how the game plays and reads; its name, split and walkthrough do not.
+
+        The same in every process, whatever file the game was read from.
+        """
+        if not self._fingerprint:
+            content = (
+                self.task,
+                self.variant,
+                self.objects,
+                self.receptacles,
+                self.locations,
+                self.initial,
+                self.goal,
+            )
+            self._fingerprint.append(hashlib.sha256(_canonical(content).encode()).hexdigest())
+        return self._fingerprint[0]
 
     @property
     def grammar(self) -> GrammarVersion:
@@ -194,3 +216,14 @@ class Game:
         """Return what a receptacle can do to a held object, None for most."""
         kind = self.receptacles[r].type
         return TREATMENTS["clean"] if kind in self.variant.cleaning_types else _HEATING_AND_COOLING.get(kind)
+
+
+def _canonical(value: object) -> str:
+    """Return a text that is the same for equal values in every process: sets are sorted."""
+    if isinstance(value, tuple):
+        return f"({','.join(map(_canonical, value))})"
+    if isinstance(value, frozenset):
+        return f"{{{','.join(sorted(map(_canonical, value)))}}}"
+    if is_dataclass(value):
+        return _canonical(tuple(getattr(value, field.name) for field in fields(value)))
+    return repr(value)

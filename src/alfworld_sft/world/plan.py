@@ -252,11 +252,11 @@ class _Place:
 class _OneInPlace:
     """Object `o` in receptacle `r`, with the flag if there is one. What is to get a flag must be in the hand."""
 
-    def __init__(self, house: _House, o: int, r: int, flags: tuple[str, ...]) -> None:
+    def __init__(self, house: _House, o: int, r: int, flags: tuple[str, ...], stations: tuple[int, ...]) -> None:
         self._house, self._o, self._place = house, o, _Place(house, r, o)
         ready = all(getattr(house.state, flag) >> o & 1 for flag in flags)
         self._verb = TREATMENTS_BY_FLAG[flags[0]].verb if flags else None
-        self._stations = house.stations(flags[0]) if flags else ()
+        self._stations = stations
         self._station_locations = {house.location_of[r] for r in self._stations}
         self.start = house.start((o,), ready=ready)
 
@@ -407,9 +407,10 @@ def _with(where: tuple[int, ...], i: int, value: int) -> tuple[int, ...]:
 
 def _place_aims(house: _House, goal: PlaceGoal) -> Iterator[_Aim]:
     if goal.count == 1:
+        stations = house.stations(goal.flags[0]) if goal.flags else ()
         for o in sorted(goal.objects):
             for r in goal.receptacles:
-                yield _OneInPlace(house, o, r, goal.flags)
+                yield _OneInPlace(house, o, r, goal.flags, stations)
     else:
         for pair in combinations(sorted(goal.objects), 2):
             for r in goal.receptacles:

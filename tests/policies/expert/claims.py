@@ -26,7 +26,7 @@ def false_claims(game: Game, episode: Episode, replaced: Mapping[int, str] | Non
 
 def _claims(env: Env, think: str) -> Iterator[tuple[str, bool]]:
     """Yield each claim with whether it holds."""
-    game, state = env.game, env.state
+    game, state = env.game, env.game_state
     names = {thing.name: o for o, thing in enumerate(game.objects)}
     places = {place.name: r for r, place in enumerate(game.receptacles)}
     inside = {
