@@ -25,7 +25,7 @@ integrations: $(INTEGRATIONS:%=integration-%)  ## Make an environment for each o
 
 integration-%:
 	scripts/make_integration_env.sh $*
-	.venv-integration-$*/bin/pytest tests/integrations/test_$*.py
+	.venv-integration-$*/bin/pytest tests/integrations/test_$(subst -,_,$*).py
 
 docs: $(VENV)/.docs  ## Build the documentation site into site/; a dead link or an undocumented name is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
