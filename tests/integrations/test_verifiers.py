@@ -29,7 +29,7 @@ def run(command: str, *options: str, folder: Path) -> str:
     program = Path(sys.executable).with_name(command)
     environment = {**os.environ, "ALFWORLD_DATA": "", "STUB_KEY": "none", "XDG_STATE_HOME": str(folder / "state")}
     done = subprocess.run(
-        [program, *options], cwd=folder, capture_output=True, text=True, timeout=300, check=False, env=environment
+        [program, *options], cwd=folder, capture_output=True, text=True, timeout=600, check=False, env=environment
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
