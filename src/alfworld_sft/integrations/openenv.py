@@ -273,8 +273,8 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family, backlog=2048)
-    except (OSError, OverflowError) as error:
-        reason = os_reason(error) if isinstance(error, OSError) else str(error)
+    except OSError as error:
+        reason = os_reason(error).partition(" (while")[0]  # where Python repeats the address
         raise UserError(
             f"cannot listen on {host}, port {port}: {reason}; name others with --host and --port (0 takes a free port)"
         ) from None
