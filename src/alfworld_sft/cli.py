@@ -16,6 +16,7 @@ from alfworld_sft.errors import UserError
 from alfworld_sft.evaluate.cli import evaluate_command
 from alfworld_sft.export.cli import export_command
 from alfworld_sft.games.cli import games_app
+from alfworld_sft.integrations.serve_cli import serve_command
 from alfworld_sft.play.cli import play_command
 from alfworld_sft.report.cli import report_command
 from alfworld_sft.show.cli import show_command
@@ -45,6 +46,7 @@ app.command("check")(check_command)
 app.command("play")(play_command)
 app.command("doctor")(doctor_command)
 app.command("tiny-model")(tiny_model)
+app.command("serve")(serve_command)
 
 
 def main() -> None:
