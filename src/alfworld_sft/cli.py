@@ -13,6 +13,7 @@ from alfworld_sft.collect.cli import collect_command, show
 from alfworld_sft.errors import UserError
 from alfworld_sft.evaluate.cli import evaluate_command
 from alfworld_sft.games.cli import games_app
+from alfworld_sft.integrations.alfworld.cli import shim
 from alfworld_sft.signals import sigterm_interrupts
 from alfworld_sft.system import check_system
 from alfworld_sft.terminal import PrintableFormatter, printable
@@ -36,6 +37,7 @@ app.command("train")(train_command)
 app.command("merge")(merge_command)
 app.command("check")(check)
 app.command("tiny-model")(tiny_model)
+app.command("shim")(shim)
 
 
 def main() -> None:
