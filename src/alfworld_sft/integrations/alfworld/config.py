@@ -20,13 +20,14 @@ def load_config() -> dict[str, Any]:
         "-p", "--params", nargs="+", default=[], metavar="KEY=VALUE", help="replace values, as dataset.data_path=FOLDER"
     )
     args = parser.parse_args()
-    config = _read_yaml(Path(args.config_file))
+    config = read_yaml(Path(args.config_file))
     for param in args.params:
         _replace(config, param)
     return config
 
 
-def _read_yaml(file: Path) -> dict[str, Any]:
+def read_yaml(file: Path) -> dict[str, Any]:
+    """Read a YAML mapping; raises UserError where the file is none, or PyYAML is not installed."""
     try:
         import yaml  # noqa: PLC0415 (an extra)
     except ImportError:

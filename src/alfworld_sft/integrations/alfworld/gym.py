@@ -5,9 +5,10 @@ from __future__ import annotations
 import copy
 import sys
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from io import StringIO
+from itertools import cycle
 from typing import Any
 
 from alfworld_sft.errors import UserError
@@ -114,8 +115,12 @@ class TextworldBatchGymEnv:
         rng = LegacyShuffler(seed)
         gamefiles = list(self.gamefiles)
         rng.shuffle(gamefiles)
-        self._gamefiles_iterator = shuffled_cycle(gamefiles, rng=rng)
+        self._gamefiles_iterator: Iterator[str] = shuffled_cycle(gamefiles, rng=rng)
         return [seed]
+
+    def play_in_order(self, gamefiles: Sequence[str]) -> None:
+        """Play these games from now on, again and again in this order."""
+        self._gamefiles_iterator = cycle(gamefiles)
 
     def skip(self, nb_games: int = 1) -> None:
         """Leave out the next games."""
