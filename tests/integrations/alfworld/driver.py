@@ -100,7 +100,7 @@ def play_gym(scenario):
     batched = "batch_size" in scenario["options"]
     text, found = env.reset()
     said = [["id", env_id], ["reset", plain(text), plain(found)]]
-    rng = random.Random(scenario["file"])
+    rng = random.Random(scenario["name"])
     for _ in range(scenario["steps"]):
         offered = found["admissible_commands"], found.get("extra.expert_plan")
         command = choose(scenario["kind"], *([o and o[0] for o in offered] if batched else offered), rng)
@@ -121,7 +121,7 @@ def play_start(scenario):
     env = textworld.start(scenario["file"], infos, wrappers=[wrappers[name] for name in scenario["wrappers"]])
     asked = [*scenario["infos"], "feedback", "won", "lost", "last_command", "score", "done", "max_score"]
     asked += [f"extra.{name}" for name in scenario["extras"]]
-    rng = random.Random(scenario["file"])
+    rng = random.Random(scenario["name"])
 
     def shown(state):
         return plain({name: state.get(name) for name in asked})
