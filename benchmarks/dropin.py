@@ -3,9 +3,9 @@
     python -m benchmarks.dropin                 # writes benchmarks/results/dropin.json
 
 *Start-up* is AlfredTWEnv on a training split of 3,553 games (copies of the real ones), the first time and, ours alone,
-again. *Memory* is the peak resident size of all processes of 256 environments, reset and played for some steps; the
-reference's is that of 4 times 64, as it has a process for each. *Steps* are commands a CPU second in a batch of 4.
-Both run the same program, each in its own process; CPU seconds are those of the process and its children.
+again. *Memory* is the proportional size of all processes of 256 environments of ours, reset and played for some steps,
+and of 4 of the reference's, which has a process for each; the ratio is by environment. *Steps* are commands a CPU
+second. Both run the same program, each in its own process; CPU seconds are those of the process and its children.
 """
 
 import argparse
