@@ -16,6 +16,7 @@ from alfworld_sft.errors import UserError
 from alfworld_sft.evaluate.cli import evaluate_command
 from alfworld_sft.export.cli import export_command
 from alfworld_sft.games.cli import games_app
+from alfworld_sft.integrations.alfworld.cli import shim
 from alfworld_sft.integrations.serve_cli import serve_command
 from alfworld_sft.play.cli import play_command
 from alfworld_sft.report.cli import report_command
@@ -47,6 +48,7 @@ app.command("play")(play_command)
 app.command("doctor")(doctor_command)
 app.command("tiny-model")(tiny_model)
 app.command("serve")(serve_command)
+app.command("shim")(shim)
 
 
 def main() -> None:
