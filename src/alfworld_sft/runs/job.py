@@ -316,9 +316,7 @@ def _stamp(kind: Kind, config: RunConfig, chosen: Chosen, template: Template, po
 
 
 def _template_sha256(template: Template) -> str:
-    layouts = (template.single_first, template.single_later, template.multi_first, template.multi_later)
-    texts = [*template.tags, str(template.lists_admissible), *(layout.template for layout in layouts)]
-    return hashlib.sha256("\x1f".join(texts).encode()).hexdigest()
+    return hashlib.sha256("\x1f".join(template.texts).encode()).hexdigest()
 
 
 def _now() -> str:
