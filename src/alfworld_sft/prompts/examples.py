@@ -15,7 +15,7 @@ from importlib import resources
 
 from alfworld_sft.prompts.formats import THOUGHT, THOUGHT_NOTED, write_reply
 from alfworld_sft.types import TaskType, Wording
-from alfworld_sft.world.language import ARRIVED, PUT, PUT_DOWN, read_command, read_sentence
+from alfworld_sft.world.language import ARRIVED, PUT, PUT_DOWN, TASK_PREFIX, read_command, read_sentence
 
 FILE = "examples.json"
 
@@ -68,7 +68,7 @@ def stored_examples() -> str:
 
 def as_lines(example: Example) -> str:
     """Write an example as ReAct has it: lines that act or think, each with the answer below it."""
-    lines = [example.opening, f"Your task is to: {example.task}"]
+    lines = [example.opening, f"{TASK_PREFIX}{example.task}"]
     for step in example.steps:
         if step.is_key:
             lines += [f"> {THOUGHT} {step.think}", THOUGHT_NOTED]
@@ -78,7 +78,7 @@ def as_lines(example: Example) -> str:
 
 def as_thoughts_and_actions(example: Example) -> str:
     """Write an example as ETO has it: a thought and an action in each reply, and the observation that follows."""
-    lines = [example.opening, f"Your task is to: {example.task}"]
+    lines = [example.opening, f"{TASK_PREFIX}{example.task}"]
     for step in example.steps:
         lines.append(write_reply("eto", (), {"think": step.think, "action": step.command}))
         lines.append(f"Observation: {step.answer}")

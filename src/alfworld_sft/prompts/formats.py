@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from alfworld_sft.prompts.tags import Parsed, Problem, compose_reply, parse_reply
 from alfworld_sft.types import ReplyFormat
-from alfworld_sft.world.language import NOTHING_HAPPENS
+from alfworld_sft.world.language import ARRIVED, NOTHING_HAPPENS, read_sentence
 
 THOUGHT = "think:"
 """How a line of ReAct begins that thinks instead of acting."""
@@ -29,7 +29,6 @@ ACTION_MISSING = "Nothing was done: a reply must contain 'Action: ' with the act
 TRY_ANOTHER = "The command may be impossible here, or not be in the form that was asked for."
 _LAST_CHARACTERS = 30
 _CHINESE = re.compile("[\u4e00-\u9fff]")
-_LOCATION = re.compile(r"You arrive at loc \d+\. ")
 
 Parse = Callable[[str, Collection[str]], Parsed]
 Answer = Callable[[Parsed, str], str]
@@ -114,7 +113,8 @@ def _end_of_line(text: str) -> int | None:
 
 def _without_location(answer: str) -> str:
     """Leave out the number of the location where one arrives, which games of the older wording name."""
-    return _LOCATION.sub("", answer, count=1) if _LOCATION.match(answer) else answer
+    said = read_sentence(answer)
+    return said.values[1] if said and said.sentence is ARRIVED and said.values[0].startswith("loc ") else answer
 
 
 def _answer_line(parsed: Parsed, answer: str) -> str:
