@@ -5,8 +5,8 @@
 
 The published training code validates ALFWorld with N actors: actor i is seeded with `env.seed + 1000 + i`, shuffles
 the split by itself and plays the first game of its own order. The real alfworld and textworld choose these games here
-(`first_games.py`, in the reference's interpreter): by whole resets for env.seed=0, and by their seeding alone for
-many other seeds and for other orders of the files on disk.
+(`first_games.py`, in the reference's interpreter) by their own seeding, checked on some actors by whole resets, for
+env.seed=0, for many other seeds, and for other orders of the files on disk.
 
 The agent is the expert with mistakes in half of its turns and 30 steps; each game is played `--plays` times, so the
 table holds each game's own success rate. A validation is then drawn again and again: its games, and for each one of
@@ -35,6 +35,8 @@ from tests.reference.real import REAL_GAMES
 
 SIZES = (64, 128, 140)
 VALIDATIONS = 200
+RESET_EVERY = 12
+"""Of the actors with env.seed=0, one in so many really loads its game: the check that seeding alone chooses the same."""
 AGENT = ("policy.noise=0.5", "policy.noise_episodes=1", "env.max_steps=30")
 
 
@@ -42,7 +44,7 @@ def first_games(validations: int) -> dict[str, Any]:
     """Ask the reference which games its actors play; see `first_games.py`."""
     stride, most = 1000, max(SIZES)
     request = {
-        "reset": list(range(FIRST_SEED, FIRST_SEED + most)),
+        "reset": list(range(FIRST_SEED, FIRST_SEED + most))[::RESET_EVERY],
         "seed": [stride * v + FIRST_SEED + i for v in range(validations) for i in range(most)],
         "orders": list(range(validations)),
     }
@@ -93,12 +95,12 @@ def measure(panels: Sequence[Sequence[int]], table: Sequence[Sequence[bool]], rn
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--plays", type=int, default=20, help="plays of each game by the agent")
+    parser.add_argument("--plays", type=int, default=8, help="plays of each game by the agent")
     arguments = parser.parse_args()
     if reason := why_no_reference():
         raise SystemExit(reason)
     found = first_games(VALIDATIONS)
-    assert found["reset"] == found["panels"][0], "seeding alone chooses other games than whole resets"
+    assert found["reset"] == found["panels"][0][::RESET_EVERY], "seeding alone chooses other games than whole resets"
     played = outcomes(arguments.plays)
     table = [played[game] for game in found["games"]]
     rng = random.Random(0)
@@ -108,7 +110,7 @@ def main() -> None:
         "games": len(table),
         "agent": {"options": list(AGENT), "plays_of_each_game": arguments.plays},
         "validations": VALIDATIONS,
-        "games_played_with_env_seed_0": {str(n): len(set(found["reset"][:n])) for n in SIZES},
+        "games_played_with_env_seed_0": {str(n): len(set(found["panels"][0][:n])) for n in SIZES},
         "other_env_seeds": {str(n): measure([panel[:n] for panel in found["panels"]], table, rng) for n in SIZES},
         f"other_file_orders_with_{ACTORS}_actors_and_env_seed_0": measure(found["orders"], table, rng),
         "every_game_once": measure(every, table, rng),
