@@ -50,11 +50,13 @@ def build_config(
     *,
     aliases: Mapping[str, str] | None = None,
     hints: Mapping[str, str] | None = None,
+    presets: Mapping[str, Any] | None = None,
     idle: bool = False,
 ) -> Config:
     """Return the config that the overrides make; later ones win.
 
     `aliases` are other names of keys; `hints` say what to do with keys of other tools that have no meaning here.
+    `presets` are values that stand in for the defaults of their keys.
     `idle` takes options that have no effect beside the others. Raises ConfigError, whose message has one line for each
     wrong override.
     """
@@ -63,6 +65,8 @@ def build_config(
     values: dict[str, Any] = {}
     aliases, hints = aliases or {}, hints or {}
     known = list(dotted_keys(model))
+    for key, value in (presets or {}).items():
+        _put(values, key.split("."), value)
     for override in overrides:
         key, equals, text = override.lstrip("+").partition("=")
         key = aliases.get(key, key)

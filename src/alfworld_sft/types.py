@@ -11,6 +11,10 @@ from typing import Literal
 
 Role = Literal["system", "user", "assistant"]
 Form = Literal["single", "multi"]
+ReplyFormat = Literal["tags", "verl-agent", "trinity", "eto", "react"]
+"""How a reply is written: in this package's tags, or as a published protocol has it (`prompts.formats`)."""
+Wording = Literal["move", "put"]
+"""How a game has objects put down: `move x to y` since November 2024, `put x in/on y` before."""
 TaskType = Literal[
     "pick_and_place_simple",
     "look_at_obj_in_light",
@@ -51,7 +55,8 @@ class View:
     """What a prompt shows of the game; a policy that reads it knows nothing a model would not.
 
     `history` holds the last steps, oldest first, and may be cut to a window: `step` counts all steps taken.
-    `admissible_commands` is None where the template does not list them.
+    `admissible_commands` is None where the template does not list them. `wording` and `task_type` choose the examples
+    and the commands that a prompt shows.
     """
 
     task: str
@@ -59,12 +64,15 @@ class View:
     history: tuple[Exchange, ...]
     observation: str
     admissible_commands: tuple[str, ...] | None
+    wording: Wording = "move"
+    task_type: TaskType | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What a policy is asked: the view, the messages that render it, and the tags that the reply must have.
+    """What a policy is asked: the view, the messages that render it, and the parts that the reply must have.
 
+    `tags` names the parts, `reply_format` says how they are written; only the format `tags` writes them as tags.
     `seed` differs for every turn of every episode and is all the randomness that a policy may use.
     """
 
@@ -72,6 +80,12 @@ class Prompt:
     messages: tuple[Message, ...]
     tags: tuple[str, ...]
     seed: int
+    reply_format: ReplyFormat = "tags"
+
+    @property
+    def written_tags(self) -> tuple[str, ...]:
+        """The tags that this package's rules of tags apply to: none where a reply has another format."""
+        return self.tags if self.reply_format == "tags" else ()
 
 
 @dataclass(frozen=True, slots=True)

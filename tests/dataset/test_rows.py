@@ -1,8 +1,10 @@
 import json
 from dataclasses import replace
 
+import pytest
+
 from alfworld_sft.dataset.rows import Rendering, conversation_of, rows_of, training_text
-from alfworld_sft.prompts.template import load_template
+from alfworld_sft.prompts.template import load_template, template_names
 from alfworld_sft.types import Reply
 from tests.episodes import episode, step
 
@@ -82,3 +84,14 @@ def test_a_window_shortens_single_turn_prompts_but_never_the_conversation():
     assert "[step 3]" in last["prompt_data"]["content"]
     assert "[step 2]" not in last["prompt_data"]["content"]
     assert len(last["messages"]) == 8
+
+
+@pytest.mark.parametrize("name", template_names())
+def test_the_rows_of_every_template_end_with_their_own_reply(name):
+    steps = (step(1), step(2, trained=False), step(3, won=True))
+    rows = list(rows_of(episode(steps=steps), Rendering(load_template(name), predictions="model")))
+    replies = [[m["content"] for m in row["messages"] if m["role"] == "assistant"] for row in rows]
+    assert [len(said) for said in replies] == [1, 3]
+    for row, said in zip(rows, replies, strict=True):
+        assert row["messages"][-1] == {"role": "assistant", "content": row["response_data"]["content"]}
+        assert said[-1] == row["response_data"]["content"]

@@ -10,7 +10,7 @@ PAST = [Exchange("You see a desk 1.", "go to desk 1"), Exchange("You arrive at d
 
 
 def test_the_package_has_the_documented_templates():
-    assert template_names() == ("add_wm1", "add_wm2", "compact", "default")
+    assert template_names() == ("add_wm1", "add_wm2", "compact", "default", "eto", "react", "trinity", "verl-agent")
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from alfworld_sft.prompts.tags import replace_section
 from alfworld_sft.prompts.template import Template
-from alfworld_sft.prompts.transcript import Transcript, prompts_of
+from alfworld_sft.prompts.transcript import prompts_of, transcript_of
 from alfworld_sft.strict_json import to_json
 from alfworld_sft.types import Episode, Message, Step
 
@@ -43,6 +43,7 @@ def rows_of(episode: Episode, rendering: Rendering) -> Iterator[Row]:
     """
     prompts = prompts_of(episode, rendering.template, history_length=rendering.history_length)
     messages = _as_dicts(conversation_of(episode, rendering))
+    opening = len(messages) - 2 * len(episode.steps)  # a system message, where the template has one
     untrained = [turn for turn, step in enumerate(episode.steps, 1) if not is_target(step)]
     wanted = _turns_with_a_row(episode, rendering.rows_per)
     reward_model = compact_json({"style": "rule", "ground_truth": float(episode.success)})
@@ -51,9 +52,9 @@ def rows_of(episode: Episode, rendering: Rendering) -> Iterator[Row]:
             continue
         yield {
             "data_source": DATA_SOURCE,
-            "messages": messages[: 2 * turn],
+            "messages": messages[: opening + 2 * turn],
             "prompt_data": {"content": USER_LABEL + prompt.messages[-1].content},
-            "response_data": {"content": messages[2 * turn - 1]["content"]},
+            "response_data": {"content": messages[opening + 2 * turn - 1]["content"]},
             "ability": "agent",
             "reward_model": reward_model,
             "extra_info": compact_json(_extra_info(episode, turn, [t for t in untrained if t < turn])),
@@ -72,7 +73,7 @@ def _turns_with_a_row(episode: Episode, rows_per: RowsPer) -> list[int]:
 
 def conversation_of(episode: Episode, rendering: Rendering) -> tuple[Message, ...]:
     """Return the full episode as a conversation, with the text used in training."""
-    transcript = Transcript(rendering.template, episode.task, "multi")
+    transcript = transcript_of(episode, rendering.template, "multi")
     for step in episode.steps:
         prompt = transcript.prompt(step.observation, step.admissible_commands)
         transcript.add(prompt, training_text(step, rendering), step.command)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from alfworld_sft.config import build_config, key_table
-from alfworld_sft.errors import ConfigError
+from alfworld_sft.config import key_table
+from alfworld_sft.errors import ConfigError, UserError
 from alfworld_sft.evaluate.compare import compare, read_result
-from alfworld_sft.evaluate.config import EvaluateConfig
+from alfworld_sft.evaluate.config import EvaluateConfig, config_of
+from alfworld_sft.evaluate.protocols import PRESETS
 from alfworld_sft.evaluate.run import EvaluateJob, Evaluation, evaluate, resume_evaluation, start_evaluation
 from alfworld_sft.evaluate.tables import print_comparison, print_metrics, print_world_model
 from alfworld_sft.games.refs import skipped_in_words
@@ -28,11 +30,20 @@ from alfworld_sft.runs.on_ray import over_ray
 from alfworld_sft.terminal import printable
 from alfworld_sft.usage import usage_in_words
 
+logger = logging.getLogger(__name__)
+
 
 def evaluate_command(
     overrides: Annotated[
         list[str] | None,
         typer.Argument(help="Dotted overrides such as repeats=4 or games.split=valid_unseen; see --keys."),
+    ] = None,
+    protocol: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help=f"Play by a published protocol, which fixes keys: {', '.join(PRESETS)}."),
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, max=1000, help="Play every game with so many seeds; the same as repeats=N.")
     ] = None,
     output_dir: Annotated[Path, typer.Option(help="Folder in which the run's folder eval_… is created.")] = Path(),
     name: Annotated[str | None, typer.Option(help="Name of the run's folder, instead of the default.")] = None,
@@ -55,7 +66,7 @@ def evaluate_command(
     words = overrides or []
     console = Console(soft_wrap=True, highlight=False)
     if two:
-        if words or name or resume or trust or ray:
+        if words or name or resume or trust or ray or protocol or seeds:
             raise ConfigError("--compare A B plays nothing; leave out the options for playing")
         a, b = read_result(two[0]), read_result(two[1])
         comparison = compare(a, b, different_protocols=different_protocols)
@@ -63,16 +74,44 @@ def evaluate_command(
         return
     if different_protocols:
         raise ConfigError("--different-protocols goes with --compare A B only")
+    if resume and (protocol or seeds):
+        raise ConfigError(f"--resume {resume} uses that run's own config; leave out --protocol and --seeds")
     allowed = refuse_options_of_resumed(resume, words, name, trust=trust)
     how = over_ray(ray) if ray else play
     job = (
         resume_evaluation(resume, allowed)
         if resume
-        else start_evaluation(build_config(EvaluateConfig, words), output_dir, name=name)
+        else start_evaluation(_config(words, protocol, seeds), output_dir, name=name)
     )
     with watched(job) as on_episode:
         evaluation = evaluate(job, on_episode, how)
+    _refuse_if_all_failed(job)
     _report(console, job, evaluation)
+
+
+def _config(words: list[str], protocol: str | None, seeds: int | None) -> EvaluateConfig:
+    """Return the config of a new evaluation, and say what a protocol fixed in it."""
+    if seeds is not None:
+        if any(word.lstrip("+").startswith("repeats=") for word in words):
+            raise ConfigError(f"--seeds {seeds} and repeats=… say the same thing: leave out one of them")
+        words = [*words, f"repeats={seeds}"]
+    config = config_of(words, protocol)
+    if config.protocol is not None:
+        preset = PRESETS[config.protocol]
+        fixed = ", ".join(f"{key}={'null' if value is None else value}" for key, value in preset.fixed.items())
+        logger.info("protocol %s: %s; fixed: %s", preset.name, preset.summary, fixed)
+    return config
+
+
+def _refuse_if_all_failed(job: EvaluateJob) -> None:
+    """Raise UserError where not one episode was played to its end: there is no result to print."""
+    failed = job.run.failed
+    if failed and len(failed) >= job.total:
+        index, reason = next(iter(failed.items()))
+        raise UserError(
+            f"all {job.total} episodes failed (episode {index}: {reason}); when that is mended:"
+            f" alfworld-sft evaluate --resume {job.run.path}"
+        )
 
 
 def _report(console: Console, job: EvaluateJob, evaluation: Evaluation) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import ClassVar, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from alfworld_sft.config import Needs
+from alfworld_sft.config import Needs, build_config, value_of
+from alfworld_sft.errors import ConfigError
+from alfworld_sft.evaluate.protocols import PRESETS, Preset, ProtocolName, departures
 from alfworld_sft.games.layout import Split
 from alfworld_sft.policies.config import EvaluatedPolicySection
 from alfworld_sft.runs.config import GamesToPlay, RunConfig
@@ -32,3 +35,48 @@ class EvaluateConfig(RunConfig):
         None, ge=1, description="Number of games to play, chosen by the seed; null plays all."
     )
     repeats: int = Field(1, ge=1, le=1000, description="Plays of each game; more than 1 gives pass@k.")
+    protocol: ProtocolName | None = Field(
+        None, description="Published protocol that is played by; set by --protocol, which also sets what it fixes."
+    )
+
+    @model_validator(mode="after")
+    def _is_what_its_protocol_fixes(self) -> Self:
+        if self.protocol is not None:
+            preset = PRESETS[self.protocol]
+            if missing := departures(preset, {key: value_of(self, key) for key in preset.fixed}):
+                raise ValueError(
+                    f"protocol={self.protocol} fixes {', '.join(missing)}; set by --protocol {preset.name}"
+                )
+        return self
+
+
+def config_of(words: Sequence[str], protocol: str | None = None) -> EvaluateConfig:
+    """Return the config that the overrides make, by a published protocol where one is named.
+
+    A key that the protocol fixes cannot have another value: what is published under a protocol's name would not be that
+    protocol. Raises ConfigError.
+    """
+    if protocol is None:
+        return build_config(EvaluateConfig, words)
+    preset = PRESETS.get(protocol)
+    if preset is None:
+        raise ConfigError(f"unknown protocol '{protocol}'; there are {', '.join(PRESETS)}")
+    _refuse_departures(words, preset)
+    kept = [word for word in words if _key(word) not in preset.fixed]
+    return build_config(EvaluateConfig, kept, presets={**preset.fixed, "protocol": preset.name})
+
+
+def _refuse_departures(words: Sequence[str], preset: Preset) -> None:
+    """Raise ConfigError where an override sets a fixed key to another value."""
+    named = [word for word in words if _key(word) in preset.fixed]
+    plain = build_config(EvaluateConfig, named, idle=True)
+    if wanted := departures(preset, {_key(word): value_of(plain, _key(word)) for word in named}):
+        others = [word for word in named if any(_key(word) == _key(option) for option in wanted)]
+        raise ConfigError(
+            f"--protocol {preset.name} fixes {', '.join(wanted)}: leave out {' '.join(others)}, or play without"
+            " --protocol and set what you want of it by its keys"
+        )
+
+
+def _key(word: str) -> str:
+    return word.lstrip("+").partition("=")[0]

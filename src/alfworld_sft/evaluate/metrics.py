@@ -119,11 +119,19 @@ class Metrics:
         ks = sorted({most, *(1 << n for n in range(most.bit_length()) if 1 << n <= most)})
         return {k: sum(pass_at_k(won, played, k) for won, played in games) / len(games) for k in ks}
 
+    @property
+    def rates_by_play(self) -> tuple[float, ...]:
+        """The success rate of every game's first play, second play and so on; empty with one play a game."""
+        games = [[plays[i] for i in sorted(plays)] for by_game in self.outcomes.values() for plays in by_game.values()]
+        number = min(map(len, games), default=0)
+        return tuple(sum(plays[n] for plays in games) / len(games) for n in range(number)) if number > 1 else ()
+
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for `metrics.json`; `outcomes` lists each game's plays in order."""
         return {
             "success": self.success().as_dict(),
             "success_by_task_type": {t: self.success(t).as_dict() for t in self.task_types},
+            "success_by_play": list(self.rates_by_play),
             "pass_at_k": {str(k): rate for k, rate in self.pass_at_k().items()},
             "mean_steps": self.mean_steps,
             "mean_steps_when_won": self.mean_steps_when_won,

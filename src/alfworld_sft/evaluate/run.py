@@ -41,7 +41,8 @@ class Evaluation:
 
 def start_evaluation(config: EvaluateConfig, output_dir: Path, *, name: str | None = None) -> EvaluateJob:
     """Check everything that can be checked, then make the run's folder; raises UserError before it exists."""
-    notes = {"protocol": {"repeats": config.repeats}}
+    named = {} if config.protocol is None else {"protocol": config.protocol}
+    notes: dict[str, dict[str, Any]] = {"protocol": {**named, "repeats": config.repeats}}
     return start_job("evaluate", config, _choose, output_dir, name=name, notes=notes)
 
 

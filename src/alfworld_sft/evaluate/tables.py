@@ -22,6 +22,12 @@ def print_metrics(console: Console, metrics: Metrics) -> None:
         table.add_row(_short_name(task_type), *_success_cells(metrics.success(task_type)))
     table.add_row("all", *_success_cells(metrics.success()))
     console.print(table)
+    if by_play := metrics.rates_by_play:
+        success = metrics.success()
+        console.print(
+            f"success by play: {', '.join(f'{rate:.1%}' for rate in by_play)}; mean {success.rate:.1%},"
+            f" 95 % interval over the games {_format_interval(success.interval)}"
+        )
     if rates := metrics.pass_at_k():
         console.print("pass@k: " + ", ".join(f"{rate:.1%} with k={k}" for k, rate in rates.items()))
     if metrics.mean_steps is not None:

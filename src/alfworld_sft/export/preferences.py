@@ -17,7 +17,7 @@ from alfworld_sft.errors import DatasetError
 from alfworld_sft.export.targets import Record
 from alfworld_sft.games import GameSource
 from alfworld_sft.prompts.tags import replace_section
-from alfworld_sft.prompts.transcript import Transcript
+from alfworld_sft.prompts.transcript import transcript_of
 from alfworld_sft.seeds import derive_seed
 from alfworld_sft.types import Episode, Message, Step
 from alfworld_sft.world import Env, admissible, observations, rules
@@ -47,7 +47,7 @@ def preference_pairs(episode: Episode, game: Game, rendering: Rendering) -> Iter
     """
     env = Env(game, max_steps=len(episode.steps) + 1)
     env.reset()
-    transcript = Transcript(rendering.template, episode.task, "multi")
+    transcript = transcript_of(episode, rendering.template, "multi")
     for turn, step in enumerate(episode.steps, 1):
         before = env.game_state
         prompt = transcript.prompt(step.observation, step.admissible_commands)

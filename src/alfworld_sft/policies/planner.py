@@ -6,7 +6,7 @@ from random import Random
 
 from alfworld_sft.errors import PolicyError
 from alfworld_sft.policies.base import Player
-from alfworld_sft.prompts.tags import compose_reply
+from alfworld_sft.prompts.formats import write_reply
 from alfworld_sft.types import Prompt, Reply, View
 from alfworld_sft.world import Game
 from alfworld_sft.world.admissible import admissible_actions
@@ -73,7 +73,7 @@ class _Player:
             "observation": prompt.view.observation,
             "action": command,
         }
-        return Reply(compose_reply(prompt.tags, parts))
+        return Reply(write_reply(prompt.reply_format, prompt.tags, parts))
 
     def _catch_up(self, view: View) -> None:
         """Play the steps taken since the last prompt; a window that shows none leaves the player its own command."""

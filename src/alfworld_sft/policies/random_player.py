@@ -13,7 +13,7 @@ from alfworld_sft.policies.expert.mistakes import imaginable
 from alfworld_sft.policies.expert.predict import predict
 from alfworld_sft.policies.expert.prior import NO_PRIOR
 from alfworld_sft.policies.expert.thoughts import summarise
-from alfworld_sft.prompts.tags import compose_reply
+from alfworld_sft.prompts.formats import write_reply
 from alfworld_sft.types import Prompt, Reply
 from alfworld_sft.world import Game
 from alfworld_sft.world.language import GrammarVersion
@@ -56,4 +56,4 @@ class _Player:
             "observation": summarise(mind.belief.last, rng),
             "action": command,
         }
-        return Reply(compose_reply(prompt.tags, parts))
+        return Reply(write_reply(prompt.reply_format, prompt.tags, parts))

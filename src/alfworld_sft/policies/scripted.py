@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from alfworld_sft.errors import PolicyError
 from alfworld_sft.policies.base import Player
-from alfworld_sft.prompts.tags import compose_reply
+from alfworld_sft.prompts.formats import write_reply
 from alfworld_sft.types import Prompt, Reply
 from alfworld_sft.world import Game
 
@@ -54,4 +54,4 @@ class _Player:
             "observation": "I follow the script.",
             "action": self.commands[step],
         }
-        return Reply(compose_reply(prompt.tags, parts))
+        return Reply(write_reply(prompt.reply_format, prompt.tags, parts))

@@ -98,6 +98,11 @@ def list_short_history(history: Sequence[Exchange]) -> str:
     return "\n".join(f"{shorten(past.observation)}\n> {past.action or NO_ACTION}" for past in history)
 
 
+def list_lines(history: Sequence[Exchange]) -> str:
+    """Write past steps as lines: what was seen in full, then `> ` and what was sent."""
+    return "\n".join(f"{past.observation}\n> {past.action or NO_ACTION}" for past in history)
+
+
 def shorten(observation: str) -> str:
     """Shorten an observation, keeping everything that does not follow from the command before it.
 

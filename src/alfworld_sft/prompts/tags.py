@@ -13,8 +13,11 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 Tag = Literal["observation", "think", "prediction", "action"]
-Problem = Literal["empty", "no action tag", "two actions", "empty action", "not admissible"]
-"""Why a reply has no action that the game can execute."""
+Problem = Literal[
+    "empty", "no action tag", "two actions", "empty action", "not admissible",
+    "no action", "no thought", "Chinese characters",
+]  # fmt: skip
+"""Why a reply holds no action that the game can play; the last three are of published formats (`formats.py`)."""
 
 
 @dataclass(frozen=True, slots=True)

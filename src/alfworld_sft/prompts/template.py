@@ -2,7 +2,9 @@
 
 A template file is TOML: `tags` that a reply must have, `lists_admissible`, `[sections]`, and the layouts
 `[single]` and `[multi]` with `first` and `later`. `extends` names a template to inherit sections and layouts from.
-`$name` stands for a section or for one of `VALUES`. Substitution is plain text: nothing in a file is evaluated.
+`reply_format` names how a reply is written, with `tags` by default; `system`, in `[multi]`, is a system message before
+the first. `$name` stands for a section or for one of `VALUES`. Substitution is plain text: nothing in a file is
+evaluated.
 """
 
 from __future__ import annotations
@@ -18,16 +20,19 @@ from pathlib import Path
 from typing import Any, get_args
 
 from alfworld_sft.errors import TemplateError
+from alfworld_sft.prompts.examples import Example, as_lines, as_thoughts_and_actions, examples, stored_examples
 from alfworld_sft.prompts.listing import (
     list_commands,
     list_grouped_commands,
     list_history,
+    list_lines,
     list_short_history,
     list_special_commands,
     shorten,
 )
 from alfworld_sft.prompts.tags import Tag
-from alfworld_sft.types import Exchange, View
+from alfworld_sft.types import TASK_TYPES, Exchange, Message, ReplyFormat, View
+from alfworld_sft.world.language import PUT
 
 VALUES = {
     "task": "the goal sentence",
@@ -35,6 +40,7 @@ VALUES = {
     "observation": "what the game said last",
     "short_observation": "the same in few words",
     "admissible": "all admissible commands",
+    "without_help": "all admissible commands but help",
     "grouped": "the same, those of one kind together, `1-3` for a run of numbers",
     "special": "the admissible commands that are special to the place, grouped",
     "steps": "how many steps were taken, in words",
@@ -42,10 +48,16 @@ VALUES = {
     "shown": "how many past steps the history shows, in words",
     "history": "the past steps that the window shows",
     "short_history": "the same in few words",
+    "lines": "the past steps as lines: what was seen, then what was done after `> `",
+    "put_form": "how this game has an object put down, as (object) and (receptacle)",
+    "line_examples": "two games of the task's type, played in lines of `> command` and `> think: …`",
+    "thought_example": "one game, played in replies of `Thought: …` and `Action: …`",
 }
 """The values that a template can show besides its own sections."""
 
-_LISTING_VALUES = frozenset({"admissible", "grouped", "special"})
+_LISTING_VALUES = frozenset({"admissible", "without_help", "grouped", "special"})
+
+_EXAMPLE_VALUES = frozenset({"line_examples", "thought_example"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +71,8 @@ class Template:
     single_later: string.Template
     multi_first: string.Template
     multi_later: string.Template
+    multi_system: string.Template | None = None
+    reply_format: ReplyFormat = "tags"
 
     def view(
         self,
@@ -77,6 +91,22 @@ class Template:
         """Return the user message that asks for one action, including the view's history."""
         layout = self.single_later if view.step else self.single_first
         return layout.substitute(_values(view, layout))
+
+    def opening(self, view: View) -> tuple[Message, ...]:
+        """Return what stands before a conversation's first user message: the system message, if there is one."""
+        layout = self.multi_system
+        return () if layout is None else (Message("system", layout.substitute(_values(view, layout))),)
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """All that decides what this template asks: templates of equal texts ask the same."""
+        layouts = (self.single_first, self.single_later, self.multi_first, self.multi_later)
+        plain = (*self.tags, str(self.lists_admissible), *(layout.template for layout in layouts))
+        system = () if self.multi_system is None else (self.multi_system.template,)
+        shown = {value for text in (*plain, *system) for value in _identifiers(text)}
+        stored = (stored_examples(),) if shown & _EXAMPLE_VALUES else ()
+        other_format = () if self.reply_format == "tags" else (self.reply_format,)
+        return (*plain, *system, *other_format, *stored)
 
     def multi_turn(self, view: View) -> str:
         """Return the next user message of a conversation; the conversation itself is the history."""
@@ -125,7 +155,7 @@ def _parse_toml(name: str, text: str) -> dict[str, Any]:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise TemplateError(f"template {name} is not TOML: {error}") from None
-    unknown = data.keys() - {"extends", "tags", "lists_admissible", "sections", "single", "multi"}
+    unknown = data.keys() - {"extends", "tags", "reply_format", "lists_admissible", "sections", "single", "multi"}
     if unknown:
         raise TemplateError(f"template {name} has the unknown key '{min(unknown)}'")
     if "extends" not in data:
@@ -148,11 +178,16 @@ def _compose(name: str, data: Mapping[str, Any]) -> Template:
             if not isinstance(text, str):
                 raise TemplateError(f"template {name} lacks the text '{turn}' in [{form}]")
             layouts.append(string.Template(_expand(name, text, sections, ())))
+    reply_format = data.get("reply_format", "tags")
+    if reply_format not in get_args(ReplyFormat):
+        raise TemplateError(f"template {name}: 'reply_format' must be one of {', '.join(get_args(ReplyFormat))}")
+    said = data.get("multi", {}).get("system")
+    system = None if said is None else string.Template(_expand(name, str(said), sections, ()))
     listing = bool(data.get("lists_admissible", True))
-    shown = {value for layout in layouts for value in layout.get_identifiers()}
+    shown = {value for layout in [*layouts, *filter(None, [system])] for value in layout.get_identifiers()}
     if not listing and shown & _LISTING_VALUES:
         raise TemplateError(f"template {name} shows ${min(shown & _LISTING_VALUES)} but says lists_admissible = false")
-    return Template(name, tuple(tags), listing, *layouts)
+    return Template(name, tuple(tags), listing, layouts[0], layouts[1], layouts[2], layouts[3], system, reply_format)
 
 
 def _expand(name: str, text: str, sections: Mapping[str, Any], within: tuple[str, ...]) -> str:
@@ -180,6 +215,7 @@ def _values(view: View, layout: string.Template) -> dict[str, str]:
         "observation": lambda: view.observation,
         "short_observation": lambda: shorten(view.observation),
         "admissible": lambda: list_commands(view.admissible_commands or ()),
+        "without_help": lambda: list_commands(c for c in view.admissible_commands or () if c != "help"),
         "grouped": lambda: list_grouped_commands(view.admissible_commands or ()),
         "special": lambda: list_special_commands(view.admissible_commands or ()),
         "steps": lambda: _steps_in_words(view.step),
@@ -187,6 +223,10 @@ def _values(view: View, layout: string.Template) -> dict[str, str]:
         "shown": lambda: _steps_in_words(shown),
         "history": lambda: list_history(view.history, view.step - shown + 1),
         "short_history": lambda: list_short_history(view.history),
+        "lines": lambda: list_lines(view.history),
+        "put_form": lambda: PUT[view.wording].format("(object)", "(receptacle)"),
+        "line_examples": lambda: "\n\n".join(map(as_lines, _examples(view))),
+        "thought_example": lambda: as_thoughts_and_actions(examples(TASK_TYPES[0], view.wording)[0]),
     }
     return {name: derive[name]() for name in _identifiers(layout.template)}
 
@@ -194,6 +234,10 @@ def _values(view: View, layout: string.Template) -> dict[str, str]:
 @lru_cache(maxsize=256)
 def _identifiers(text: str) -> tuple[str, ...]:
     return tuple(string.Template(text).get_identifiers())
+
+
+def _examples(view: View) -> tuple[Example, ...]:
+    return examples(view.task_type or TASK_TYPES[0], view.wording)
 
 
 def _steps_in_words(number: int) -> str:

@@ -6,10 +6,11 @@ Playing and training render by the same class, so a model is trained on exactly 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from alfworld_sft.prompts.tags import strip_empty_thought
 from alfworld_sft.prompts.template import Template
-from alfworld_sft.types import Episode, Exchange, Form, Message, Prompt
+from alfworld_sft.types import Episode, Exchange, Form, Message, Prompt, TaskType, Wording
 
 
 class Transcript:
@@ -19,34 +20,58 @@ class Transcript:
     in multi-turn form, and the last prompt with its reply in single-turn form.
     """
 
-    def __init__(self, template: Template, task: str, form: Form = "single", history_length: int | None = None) -> None:
+    def __init__(
+        self,
+        template: Template,
+        task: str,
+        form: Form = "single",
+        history_length: int | None = None,
+        *,
+        wording: Wording = "move",
+        task_type: TaskType | None = None,
+    ) -> None:
         self._template = template
         self._task = task
         self._form = form
         self.messages: tuple[Message, ...] = ()
         self._window = history_length if form == "single" else None
         self._history: list[Exchange] = []
+        self._wording: Wording = wording
+        self._task_type = task_type
 
     def prompt(self, observation: str, admissible_commands: tuple[str, ...], seed: int = 0) -> Prompt:
         """Return the prompt for the present observation."""
-        view = self._template.view(self._task, self._history, observation, admissible_commands, self._window)
+        view = replace(
+            self._template.view(self._task, self._history, observation, admissible_commands, self._window),
+            wording=self._wording,
+            task_type=self._task_type,
+        )
         if self._form == "single":
             messages: tuple[Message, ...] = (Message("user", self._template.single_turn(view)),)
         else:
-            messages = (*self.messages, Message("user", self._template.multi_turn(view)))
-        return Prompt(view, messages, self._template.tags, seed)
+            before = self.messages or self._template.opening(view)
+            messages = (*before, Message("user", self._template.multi_turn(view)))
+        return Prompt(view, messages, self._template.tags, seed, self._template.reply_format)
 
     def add(self, prompt: Prompt, reply: str, command: str) -> None:
         """Append an answered prompt: the text of the reply, and the command that the game was given."""
         self._history.append(Exchange(prompt.view.observation, command))
-        self.messages = (*prompt.messages, Message("assistant", strip_empty_thought(reply, self._template.tags)))
+        self.messages = (*prompt.messages, Message("assistant", strip_empty_thought(reply, prompt.written_tags)))
+
+
+def transcript_of(
+    episode: Episode, template: Template, form: Form = "single", history_length: int | None = None
+) -> Transcript:
+    """Return the empty transcript of a recorded episode."""
+    wording: Wording = "put" if episode.grammar == "put" else "move"
+    return Transcript(template, episode.task, form, history_length, wording=wording, task_type=episode.task_type)
 
 
 def prompts_of(
     episode: Episode, template: Template, form: Form = "single", history_length: int | None = None
 ) -> Iterator[Prompt]:
     """Yield the prompt of each step of a recorded episode; every seed is 0."""
-    transcript = Transcript(template, episode.task, form, history_length)
+    transcript = transcript_of(episode, template, form, history_length)
     for step in episode.steps:
         prompt = transcript.prompt(step.observation, step.admissible_commands)
         yield prompt

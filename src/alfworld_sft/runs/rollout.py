@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from alfworld_sft.errors import PolicyError
 from alfworld_sft.policies.base import Policy
-from alfworld_sft.prompts.tags import parse_reply
+from alfworld_sft.prompts.formats import read_reply, shown_answer
 from alfworld_sft.prompts.template import Template
 from alfworld_sft.prompts.transcript import Transcript
 from alfworld_sft.seeds import derive_seed
@@ -45,7 +45,14 @@ async def run_episode(
     player = policy.begin(game, seed)
     observation = env.reset()
     seen = opening_look(game)  # the opening less banner and task, which prompts take from the game's own fields
-    transcript = Transcript(template, game.task, protocol.form, protocol.history_length)
+    transcript = Transcript(
+        template,
+        game.task,
+        protocol.form,
+        protocol.history_length,
+        wording=game.grammar,
+        task_type=game.task_type,
+    )
     steps: list[Step] = []
     error = None
     while not observation.over:
@@ -55,7 +62,7 @@ async def run_episode(
         except PolicyError as failure:
             error = str(failure)
             break
-        parsed = parse_reply(reply.text, template.tags, observation.admissible_commands)
+        parsed = read_reply(template.reply_format, reply.text, template.tags, observation.admissible_commands)
         command = parsed.action or ""
         before, observation = observation, env.step(command)
         steps.append(
@@ -72,7 +79,7 @@ async def run_episode(
             )
         )
         transcript.add(prompt, reply.text, command)
-        seen = observation.text
+        seen = shown_answer(template.reply_format, parsed, observation.text)
         if protocol.max_repeats is not None and runs_in_circle(steps, protocol.max_repeats):
             break
     return Episode(

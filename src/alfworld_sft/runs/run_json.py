@@ -93,9 +93,7 @@ def stamp_of(
 
 def hash_template(template: Template) -> str:
     """Return the sha256 of all that a template says; a run is resumed with the same one only."""
-    layouts = (template.single_first, template.single_later, template.multi_first, template.multi_later)
-    texts = [*template.tags, str(template.lists_admissible), *(layout.template for layout in layouts)]
-    return hashlib.sha256("\x1f".join(texts).encode()).hexdigest()
+    return hashlib.sha256("\x1f".join(template.texts).encode()).hexdigest()
 
 
 def _now() -> str:

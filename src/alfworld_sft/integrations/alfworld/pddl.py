@@ -13,6 +13,7 @@ from typing import Any, cast
 from alfworld_sft.integrations.alfworld.core import EnvInfos, Environment, GameNotRunningError, GameState
 from alfworld_sft.integrations.alfworld.facts import Facts, Proposition, Variable
 from alfworld_sft.world import Game, load_game, observations, parse_game, rules
+from alfworld_sft.world.admissible import admissible_actions
 from alfworld_sft.world.language import NOTHING_HAPPENS
 from alfworld_sft.world.plan import UnsolvableError, shortest_plan
 from alfworld_sft.world.sexpr import parse_sexpr

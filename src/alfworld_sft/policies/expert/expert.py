@@ -19,7 +19,7 @@ from alfworld_sft.policies.expert.predict import predict
 from alfworld_sft.policies.expert.prior import NO_PRIOR, Prior, learned_prior
 from alfworld_sft.policies.expert.search import Search
 from alfworld_sft.policies.expert.thoughts import summarise, think
-from alfworld_sft.prompts.tags import compose_reply
+from alfworld_sft.prompts.formats import write_reply
 from alfworld_sft.types import Prompt, Reply, View
 from alfworld_sft.world import Game
 from alfworld_sft.world.language import GrammarVersion
@@ -104,7 +104,7 @@ class ExpertPlayer:
             parts["prediction"] = predict(mind, command)
         if "observation" in prompt.tags:
             parts["observation"] = summarise(mind.belief.last, rng)
-        return Reply(compose_reply(prompt.tags, parts), trained=not erring)
+        return Reply(write_reply(prompt.reply_format, prompt.tags, parts), trained=not erring)
 
     def mind(self, view: View) -> Mind:
         """Return what the expert makes of a view: its belief with the goal."""

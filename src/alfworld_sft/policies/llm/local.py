@@ -49,7 +49,7 @@ from alfworld_sft.policies.llm.kv_cache import (
     positions_in,
     side_by_side,
 )
-from alfworld_sft.policies.llm.sampling import Sampling, end_reply, find_reply_end, stop_of
+from alfworld_sft.policies.llm.sampling import Sampling, cut_reply, has_ended, stop_of
 from alfworld_sft.types import Prompt, Reply
 from alfworld_sft.world import Game
 
@@ -282,14 +282,14 @@ class LocalModel:
         return tokens
 
     def _has_ended(self, turn: _Turn) -> bool:
-        stop = stop_of(turn.prompt.tags)
+        stop = stop_of(turn.prompt)
         if turn.said[-1] in self._ends or len(turn.said) >= turn.room:
             return True
         if stop is None or not self._closes(turn.said[-1], stop[-1]):
             return False
         if stop not in self._text(turn.said[-_TAIL:]):
             return False
-        return find_reply_end(self._encoder.opening + self._text(turn.said), turn.prompt.tags) is not None
+        return has_ended(self._encoder.opening + self._text(turn.said), turn.prompt)
 
     def _closes(self, token: int, character: str) -> bool:
         """Return whether a token contains the stop string's last character; only then search for all of it."""
@@ -311,7 +311,7 @@ class LocalModel:
         text = self._encoder.opening + self._text(said)
         kept = self._keep_token_ids
         return Reply(
-            end_reply(text, turn.prompt.tags, stopped=False),
+            cut_reply(text, turn.prompt, stopped=False),
             prompt_token_ids=tuple(turn.ids) if kept else None,
             token_ids=tuple(turn.said) if kept else None,
             logprobs=tuple(turn.logprobs) if kept else None,

@@ -8,7 +8,7 @@ from typing import Any
 
 from alfworld_sft.policies.llm.reasoning import read_message, with_reasoning
 from alfworld_sft.policies.llm.refusals import Complaint, about, named
-from alfworld_sft.policies.llm.sampling import Sampling, end_reply, stop_of
+from alfworld_sft.policies.llm.sampling import Sampling, cut_reply, stop_of
 from alfworld_sft.seeds import derive_seed
 from alfworld_sft.types import Prompt, Reply
 
@@ -57,7 +57,7 @@ def request_body(
     has top_k=20 and repetition_penalty=1.1 there). `draw` counts the replies asked for at this turn: 0 takes the
     prompt's seed as it is. A server that does not know `max_tokens` is asked in the name of OpenAI's newer models.
     """
-    stop = stop_of(prompt.tags)
+    stop = stop_of(prompt)
     body: dict[str, Any] = {
         "model": model,
         "messages": [{"role": message.role, "content": message.content} for message in prompt.messages],
@@ -122,7 +122,7 @@ def read_answer(data: object, prompt: Prompt) -> tuple[Reply, bool]:
         reason = f"the answer's message holds no text (it ended by {finish!r})"
         raise NoTextError(reason, _with_token_counts(Reply(""), whole))
     text = content or ""
-    said = end_reply(text, prompt.tags, stopped=not truncated)
+    said = cut_reply(text, prompt, stopped=not truncated)
     if finish == "content_filter" and not _is_ended(said, prompt):
         raise FilteredError("a content filter cut the reply off")
     token_ids = _numbers(choice.get("token_ids"), int) if said.startswith(text) and not reasoning else None
@@ -130,7 +130,7 @@ def read_answer(data: object, prompt: Prompt) -> tuple[Reply, bool]:
     if token_ids is not None and logprobs is not None and len(token_ids) != len(logprobs):
         logprobs = None
     cut_off = truncated and said == text and not _is_ended(said, prompt)
-    said, kept = with_reasoning(said, reasoning, prompt.tags, ended=bool(text) or not truncated)
+    said, kept = with_reasoning(said, reasoning, prompt.written_tags, ended=bool(text) or not truncated)
     reply = Reply(
         said,
         prompt_token_ids=_numbers(whole.get("prompt_token_ids"), int),
@@ -159,7 +159,7 @@ def _with_token_counts(reply: Reply, whole: Mapping[str, Any]) -> Reply:
 
 
 def _is_ended(said: str, prompt: Prompt) -> bool:
-    stop = stop_of(prompt.tags)
+    stop = stop_of(prompt)
     return stop is not None and said.endswith(stop)
 
 

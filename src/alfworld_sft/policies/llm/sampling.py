@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from alfworld_sft.prompts.formats import FORMATS
 from alfworld_sft.prompts.tags import find_sections
+from alfworld_sft.types import Prompt
 
 ACTION_CLOSE = "</action>"
 
@@ -39,9 +41,25 @@ class Sampling:
         }
 
 
-def stop_of(tags: Collection[str]) -> str | None:
+def stop_of(prompt: Prompt) -> str | None:
     """Return the words that end a reply, or None where only the end of the turn does."""
-    return ACTION_CLOSE if "action" in tags else None
+    if prompt.reply_format != "tags":
+        return FORMATS[prompt.reply_format].stop
+    return ACTION_CLOSE if "action" in prompt.tags else None
+
+
+def cut_reply(text: str, prompt: Prompt, *, stopped: bool = True) -> str:
+    """Return a reply up to its end, as its format has it; see `end_reply` for tags."""
+    if prompt.reply_format != "tags":
+        return text[: FORMATS[prompt.reply_format].end(text)]
+    return end_reply(text, prompt.tags, stopped=stopped)
+
+
+def has_ended(text: str, prompt: Prompt) -> bool:
+    """Return whether what has been said of a reply is all that counts."""
+    if prompt.reply_format != "tags":
+        return FORMATS[prompt.reply_format].end(text) is not None
+    return find_reply_end(text, prompt.tags) is not None
 
 
 def end_reply(text: str, tags: Collection[str], *, stopped: bool = True) -> str:
