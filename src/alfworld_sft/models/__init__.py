@@ -1,1 +1,1 @@
-"""Models and their checkpoints, below both playing and training: ids and loss mask, loading, merging, the stamp."""
+"""Models and their checkpoints, shared by playing and training: ids and loss mask, loading, merging, the stamp."""

@@ -1,4 +1,4 @@
-"""Is an adapter's folder only data? Checked before PEFT reads it, for it may come from anywhere. Imports no torch."""
+"""Does an adapter's folder hold only data? Checked before PEFT reads it, since it may come from anywhere. No torch."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
 
 class AdapterError(UserError):
-    """An adapter that cannot be used, or would do more than add its weights."""
+    """An adapter that cannot be used, or that would do more than add its weights."""
 
 
 def read_adapter_config(folder: Path) -> dict[str, Any]:
-    """Return an adapter's config; raises AdapterError where it cannot be read, or would load more than weights.
+    """Return an adapter's config; raises AdapterError if it cannot be read or would load more than weights.
 
-    PEFT falls back to pickled weights, and then to the hub, where there is no `adapter_model.safetensors`; a
-    `megatron_config` makes it import a module that the config names; other kinds than LoRA load tokenizers or further
-    adapters that their configs name.
+    Without `adapter_model.safetensors`, PEFT falls back to pickled weights and then to the hub. A `megatron_config`
+    makes it import a module named in the config. Adapters other than LoRA load tokenizers or further adapters named in
+    their configs.
     """
     try:
         config: dict[str, Any] = json.loads((folder / CONFIG).read_bytes())
@@ -39,9 +39,9 @@ def read_adapter_config(folder: Path) -> dict[str, Any]:
 
 
 def base_of_adapter(folder: Path) -> str:
-    """Return the folder on this machine of the base model that an adapter's config names.
+    """Return the local folder of the base model named in an adapter's config.
 
-    Raises AdapterError for one that would have to be fetched: an adapter does not decide what is contacted.
+    Raises AdapterError if the base would have to be downloaded: an adapter does not decide which hosts are contacted.
     """
     name = read_adapter_config(folder).get("base_model_name_or_path")
     merge = f"alfworld-sft merge {shlex.quote(str(folder))} DIR --base"

@@ -1,9 +1,9 @@
-"""How do messages become token ids? Training and the local policy share this; `loss_mask` says what is trained.
+"""How do messages become token ids? Training and the local policy share this; `loss_mask` decides what is trained.
 
-The text is the one of `chat_template`, cut only where tokenisation is cut anyway: at the template's control tokens, and
-where the model begins to speak (at inference the prompt ends there, too). So ids equal those of the whole text, and a
-mask cannot be off by one. The text of a message is data: where it spells a control token (`<|im_end|>`), it is
-tokenised as ordinary text.
+The text comes from `chat_template`. It is cut only where tokenisation splits anyway: at the template's control tokens,
+and at the start of a reply, where the prompt ends at inference. So the ids equal those of the complete text, and a mask
+cannot be off by one. The text of a message is data: a control token spelt in it (`<|im_end|>`) is tokenised as ordinary
+text.
 """
 
 from __future__ import annotations
@@ -35,15 +35,14 @@ _FIRST_PRIVATE_CHARACTER = 0xE000
 class ChatEncoder:
     """Turns messages into tokens with one tokenizer and its chat template.
 
-    `prefix_stable` says whether the template writes a turn the same way whatever follows it. `system_role` is False
-    where the template has no system message; such a message then opens the first user message. `end_id` is the token
-    that ends a reply, None where there is none; `control_ids` are the tokens that are no text. `opening` is what the
-    prompt has said of a reply already (`<think>` and a line feed, say), `inserted_ids` are tokens that are said before
-    every reply and no text of it (gpt-oss names a channel there).
+    `prefix_stable`: the template writes a turn the same way regardless of what follows. `system_role` is False if the
+    template has no system message; such a message is then prepended to the first user message. `end_id` is the token
+    that ends a reply, or None; `control_ids` are the tokens that are not text. `opening` is the part of the reply
+    already in the prompt (e.g. `<think>` and a line feed). `inserted_ids` are tokens generated before every reply that
+    are not part of its text (gpt-oss names a channel there).
 
-    A template that prints today's date is changed, in the tokenizer, to print the same one every day: what is trained,
-    played and saved with this tokenizer then sees the same prompts.
-    Raises UserError where the tokenizer has no chat template, or none that can be used.
+    A template that prints today's date is changed, in the tokenizer, to print a fixed date, so training, playing and
+    saved models all see the same prompts. Raises UserError if the tokenizer has no chat template or an unusable one.
     """
 
     def __init__(self, tokenizer: Any) -> None:
@@ -60,25 +59,25 @@ class ChatEncoder:
         self.prefix_stable = self.encode_conversation(PROBE).stable
 
     def encode_conversation(self, messages: Sequence[Message], untrained_turns: Collection[int] = ()) -> Encoded:
-        """Return a complete conversation that ends with a reply; the replies in `untrained_turns` (from 0) are masked.
+        """Encode a complete conversation that ends with a reply; `untrained_turns` (from 0) are masked out.
 
-        Raises DatasetError for messages that the template refuses.
+        Raises DatasetError for messages that the template rejects.
         """
         return self._encode(messages, untrained_turns, last_only=False)
 
     def encode_reply(self, messages: Sequence[Message]) -> Encoded:
-        """Return a conversation with its last reply alone masked and counted, as the model will have to say it.
+        """Encode a conversation with only its last reply masked and counted, exactly as the model has to generate it.
 
-        Raises DatasetError for messages that the template refuses.
+        Raises DatasetError for messages that the template rejects.
         """
         return self._encode(messages, (), last_only=True)
 
     def encode_pair(self, prompt: str, response: str) -> Encoded:
-        """Return one question and its answer, as single-turn training and evaluation see them."""
+        """Encode one question and its answer, as in single-turn training and evaluation."""
         return self.encode_conversation((Message("user", prompt), Message("assistant", response)))
 
     def encode_prompt(self, messages: Sequence[Message]) -> list[int]:
-        """Return the ids that ask the model to speak; training sees the very same ones before a reply."""
+        """Return the ids of the generation prompt; training has exactly the same ids before a reply."""
         plain, mark = _escape(self._template.fit(messages), self._template.control)
         text = self._template.render(plain, ask=True)
         return self._tokenize(text, mark, self._pieces(text, len(text), ()))[0]
@@ -109,7 +108,7 @@ class ChatEncoder:
     def _tokenize(
         self, text: str, mark: str, pieces: Sequence[tuple[int, int, bool]]
     ) -> tuple[list[int], list[tuple[int, int]]]:
-        """Return ids and places in the text of the pieces (start, end, whether it is a control token)."""
+        """Return the ids and text offsets of the pieces (start, end, is it a control token)."""
         words = [text[start:end].replace(mark, "") for start, end, control in pieces if not control]
         batch = iter(zip(*self._tokenize_text(words), strict=True))
         marks = [match.start() for match in re.finditer(re.escape(mark), text)]
@@ -129,7 +128,7 @@ class ChatEncoder:
         return ids, where
 
     def _tokenize_text(self, texts: list[str]) -> tuple[list[list[int]], list[list[tuple[int, int]]]]:
-        """Return ids and (start, end) offsets of ordinary text; control tokens spelt there are also ordinary text."""
+        """Return ids and (start, end) offsets of ordinary text, including any control tokens spelt in it."""
         if not texts:
             return [], []
         batch = self.tokenizer(
@@ -151,7 +150,7 @@ class ChatEncoder:
             )
 
     def _refuse_unless_pieces_join(self) -> None:
-        """Raise UserError for a tokenizer that encodes a piece of text differently from the full text."""
+        """Raise UserError if the tokenizer encodes a piece of text differently from the full text."""
         text = self._template.render(PROBE[:3], ask=True)
         whole = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         if self.encode_prompt(PROBE[:3]) != list(whole):
@@ -162,7 +161,7 @@ class ChatEncoder:
 
 
 def read_end_id(tokenizer: Any) -> int | None:
-    """Return the token that ends a reply of a tokenizer's chat template; None without a usable template."""
+    """Return the token that ends a reply in a tokenizer's chat template; None without a usable template."""
     try:
         return ChatEncoder(tokenizer).end_id
     except UserError:
@@ -184,7 +183,7 @@ def _escape(messages: Sequence[Message], control: re.Pattern[str]) -> tuple[list
 
 
 def _widen(offset: int, marks: Sequence[int]) -> int:
-    """Return the place in the marked text of a place in the text without marks."""
+    """Map an offset in the text without marks to the marked text."""
     for mark in marks:
         if mark > offset:
             break
@@ -193,7 +192,7 @@ def _widen(offset: int, marks: Sequence[int]) -> int:
 
 
 def _cut(length: int, controls: Sequence[tuple[int, int]], starts: Iterable[int]) -> list[tuple[int, int, bool]]:
-    """Cut [0, length) at the control tokens and before each reply; the flag says which pieces are control tokens."""
+    """Cut [0, length) at the control tokens and before each reply; the flag marks control tokens."""
     known = {span for span in controls if span[1] <= length}
     edges = sorted({0, length, *starts, *(edge for span in known for edge in span)})
     return [(start, end, (start, end) in known) for start, end in pairwise(edges)]

@@ -1,8 +1,8 @@
-"""How does a model's chat template write a conversation, and where do the replies stand in it?
+"""How does a model's chat template write a conversation, and where are the replies in it?
 
-A conversation is rendered in one piece by the model's own template. A reply stands where it will be sampled: it follows
-its own prompt, holds what the template puts before it (Qwen3's empty thought), and ends with the token that ends a
-turn. Where the prompt opens the thought (DeepSeek-R1 writes `<think>` there), the reply continues inside it.
+The model's own template renders a conversation in one piece. A reply's position matches generation: it follows its own
+prompt, includes anything the template puts before it (Qwen3's empty thought), and ends with the end-of-turn token. If
+the prompt opens the thought (DeepSeek-R1 writes `<think>` there), the reply continues inside it.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from alfworld_sft.prompts.tags import Tag, find_sections, read_section
 from alfworld_sft.types import Message
 
 TAG_TOKENS = frozenset(f"<{slash}{tag}>" for tag in get_args(Tag) for slash in ("", "/"))
-"""The tags of a reply: no control tokens, even where a tokenizer has tokens of their own for them."""
+"""The tags of a reply: never control tokens, even if a tokenizer has special tokens for them."""
 _OPENED_THOUGHT = re.compile(r"<think>\s*\Z")
 _CLOSED_THOUGHT = re.compile(r"<think>\s*</think>\s*\Z")
 _TAIL_LENGTH = 40
-"""Characters by which the end of a reply is found."""
+"""Characters used to find the end of a reply."""
 PROBE = (
     Message("user", "You see a mug 1.\nYour task: heat it."),
     Message("assistant", "<think>It is here, so I take it.</think>\n<action>take mug 1 from desk 1</action>"),
@@ -32,13 +32,13 @@ PROBE = (
     Message("user", "The microwave 1 is closed."),
     Message("assistant", "<think>Closed.</think>\n<action>open microwave 1</action>"),
 )
-"""A conversation that tries out a template."""
+"""A conversation for probing a template."""
 LONE = "\uf8ff"
-"""A message that no template rewrites and no template's own text contains."""
+"""A message that no template rewrites and that occurs in no template's own text."""
 
 
 class RenderedReply(NamedTuple):
-    """Where a reply stands in the rendered text: what is said, the token that ends it, and what follows.
+    """The position of a reply in the rendered text: its content, the token that ends it, and the rest.
 
     The model samples [start, over); [said, over) is the control token; [over, after) belongs to the template.
     """
@@ -51,7 +51,7 @@ class RenderedReply(NamedTuple):
 
 
 class Rendered(NamedTuple):
-    """A conversation as text, and where the replies stand in it; unless it is stable, the last one alone is given."""
+    """A conversation as text with the positions of its replies; only the last one unless it is stable."""
 
     text: str
     replies: list[RenderedReply]
@@ -59,7 +59,7 @@ class Rendered(NamedTuple):
 
 
 class _Frame(NamedTuple):
-    """What a template writes around the messages of a conversation of user and assistant."""
+    """The text that a template writes around user and assistant messages."""
 
     opening: str
     to_reply: str
@@ -67,7 +67,7 @@ class _Frame(NamedTuple):
     ending: str
 
     def write(self, contents: Sequence[str]) -> str:
-        """Return a conversation that begins with the user; one that ends with the user asks for a reply."""
+        """Render a conversation that begins with the user; one that ends with the user asks for a reply."""
         joints = [self.to_reply if turn % 2 == 0 else self.to_user for turn in range(len(contents))]
         if len(contents) % 2 == 0:
             joints[-1] = self.ending
@@ -75,16 +75,16 @@ class _Frame(NamedTuple):
 
 
 class ChatTemplate:
-    """The chat template of one tokenizer, and what trying it out has shown.
+    """The chat template of one tokenizer, with its probed properties.
 
-    `token_ids`: the tokens that are no text of a message, by name; `token` finds all of them in a rendered text,
-    `control` those that are no tag of a reply. `system_role` is False where the template has no system message; such
-    a message then opens the first user message. `opening` is what the prompt has said of a reply already, `inserted`
-    is what is said before every reply and is no text of it. `end` is the token that ends a reply ("" where there is
-    none), `user_header` what the template writes before a user message that follows a reply.
+    `token_ids`: the tokens that are not message text, by name; `token` matches all of them in a rendered text,
+    `control` all except the reply's tags. `system_role` is False if the template has no system message; such a message
+    is then prepended to the first user message. `opening` is the part of the reply already in the prompt; `inserted` is
+    generated before every reply but is not part of its text. `end` is the token that ends a reply ("" if there is
+    none); `user_header` is the text before a user message that follows a reply.
 
-    A template that prints today's date is changed, in the tokenizer, to print the same one every day.
-    Raises UserError where the tokenizer has no chat template, or none that can be used.
+    A template that prints today's date is changed, in the tokenizer, to print a fixed date. Raises UserError if the
+    tokenizer has no chat template or an unusable one.
     """
 
     def __init__(self, tokenizer: Any) -> None:
@@ -116,9 +116,9 @@ class ChatTemplate:
         self._frame = self._read_frame() if self._writes_end else None
 
     def render(self, messages: Sequence[Message], *, ask: bool = False) -> str:
-        """Return the conversation as the template writes it; `ask` ends it with the words that ask for a reply.
+        """Render the conversation; `ask` appends the generation prompt.
 
-        Raises DatasetError for messages that the template refuses.
+        Raises DatasetError for messages that the template rejects.
         """
         from jinja2 import TemplateError  # noqa: PLC0415  (comes with transformers)
 
@@ -128,11 +128,11 @@ class ChatTemplate:
         ]
         try:
             return str(self.tokenizer.apply_chat_template(plain, tokenize=False, add_generation_prompt=ask))
-        except (TemplateError, TypeError) as error:  # the latter where a template adds what it did not expect
+        except (TemplateError, TypeError) as error:  # TypeError: the template concatenates an unexpected type
             raise DatasetError(f"the model's chat template refuses the conversation: {error}") from None
 
     def fit(self, messages: Sequence[Message]) -> Sequence[Message]:
-        """Return the messages as the template can take them: without a system role, its text opens the first turn."""
+        """Adapt messages to the template: without a system role, the system text is prepended to the first turn."""
         if self.system_role or messages[0].role != "system" or len(messages) == 1:
             return messages
         if messages[1].role != "user":
@@ -141,7 +141,7 @@ class ChatTemplate:
         return (opened, *messages[2:])
 
     def _shows_text(self) -> bool:
-        """Return whether the template prints messages as they are given to it: as text, or as lists of parts."""
+        """Return whether the template prints message content as given: as text, or as lists of parts."""
         try:
             return LONE in self.render((*PROBE[:1], Message("assistant", LONE)))
         except DatasetError:
@@ -157,13 +157,13 @@ class ChatTemplate:
             return False
 
     def _read_user_header(self) -> str:
-        """Return what the template writes before a user message that follows a reply."""
+        """Return the text that the template writes before a user message that follows a reply."""
         before = self.render(PROBE[:2])
         text = self.render((*PROBE[:2], Message("user", LONE)))
         return text[len(before) : text.index(LONE)] if text.startswith(before) and LONE in text else ""
 
     def _read_frame(self) -> _Frame | None:
-        """Return what surrounds the messages; None where the last turn is written in another way than those before."""
+        """Return the text around the messages; None if the last turn is written differently from earlier ones."""
         contents = [f"{LONE}{number}{LONE}" for number in range(4)]
         talk = [Message("assistant" if number % 2 else "user", content) for number, content in enumerate(contents)]
         texts = [self.render(talk[:end], ask=end % 2 == 1) for end in range(1, 5)]
@@ -174,7 +174,7 @@ class ChatTemplate:
         return frame if texts == [frame.write(contents[:end]) for end in range(1, 5)] else None
 
     def lay_out(self, messages: Sequence[Message], *, last_only: bool) -> Rendered:
-        """Return the text and where the replies stand; it is stable if each stands where its own prefix puts it."""
+        """Return the text and the positions of the replies; stable if each matches the position in its own prefix."""
         text = self.render(messages)
         if self._frame and (framed := _split_frame(self._frame, messages, text)):
             controls = self._controls(text)
@@ -196,7 +196,7 @@ class ChatTemplate:
         return [match.span() for match in self.control.finditer(text)]
 
     def _find_reply(self, messages: Sequence[Message], turn: int, text: str) -> RenderedReply | None:
-        """Return where the last of some messages stands in the text of more, None where it stands there otherwise."""
+        """Locate a prefix's last reply in a longer conversation's text; None if it is rendered differently there."""
         answered = self.render(messages)
         if not text.startswith(answered):
             return None
@@ -210,9 +210,10 @@ class ChatTemplate:
         return _reply(turn, len(asked), len(answered), self._controls(text[: len(answered)]), start)
 
     def _last_reply(self, messages: Sequence[Message], turn: int, text: str) -> tuple[str, RenderedReply]:
-        """Return the conversation's text with its last reply as the model will have to say it, and where that stands.
+        """Render the conversation with its last reply as the model has to generate it, and locate that reply.
 
-        The text is another one where the template writes the reply otherwise than it asks for it, or without its end.
+        The text differs from the template's if the template does not continue its own prompt with the reply, or omits
+        its end.
         """
         if len(messages) == 1:
             raise DatasetError("a conversation must have a message before the assistant's")
@@ -238,7 +239,7 @@ class ChatTemplate:
 
 
 def _tokens_of_template(tokenizer: Any, text: str) -> dict[str, int]:
-    """Return the special tokens, and the added ones that `text` of the template has as marks, with their ids."""
+    """Return the special tokens, and the added tokens used as marks in the template's `text`, with their ids."""
     added = {str(token): (number, token.special) for number, token in tokenizer.added_tokens_decoder.items()}
     return {
         name: number
@@ -248,10 +249,10 @@ def _tokens_of_template(tokenizer: Any, text: str) -> dict[str, int]:
 
 
 def _split_frame(frame: _Frame, messages: Sequence[Message], text: str) -> list[tuple[int, int]]:
-    """Return where the replies begin and where the template has ended them; nothing where the text is not so framed.
+    """Return where the replies begin and where the template has ended them; empty if the text has another frame.
 
-    What a template does to a turn for what follows it (strips its <think>, say) shows in the whole text, because the
-    last turn has nothing after it: text that is framed alike all through is its own prefix at every reply.
+    Any rewriting of earlier turns (e.g. stripping their <think>) shows in the complete text, because nothing follows
+    the last turn: a text with the same frame throughout is its own prefix at every reply.
     """
     contents = [message.content for message in messages]
     roles = [message.role for message in messages]
@@ -269,7 +270,7 @@ def _split_frame(frame: _Frame, messages: Sequence[Message], text: str) -> list[
 def _reply(
     turn: int, start: int, after: int, controls: Sequence[tuple[int, int]], content_end: int = -1
 ) -> RenderedReply:
-    """Return a reply between two places of the text; the first control token behind its content ends it."""
+    """Locate a reply between two positions of the text; the first control token after its content ends it."""
     behind = max(start, content_end)
     first = bisect_left(controls, (behind, behind))
     said, over = controls[first] if first < len(controls) and controls[first][0] < after else (after, after)
@@ -277,20 +278,20 @@ def _reply(
 
 
 def _end_of_content(content: str, text: str, start: int, end: int) -> int:
-    """Return where a message's content ends in what the template made of it; `start` if that is unclear."""
+    """Return where a message's content ends in its rendering; `start` if that is unclear."""
     tail = content.rstrip()[-_TAIL_LENGTH:].lstrip()
     at = text.rfind(tail, start, end) if tail else -1
     return at + len(tail) if at >= 0 else start
 
 
 def _loses_thought(content: str, rendered: str) -> bool:
-    """Tell whether the template has dropped the thought of a reply."""
+    """Return whether the template has dropped the thought of a reply."""
     thought = read_section(content, "think")
     return bool(thought) and "".join((thought or "").split()) not in "".join(rendered.split())
 
 
 def _continue_thought(content: str, opening: str) -> str:
-    """Return what the model has to say of a reply whose beginning the prompt has said already."""
+    """Return the remainder of a reply that the prompt has already begun."""
     if not opening:
         return content
     thought = next((section for section in find_sections(content) if section.tag == "think"), None)
@@ -303,16 +304,16 @@ def _continue_thought(content: str, opening: str) -> str:
 
 
 def _any_of(words: Iterable[str]) -> re.Pattern[str]:
-    """Return a pattern that finds the longest of some words, and nothing where there are none."""
+    """Return a pattern that matches the longest of some words; without words it matches nothing."""
     longest_first = sorted(words, key=len, reverse=True)
     return re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
 
 
 def _is_mark(token: str) -> bool:
-    """Return whether an added token looks like a mark of a template, not like a word."""
+    """Return whether an added token looks like a template's mark rather than a word."""
     return len(token) > 2 and token[0] + token[-1] in ("<>", "[]") and token not in TAG_TOKENS
 
 
 def name_tokenizer(tokenizer: Any) -> str:
-    """Return the words that name a tokenizer in messages."""
+    """Return a description of the tokenizer for messages."""
     return f"the tokenizer of {getattr(tokenizer, 'name_or_path', '') or 'the model'}"

@@ -1,4 +1,4 @@
-"""Models and tokenizers from the hub or a folder, with errors that say which of the two failed."""
+"""How are models and tokenizers loaded, from the hub or a folder? Errors report which of the two failed."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def load_config(name: str) -> Any:
 
 
 def load_model(name: str, dtype: torch.dtype | Literal["auto"], device: torch.device, attention: str = "sdpa") -> Any:
-    """Load a causal language model; raises ModelError with one line that says what is wrong and what to do."""
+    """Load a causal language model; raises ModelError with one line that names the problem and the fix."""
     config = load_config(name)
     with _one_line(name):
         loaded: Any = AutoModelForCausalLM.from_pretrained(
@@ -85,28 +85,28 @@ def load_model(name: str, dtype: torch.dtype | Literal["auto"], device: torch.de
 
 @contextmanager
 def _one_line(name: str) -> Iterator[None]:
-    """Turn what transformers raises in the block into one line; nothing of our own belongs inside."""
+    """Turn any exception of transformers in the block into one line; none of our own code belongs inside."""
     if is_path(name) and not Path(name).is_dir():
         raise ModelError(f"model.partial_pretrain={name}: there is no such folder")
     level = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()  # of reading shards; a download's own bar stays
+    transformers_logging.disable_progress_bar()  # for reading shards; the progress bar of a download stays
     try:
         yield
-    except Exception as error:  # a model's files are data, and transformers raises anything over them
+    except Exception as error:  # a model's files are data, and transformers raises all kinds of exceptions on them
         raise ModelError(f"{name}: {_reason(name, error)}") from error
     finally:
         transformers_logging.set_verbosity(level)
 
 
 def _only_local(name: str) -> bool:
-    """Return whether only what is on disk is of use: a folder, or a hub that does not answer."""
+    """Return whether to use only local files: for a folder, or if the hub does not answer."""
     return is_path(name) or not _hub_answers()
 
 
 @lru_cache(maxsize=1)
 def _hub_answers() -> bool:
-    """Ask once whether the hub can be reached: its client would try for most of a minute, over and over."""
+    """Check once whether the hub is reachable: its client would retry for most of a minute, again and again."""
     if any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")):
         return True
     address = urlsplit(os.environ.get("HF_ENDPOINT") or "https://huggingface.co")
@@ -130,7 +130,7 @@ def _reason(name: str, error: Exception) -> str:
 
 
 def _hub_failure(name: str, error: OSError) -> tuple[str, str]:
-    """Return why the hub does not give a model, and what to do; transformers wraps what the hub's client raised."""
+    """Return why the hub did not deliver a model, and the fix; transformers wraps the hub client's exceptions."""
     elsewhere = "give the folder of a model, or make a small one: alfworld-sft tiny-model DIR"
     cause: BaseException | None = error
     while cause is not None:
@@ -150,19 +150,19 @@ def _hub_failure(name: str, error: OSError) -> tuple[str, str]:
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of an error that says something, else its type."""
+    """Return the first non-empty line of an error, else its type."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 def plain_name(name: str) -> str:
-    """Return the name that a weight of the base has without adapters; PEFT nests a layer in `base_layer`."""
+    """Return a base weight's name without adapters; PEFT nests a layer in `base_layer`."""
     return re.sub(r"(^|\.)base_layer(?=\.)", "", name)
 
 
 def cast_weights(model: Any, dtype: torch.dtype) -> Any:
     """Convert a model's weights in place, and return it.
 
-    Its buffers stay: rotary frequencies in bfloat16 are wrong by a radian after some hundred tokens.
+    Its buffers keep their type: rotary frequencies in bfloat16 are off by a radian after a few hundred tokens.
     """
     for parameter in model.parameters():
         parameter.data = parameter.data.to(dtype)

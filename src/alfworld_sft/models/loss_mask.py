@@ -1,6 +1,6 @@
-"""Which tokens of a conversation are trained, and what does each token say: the loss mask, turns and kinds of tokens.
+"""Which tokens of a conversation are trained, and what is each token part of? The loss mask, turns and token kinds.
 
-A token is trained where it begins inside a reply or is the token that ends one. Pure functions of places in the text.
+A token is trained if it begins inside a reply or ends one. Pure functions of positions in the text.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from alfworld_sft.types import Message
 
 
 class TokenKind(IntEnum):
-    """What a token says. OTHER_REPLY: tags, what stands outside of them, and the end of the turn."""
+    """What a token is part of. OTHER_REPLY: tags, text outside of them, and the end of the turn."""
 
     PROMPT = 0
     OBSERVATION = 1
@@ -30,18 +30,17 @@ class TokenKind(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """A conversation in tokens; the lists have one entry for each token.
+    """A conversation in tokens; the lists have one entry per token.
 
-    `mask`: the token is a training target, which replies and the token that ends them are. `turn`: the number of the
-    exchange it belongs to, from 0; an exchange ends with its reply. `kind`: a TokenKind. `ends`: how many tokens there
-    are up to each reply's end. What a template writes after the last reply (a newline) is left out, as no reply depends
-    on it.
+    `mask`: the token is a training target, i.e. part of a reply or the token that ends it. `turn`: the number of its
+    exchange, from 0; an exchange ends with its reply. `kind`: a TokenKind. `ends`: the number of tokens up to the end
+    of each reply. Template text after the last reply (a newline) is left out, as no reply depends on it.
 
-    `stable` says whether every shorter conversation that ends with a reply has the same ids, up to there. Where it
-    is False, only the last reply is masked and counted, because earlier ones are not rendered as the model would have
-    to say them; `ChatEncoder.encode_reply` renders each one so.
+    `stable`: every shorter conversation that ends with a reply has the same ids up to there. If False, only the last
+    reply is masked and counted, because earlier ones are not rendered as the model would have to generate them;
+    `ChatEncoder.encode_reply` renders each of them that way.
 
-    A message of the assistant that nothing comes before is context: it has no mask.
+    An assistant message at the very beginning is context: it has no mask.
     """
 
     ids: list[int]
@@ -56,7 +55,7 @@ class Encoded:
 
 
 class Span(NamedTuple):
-    """A stretch of characters, [start, end), and what it is."""
+    """A stretch of characters, [start, end), and its kind."""
 
     start: int
     end: int
@@ -67,7 +66,7 @@ _KIND_OF_TAG = {"think": TokenKind.THINK, "prediction": TokenKind.PREDICTION, "a
 
 
 def _section_spans(text: str, start: int, end: int) -> list[Span]:
-    """Return the sections of a reply as a game reads it: without other tags, what follows the thoughts is an action."""
+    """Return a reply's sections as a game reads it: without other tags, the text after the thoughts is an action."""
     sections = find_sections(text[start:end])
     inner = [
         Span(start + section.start, start + section.end, _KIND_OF_TAG[section.tag])
@@ -85,7 +84,7 @@ def _section_spans(text: str, start: int, end: int) -> list[Span]:
 
 
 def reply_spans(text: str, replies: Sequence[RenderedReply], control: re.Pattern[str]) -> list[Span]:
-    """Return the sections of all replies; what the template puts before a reply and the token that ends it are none."""
+    """Return the sections of all replies, without the template's text before a reply and the token that ends it."""
     spans: list[Span] = []
     for reply in replies:
         marks = [match.end() for match in control.finditer(text, reply.start, reply.said)]
@@ -99,7 +98,7 @@ def reply_spans(text: str, replies: Sequence[RenderedReply], control: re.Pattern
 def observation_spans(
     messages: Sequence[Message], text: str, replies: Sequence[RenderedReply], header: str
 ) -> list[Span]:
-    """Return where the user messages between replies stand: after their header, up to the words that end them."""
+    """Return the spans of the user messages between replies: from the end of the header to the closing text."""
     spans: list[Span] = []
     turn = 0
     for before, message in zip((None, *messages), messages, strict=False):
@@ -116,11 +115,11 @@ def observation_spans(
 
 
 def classify_tokens(where: Sequence[tuple[int, int]], spans: Iterable[Span]) -> list[int]:
-    """Return each token's kind. A token over an edge belongs to a section rather than to its tags."""
+    """Return each token's kind. A token across an edge counts as part of the section, not of its tags."""
     starts = [start for start, _ in where]
     ends = [end for _, end in where]
     kinds = [int(TokenKind.PROMPT)] * len(where)
-    for span in sorted(spans, key=lambda span: span.kind, reverse=True):  # tags first: sections write over them
+    for span in sorted(spans, key=lambda span: span.kind, reverse=True):  # tags first: sections overwrite them
         first, last = bisect_right(ends, span.start), bisect_left(starts, span.end)
         kinds[first:last] = [int(span.kind)] * (last - first)
     return kinds
@@ -129,7 +128,7 @@ def classify_tokens(where: Sequence[tuple[int, int]], spans: Iterable[Span]) -> 
 def mask_replies(
     starts: Sequence[int], replies: Sequence[RenderedReply], untrained_turns: Collection[int] = ()
 ) -> list[bool]:
-    """Return the loss mask: each token that begins inside a trained reply, or is the token that ends one."""
+    """Return the loss mask: every token that begins inside a trained reply or ends one."""
     trained = [(reply.start, reply.over) for reply in replies if reply.turn not in untrained_turns]
     begins = [begin for begin, _ in trained]
     inside = (bisect_right(begins, start) - 1 for start in starts)
@@ -137,6 +136,6 @@ def mask_replies(
 
 
 def number_turns(starts: Sequence[int], replies: Sequence[RenderedReply]) -> list[int]:
-    """Return the number of the exchange that each token belongs to."""
+    """Return the number of each token's exchange."""
     afters = [reply.after for reply in replies]
     return [replies[bisect_right(afters, start)].turn for start in starts]

@@ -1,7 +1,7 @@
-"""A checkpoint → one model in the Hugging Face layout, which transformers and vLLM load by its path.
+"""How does a checkpoint become one model in the Hugging Face layout? transformers and vLLM load it by its path.
 
-The adapter is added to the base that it was trained on, scaled by alpha/rank, in float32; then the sum is stored in
-the base's own type (or another one).
+The adapter is added to its base model in float32, scaled by alpha/rank; the sum is stored in the base's own dtype (or
+another one).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 WEIGHTS = "adapter_model.safetensors"
 SAME = 1e-3
-"""Largest difference of a logit, as a share of the largest one, that rounding makes when an adapter is merged."""
+"""Largest difference of a logit, relative to the largest one, that rounding causes when an adapter is merged."""
 DType = Literal["auto", "bfloat16", "float16", "float32"]
 
 
@@ -37,8 +37,8 @@ class MergeError(UserError):
 def merge(checkpoint: Path, output: Path, *, base: str | None = None, dtype: DType = "auto") -> Path:
     """Write the full model of a checkpoint (`global_step_N`, `final` or any PEFT adapter) to a new folder.
 
-    `base` is another place of the base model than the one that the adapter names. A checkpoint of all weights is
-    written in the wanted type. Raises UserError; then no folder is left.
+    `base` overrides the adapter's path to its base model. A checkpoint of all weights is written in the requested
+    dtype. Raises UserError and then leaves no folder behind.
     """
     if not checkpoint.is_dir():
         raise MergeError(f"{checkpoint}: there is no such folder")
@@ -53,7 +53,7 @@ def merge(checkpoint: Path, output: Path, *, base: str | None = None, dtype: DTy
 
 
 def load_whole(name: str, base: str | None = None) -> tuple[Any, torch.dtype]:
-    """Return a model in float32, an adapter added to its weights, and the type that its base is stored in.
+    """Return a model in float32 with any adapter merged, and the stored dtype of its base.
 
     `name` is a hub name, a model's folder, or a checkpoint; raises UserError.
     """
@@ -66,7 +66,7 @@ def load_whole(name: str, base: str | None = None) -> tuple[Any, torch.dtype]:
 
 
 def _load_adapter(checkpoint: Path, base: str | None) -> tuple[Any, torch.dtype]:
-    """Return the base with the adapter added to its weights, in float32, and the type that the base is stored in."""
+    """Return the base with the adapter merged, in float32, and the stored dtype of the base."""
     from peft import PeftModel  # noqa: PLC0415 - slow to import
 
     read_adapter_config(checkpoint)
@@ -75,7 +75,7 @@ def _load_adapter(checkpoint: Path, base: str | None) -> tuple[Any, torch.dtype]
     _check_base(checkpoint, name, model)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of PEFT's own use of transformers, and of the embeddings it saves
+            warnings.simplefilter("ignore")  # about PEFT's own use of transformers, and the embeddings it saves
             adapted = PeftModel.from_pretrained(model, str(checkpoint))
             _check_names(checkpoint, adapted)
     except (RuntimeError, ValueError, KeyError, TypeError, OSError, SafetensorError) as error:  # the files are data
@@ -84,13 +84,13 @@ def _load_adapter(checkpoint: Path, base: str | None) -> tuple[Any, torch.dtype]
 
 
 def _merge_weights(checkpoint: Path, adapted: Any) -> Any:
-    """Return the base with the adapter in its weights; raises MergeError where that would not say the same."""
+    """Return the base with the adapter in its weights; raises MergeError if the merged model's logits differ."""
     kind = str(adapted.active_peft_config.peft_type.value)
     expected = _logits(adapted)
     _untie(adapted)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that the two matrices are no longer one
+            warnings.simplefilter("ignore")  # that the two matrices are no longer tied
             model = adapted.merge_and_unload(safe_merge=True)  # refuses weights that are not finite
     except (RuntimeError, ValueError, NotImplementedError) as error:
         raise MergeError(f"{checkpoint}: its {kind} adapter cannot be merged: {first_line(error)}") from None
@@ -107,7 +107,7 @@ def _merge_weights(checkpoint: Path, adapted: Any) -> Any:
 
 
 def _untie(adapted: Any) -> None:
-    """Give the output layer a matrix of its own where an adapter changes only what the embedding does, or twice."""
+    """Untie the output layer if an adapter changes the embedding or the output layer of tied weights, or both."""
     base = base_of(adapted)
     ends = [base.get_input_embeddings(), base.get_output_embeddings()]
     plain = [end.get_base_layer() if hasattr(end, "get_base_layer") else end for end in ends]
@@ -118,7 +118,7 @@ def _untie(adapted: Any) -> None:
 
 
 def _set_untied(model: Any) -> None:
-    """Have the embedding and the output layer saved, and loaded again, as two."""
+    """Make the embedding and the output layer be saved and loaded as two matrices."""
     model.config.tie_word_embeddings = False
     model.config.get_text_config(decoder=True).tie_word_embeddings = False
     model.all_tied_weights_keys = {}
@@ -126,7 +126,7 @@ def _set_untied(model: Any) -> None:
 
 @torch.no_grad()
 def _logits(model: Any) -> torch.Tensor:
-    """Return what a model says to a few tokens."""
+    """Return a model's logits for a few tokens."""
     model.eval()
     ids = torch.arange(24)[None] % model.config.get_text_config(decoder=True).vocab_size
     logits: torch.Tensor = model(input_ids=ids, use_cache=False).logits
@@ -134,7 +134,7 @@ def _logits(model: Any) -> torch.Tensor:
 
 
 def _check_names(checkpoint: Path, adapted: Any) -> None:
-    """Raise ValueError where a stored weight has no place, or a place no weight: PEFT passes over both in silence."""
+    """Raise ValueError for a stored weight without a place or a place without a weight: PEFT silently ignores both."""
     from peft import get_peft_model_state_dict  # noqa: PLC0415
 
     with safe_open(checkpoint / WEIGHTS, framework="pt") as file:
@@ -148,7 +148,7 @@ def _check_names(checkpoint: Path, adapted: Any) -> None:
 
 
 def _check_base(checkpoint: Path, name: str, model: Any) -> None:
-    """Refuse another base than the adapter was trained on, where the checkpoint says which that was."""
+    """Reject a base other than the one the adapter was trained on, if the checkpoint records it."""
     try:
         expected = read_stamp(checkpoint)["identity"].get("base model")
     except CheckpointError:
@@ -159,7 +159,7 @@ def _check_base(checkpoint: Path, name: str, model: Any) -> None:
 
 
 def _load_base(name: str) -> tuple[Any, torch.dtype]:
-    """Return a model in float32, and the type that it is stored in: its config's, or else that of its weights."""
+    """Return a model in float32 and its stored dtype: the one in its config, else that of its weights."""
     cpu = torch.device("cpu")
     stored = _dtype_in_config(load_config(name))
     if stored is not None:
@@ -170,7 +170,7 @@ def _load_base(name: str) -> tuple[Any, torch.dtype]:
 
 
 def _dtype_in_config(config: Any) -> torch.dtype | None:
-    """Return the type of a model's weights that its config names, if it does."""
+    """Return the dtype of the weights named in a model's config, if any."""
     for part in (config, config.get_text_config(decoder=True)):
         dtype = getattr(part, "dtype", None) or getattr(part, "torch_dtype", None)
         if isinstance(dtype, str):

@@ -1,4 +1,4 @@
-"""How a model is referred to: a folder on this machine, or a name on the hub."""
+"""How is a model referred to? By a folder on this machine, or by a name on the hub."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from pathlib import Path
 
 
 def is_path(model: str) -> bool:
-    """Tell a folder on this machine from a model's name on the hub, which has one slash and no dot before it."""
+    """Return whether this is a local path: a hub name has exactly one slash and does not start with a dot."""
     return model.startswith((".", "/", "~")) or model.count("/") > 1 or Path(model).is_dir()
 
 
 def fetched_folder(model: str) -> Path | None:
-    """Return where the hub's client caches a model of this name on this machine, or None; without network access."""
+    """Return the folder where the hub's client caches a model of this name, or None; without network access."""
     home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface")
     cache = Path(os.environ.get("HF_HUB_CACHE") or Path(home, "hub")).expanduser()
     kept = cache / f"models--{model.replace('/', '--')}"

@@ -1,4 +1,4 @@
-"""A checkpoint's stamp: what was trained, on which base model."""
+"""What does a checkpoint's stamp record? What was trained, and on which base model."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class CheckpointError(UserError):
 
 
 def read_stamp(path: Path) -> dict[str, Any]:
-    """Return what a checkpoint, or a final model, says of its making; raises CheckpointError."""
+    """Return the stamp of a checkpoint or a final model; raises CheckpointError."""
     try:
         stamp = json.loads((path / STAMP_FILE).read_bytes())
         if stamp["format"] != STAMP_FORMAT:
@@ -36,9 +36,9 @@ def read_stamp(path: Path) -> dict[str, Any]:
 
 
 def base_fingerprint(model: Any) -> str:
-    """Return a hash of the names, shapes and first values of a base model's weights, equal for every stored type.
+    """Return a hash of the names, shapes and first values of a base model's weights, independent of the stored dtype.
 
-    Values are compared as bfloat16, so a base that was loaded in float32 matches itself in bfloat16.
+    Values are compared as bfloat16, so a base loaded in float32 matches itself in bfloat16.
     """
     digest = hashlib.sha256()
     named = ((plain_name(n), p) for n, p in base_of(model).named_parameters() if "lora_" not in n)

@@ -1,7 +1,7 @@
-"""Where a trained model stops: at the token that ends a reply in its chat template, beside those of its base.
+"""Where does a trained model stop? At the token that ends a reply in its chat template, and at its base's end tokens.
 
 A base model may end texts with a different token than its chat template ends turns with (Qwen2.5: `<|endoftext|>` and
-`<|im_end|>`). Trained on replies it generates the latter, so the generation config must list it as an end token.
+`<|im_end|>`). After training on replies it generates the latter, so the generation config must list it as an end token.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 
 
 def end_ids_of(*values: Any) -> list[int]:
-    """Return the tokens that some `eos_token_id`s name: each a number, a list of them, or None."""
+    """Return the tokens listed in some `eos_token_id`s: each a number, a list of numbers, or None."""
     found: list[int] = []
     for value in values:
         found += value if isinstance(value, (list, tuple)) else [] if value is None else [value]
@@ -21,7 +21,7 @@ def end_ids_of(*values: Any) -> list[int]:
 
 
 def stop_at(model: Any, end_id: int | None) -> None:
-    """Add this token to the end tokens of a transformers model's generation config, which is saved with it."""
+    """Add this token to the end tokens of a transformers model's generation config, which is saved with the model."""
     generation = model.generation_config
     known = end_ids_of(generation.eos_token_id, model.config.eos_token_id)
     if end_id is None or end_id in end_ids_of(generation.eos_token_id):

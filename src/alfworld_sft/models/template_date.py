@@ -13,7 +13,7 @@ _DATE = {
     "%h": "Jul", "%d": "26", "%-d": "26", "%e": "26", "%j": "208", "%A": "Friday", "%a": "Fri", "%u": "5", "%w": "5",
     "%H": "12", "%-H": "12", "%I": "12", "%-I": "12", "%M": "00", "%S": "00", "%p": "PM", "%Z": "UTC", "%z": "+0000",
 }  # fmt: skip
-"""The one day on which all prompts are written: the one that Llama's own templates name where there is no clock."""
+"""The date in all prompts: the one that Llama's own templates use when no clock is available."""
 _DATE_MACRO = (
     "{%- macro strftime_now(format) -%}{{ format"
     + "".join(f" | replace('{directive}', '{value}')" for directive, value in _DATE.items())
@@ -22,7 +22,7 @@ _DATE_MACRO = (
 
 
 def fix_date(tokenizer: Any) -> None:
-    """Let a template that asks for the date print the same one every day."""
+    """Make a template that asks for the date print the same one every day."""
 
     def fixed(template: str) -> str:
         if "strftime_now" not in template or template.startswith(_DATE_MACRO):

@@ -1,1 +1,1 @@
-"""Language models as policies: at a server, or in this process."""
+"""Language models as policies: on a server, or in this process."""

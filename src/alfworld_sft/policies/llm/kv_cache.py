@@ -1,7 +1,7 @@
-"""Keys and values that an episode's last turn has left, and how those of several episodes share a batch.
+"""How are the keys and values of an episode's last turn kept, and how do several episodes share a batch?
 
-Only a plain cache can be cut and joined: a `DynamicCache` whose every layer keeps all tokens. Sliding windows and
-recurrent states cannot, and are not kept.
+Only a plain cache can be cut and joined: a `DynamicCache` with all tokens in every layer. Sliding windows and recurrent
+states cannot, and are not kept.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ Layer: TypeAlias = tuple[Tensor, Tensor]
 
 _SCALED_BY_LENGTH = {"dynamic", "longrope"}
 _PASS = 256
-"""What one more forward pass costs, in tokens: below this a GPU waits for the weights, not for the tokens."""
+"""The cost of one more forward pass, in tokens: below this a GPU waits for the weights, not for the tokens."""
 
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """Tokens that a model has read, and what it has made of them; no layers where there are no tokens."""
+    """Tokens that a model has read, with their keys and values; no layers if there are no tokens."""
 
     ids: Sequence[int] = ()
     layers: Sequence[Layer] = ()
 
     def shared_with(self, prompt: Sequence[int]) -> Past:
-        """Return the shared prefix with a prompt: never all of it, as its last token has yet to be processed."""
+        """Return the prefix shared with a prompt: never all of it, as its last token has yet to be processed."""
         most = min(len(self.ids), len(prompt) - 1)
         length = next((n for n in range(most) if self.ids[n] != prompt[n]), most)
         return Past(prompt[:length], [(keys[:length], values[:length]) for keys, values in self.layers if length])
@@ -42,7 +42,7 @@ NO_PAST = Past()
 
 
 def may_be_kept(model: Any) -> bool:
-    """Return whether a token's keys are the same in a longer prompt: some rotary embeddings rescale them."""
+    """Return whether a token's keys stay the same in a longer prompt: some rotary embeddings rescale them."""
     rope = getattr(model.config.get_text_config(decoder=True), "rope_parameters", None) or {}
     return rope.get("rope_type") not in _SCALED_BY_LENGTH
 
@@ -53,7 +53,7 @@ def is_plain(cache: Any) -> bool:
 
 
 def past_of(cache: Any, row: int, mask: Tensor, ids: Sequence[int]) -> Past:
-    """Return one row of a plain cache, copied, without padding; mask: (batch, tokens in the cache)."""
+    """Return a copy of one row of a plain cache, without padding; mask: (batch, tokens in the cache)."""
     kept = mask[row].nonzero()[:, 0]
     layers = [
         (layer.keys[row].transpose(0, 1)[kept], layer.values[row].transpose(0, 1)[kept]) for layer in cache.layers
@@ -62,7 +62,7 @@ def past_of(cache: Any, row: int, mask: Tensor, ids: Sequence[int]) -> Past:
 
 
 def joined(pasts: Sequence[Past]) -> DynamicCache | None:
-    """Return a batch's cache, each row padded on the left; None where no row has a past."""
+    """Return a batch's cache, each row padded on the left; None if no row has a past."""
     some = next((past for past in pasts if past.ids), None)
     if some is None:
         return None
@@ -79,7 +79,7 @@ def _pad(rows: Iterable[Tensor]) -> Tensor:
 def side_by_side(
     pasts: Sequence[Past], prompts: Sequence[Sequence[int]], device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """Return what of the prompts is left to read, (batch, new), and the mask of a batch, (batch, past + new).
+    """Return the unread tokens of the prompts, (batch, new), and the batch's mask, (batch, past + new).
 
     A row is laid out as padding, past, padding, new tokens.
     """
@@ -101,7 +101,7 @@ def positions_in(mask: Tensor, new: int) -> Tensor:
 
 
 def of_like_length(lengths: Sequence[int]) -> list[list[int]]:
-    """Group rows, longest first, so that padding costs less than the passes that it saves."""
+    """Group rows, longest first, so that padding costs less than the passes it saves."""
 
     def split(rows: list[int]) -> list[list[int]]:
         costs = [cut * lengths[rows[0]] + (len(rows) - cut) * lengths[rows[cut]] for cut in range(1, len(rows))]

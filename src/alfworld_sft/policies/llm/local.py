@@ -1,17 +1,17 @@
-"""Plays a language model in this process: a Hugging Face model, or a checkpoint of ours (adapter or merged).
+"""How is a language model played in this process? A Hugging Face model, or a checkpoint of ours (adapter or merged).
 
-Every episode asks when it is ready. The turns that wait are answered together, as one left-padded batch, in a thread
-of their own; a reply goes back to its episode as soon as it ends, whatever the others of its batch still say.
+Every episode asks when it is ready. Waiting turns are answered together, as one left-padded batch, in a separate
+thread; a reply is returned to its episode as soon as it ends, while the rest of the batch continues.
 
-A turn reads only what its episode's last turn has not read: the model keeps the keys and values of up to `max_batch`
-episodes, each until it ends, so these take no more memory than those of a full batch. Other episodes, and models
-whose cache cannot be cut (`kv_cache`), read every prompt from its start. A prompt much longer than the others of its
-batch is read before them, by itself.
+A turn reads only the tokens that are new since its episode's last turn: the model keeps the keys and values of up to
+`max_batch` episodes, each until it ends, so they take no more memory than those of a full batch. Other episodes, and
+models with a cache that cannot be cut (`kv_cache`), read every prompt from its start. A prompt much longer than the
+others of its batch is read first, by itself.
 
-All chance is the turn's own: token n takes the n-th number of a generator seeded by the prompt, and the number picks
-from the model's distribution. So a reply depends neither on the device's generator nor on who shares its batch, but
-for the rounding of the logits: in float32 about one token in a million may differ where other turns share the batch,
-in bfloat16 more.
+All randomness is the turn's own: token n uses the n-th number of a generator seeded by the prompt, and that number
+picks from the model's distribution. So a reply depends neither on the device's generator nor on the rest of the batch,
+except for rounding of the logits: with other turns in the batch, about one token in a million may differ in float32,
+more in bfloat16.
 """
 
 from __future__ import annotations
@@ -57,17 +57,17 @@ DType = Literal["auto", "float32", "bfloat16", "float16"]
 
 GATHER_S = 0.002
 """How long a batch waits for episodes that are about to ask."""
-_TAIL = 16  # tokens that hold any stop string: its characters are no more
+_TAIL = 16  # enough tokens to contain any stop string, which has no more characters
 
 
 @dataclass(eq=False)
 class _Turn:
-    """A prompt under way: what it is in tokens, what has been said so far, and who waits for the reply."""
+    """A prompt in progress: its tokens, the reply so far, and the future waiting for the reply."""
 
     player: LocalPlayer
     prompt: Prompt
     ids: list[int]
-    room: int  # tokens that the reply may have
+    room: int  # maximum tokens of the reply
     answer: asyncio.Future[Reply]
     draws: Random
     said: list[int] = field(default_factory=list)
@@ -75,10 +75,10 @@ class _Turn:
 
 
 class LocalModel:
-    """A policy that computes its replies here.
+    """A policy that computes its replies in this process.
 
-    A reply ends with its closing tag, or with the model's end of turn; one that reaches `max_tokens` is kept as it is,
-    since the same seed would say the same again.
+    A reply ends with its closing tag or the model's end of turn. One that reaches `max_tokens` is kept as it is, since
+    the same seed would produce it again.
     """
 
     def __init__(
@@ -91,13 +91,13 @@ class LocalModel:
         max_batch: int = 64,
         keep_token_ids: bool = False,
     ) -> None:
-        """Play a transformers model that is in evaluation mode, on its own device and in its own type."""
+        """Play a transformers model in evaluation mode, on its own device and in its own dtype."""
         self._model, self._tokenizer = model, tokenizer
         self._device, self._dtype = model.device, model.dtype
         self._encoder = ChatEncoder(tokenizer)
         self._context: int = model.config.max_position_embeddings
         ends = (model.generation_config.eos_token_id, model.config.eos_token_id, tokenizer.eos_token_id)
-        self._ends = frozenset(end_ids_of(self._encoder.end_id, *ends))  # a model's several configs need not agree
+        self._ends = frozenset(end_ids_of(self._encoder.end_id, *ends))  # a model's configs may disagree
         self._sampling = sampling or Sampling()
         self._temperature, self._top_p = _numbers_of(self._sampling)
         self._max_batch = max_batch
@@ -108,7 +108,7 @@ class LocalModel:
         self._waiting: list[_Turn] = []
         self._answering: asyncio.Task[None] | None = None
         self._keeps_pasts = may_be_kept(model)
-        self._pasts: WeakKeyDictionary[LocalPlayer, Past] = WeakKeyDictionary()  # filled in the thread only
+        self._pasts: WeakKeyDictionary[LocalPlayer, Past] = WeakKeyDictionary()  # filled only in the thread
 
     @classmethod
     def load(
@@ -121,9 +121,9 @@ class LocalModel:
         keep_token_ids: bool = False,
         device: str | None = None,
     ) -> LocalModel:
-        """Load a hub name, a model's folder or a checkpoint, to the first GPU or the CPU unless it is said.
+        """Load a hub name, a model's folder or a checkpoint, by default onto the first GPU, else the CPU.
 
-        Raises UserError where it cannot be had.
+        Raises UserError if it cannot be loaded.
         """
         _numbers_of(sampling or Sampling())
         if is_path(model) and not Path(model).is_dir():
@@ -140,11 +140,11 @@ class LocalModel:
 
     @property
     def sampling(self) -> Mapping[str, object]:
-        """The sampling, for the stamp; each turn has a seed of its own."""
+        """The sampling parameters, for the stamp; each turn has its own seed."""
         return self._sampling.as_dict() | {"truncated": "keep", "dtype": str(self._dtype).removeprefix("torch.")}
 
     def close(self) -> None:
-        """End the thread that computes: while it lives, torch's threads in it slow those of the others down."""
+        """End the computing thread: while it lives, its torch threads slow down those of other threads."""
         self._thread.shutdown()
 
     def begin(self, game: Game, seed: int) -> Player:
@@ -152,7 +152,7 @@ class LocalModel:
         return LocalPlayer(self)
 
     async def answer(self, prompt: Prompt, player: LocalPlayer) -> Reply:
-        """Wait for the reply; raises PolicyError for a prompt that fills the model's context or its memory."""
+        """Wait for the reply; raises PolicyError for a prompt that fills the model's context or the memory."""
         loop = asyncio.get_running_loop()
         ids = self._encoder.encode_prompt(prompt.messages)
         room = min(self._sampling.max_tokens, self._context - len(ids))
@@ -166,7 +166,7 @@ class LocalModel:
         return await turn.answer
 
     async def _answer_all(self) -> None:
-        """Answer what waits, batch after batch, until nothing does."""
+        """Answer waiting turns, batch after batch, until none is left."""
         loop = asyncio.get_running_loop()
         stopped = threading.Event()
         batch: list[_Turn] = []
@@ -174,12 +174,12 @@ class LocalModel:
             while self._waiting:
                 await asyncio.sleep(GATHER_S)
                 batch, self._waiting = self._waiting[: self._max_batch], self._waiting[self._max_batch :]
-                batch = [turn for turn in batch if not turn.answer.done()]  # some may have been given up
+                batch = [turn for turn in batch if not turn.answer.done()]  # some may have been cancelled
                 if batch:
                     await loop.run_in_executor(self._thread, partial(self._answer, batch, loop, stopped))
         finally:
             stopped.set()  # on Ctrl-C the thread ends after its current token
-            batch = []  # a cancelled task's traceback would hold on to the episodes
+            batch = []  # a cancelled task's traceback would keep the episodes alive
 
     def _answer(self, batch: list[_Turn], loop: asyncio.AbstractEventLoop, stopped: threading.Event) -> None:
         """Answer a batch, in the thread; errors are passed to the waiting callers."""
@@ -189,7 +189,7 @@ class LocalModel:
             return
         except torch.OutOfMemoryError:
             pass  # continue out here, where the exception no longer keeps the memory alive
-        except BaseException as error:  # a bug: it belongs to the episodes, or they would wait for ever
+        except BaseException as error:  # a bug: pass it to the episodes, or they would wait forever
             for turn in batch:
                 _tell(loop, turn.answer, error)
             return
@@ -200,7 +200,7 @@ class LocalModel:
             lack = PolicyError(f"the device's memory does not suffice for a prompt of {len(batch[0].ids)} tokens")
             _tell(loop, batch[0].answer, lack)
             return
-        for turn in batch:  # from the start: the same generator says the same again
+        for turn in batch:  # from the start: the same generator repeats the same draws
             turn.draws, turn.said, turn.logprobs = Random(turn.prompt.seed), [], []
         half = len(batch) // 2
         for part in (batch[:half], batch[half:]):
@@ -208,7 +208,7 @@ class LocalModel:
                 self._answer(part, loop, stopped)
 
     def _decode(self, turns: list[_Turn], loop: asyncio.AbstractEventLoop, stopped: threading.Event) -> None:
-        """Say the replies of a batch token by token; a turn that has ended leaves it."""
+        """Generate the replies of a batch token by token; a turn leaves the batch when it ends."""
         pasts = self._read_laggards(turns, [self._take_past(turn) for turn in turns])
         feed, mask = side_by_side(pasts, [turn.ids for turn in turns], self._device)
         positions = positions_in(mask, feed.shape[1])
@@ -234,7 +234,7 @@ class LocalModel:
             positions = positions[:, -1:] + 1
 
     def _forward(self, feed: Tensor, mask: Tensor, positions: Tensor, cache: Any) -> Any:
-        """Return the model's output for new tokens, with the logits of the last one."""
+        """Return the model's output for new tokens, with logits for the last one only."""
         out = self._model(
             input_ids=feed, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True,
             logits_to_keep=1,
@@ -243,7 +243,7 @@ class LocalModel:
         return out
 
     def _read_laggards(self, turns: Sequence[_Turn], pasts: list[Past]) -> list[Past]:
-        """Return the pasts after prompts with much more to read than the others are read, but for their last token."""
+        """First read all but the last token of prompts much longer than the others to read; return the pasts."""
         *long, _ = of_like_length([len(turn.ids) - len(past.ids) for turn, past in zip(turns, pasts, strict=True)])
         for rows in long if self._keeps_pasts else ():
             prompts, before = [turns[row].ids[:-1] for row in rows], [pasts[row] for row in rows]
@@ -255,19 +255,19 @@ class LocalModel:
         return pasts
 
     def _take_past(self, turn: _Turn) -> Past:
-        """Return what is known of a prompt already. An episode's first turn takes a place for it, where one is left."""
+        """Return the cached past of a prompt. An episode's first turn reserves a slot if one is free."""
         past = self._pasts.get(turn.player, NO_PAST)
         if turn.player in self._pasts or (self._keeps_pasts and len(self._pasts) < self._max_batch):
-            self._pasts[turn.player] = NO_PAST  # the memory is free for the batch, the place stays the episode's
+            self._pasts[turn.player] = NO_PAST  # frees the memory for the batch; the episode keeps its slot
         return past.shared_with(turn.ids)
 
     def _keep_past(self, turn: _Turn, cache: Any, row: int, mask: Tensor) -> None:
-        """Keep a turn that has ended for the next one of its episode; the last token said was never read."""
+        """Keep the cache of a finished turn for the episode's next one; its last generated token was never read."""
         if self._keeps_pasts and turn.player in self._pasts:
             self._pasts[turn.player] = past_of(cache, row, mask, turn.ids + turn.said[:-1])
 
     def _pick(self, logits: Tensor, turns: Sequence[_Turn]) -> Tensor:
-        """Choose each turn's next token from its logits, (batch, vocabulary), and note it; return them, (batch,)."""
+        """Choose and record each turn's next token from logits (batch, vocabulary); return the tokens, (batch,)."""
         if self._temperature == 0:
             tokens = logits.argmax(-1)
         else:
@@ -299,9 +299,10 @@ class LocalModel:
         return known
 
     def _reply(self, turn: _Turn) -> Reply:
-        """Return what was said. Its ids are all that were sampled: the end of turn, or a tag's last token, included.
+        """Return the reply. Its ids are all sampled tokens, including the end of turn or a tag's last token.
 
-        Its text begins with the thought that the prompt opened, and lacks what the chat template puts before replies.
+        Its text begins with any thought opened by the prompt, without the text that the chat template puts before
+        replies.
         """
         ended = turn.said[-1] in self._ends
         said = turn.said[:-1] if ended else turn.said
@@ -320,26 +321,26 @@ class LocalModel:
         )
 
     def _text(self, ids: Sequence[int]) -> str:
-        """Return what tokens spell, control tokens left out; a reply's tags are text, whatever tokens they have."""
+        """Decode tokens without control tokens; a reply's tags are text even if they are single tokens."""
         spelt = [number for number in ids if number not in self._encoder.control_ids]
         return str(self._tokenizer.decode(spelt, skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
 
 class LocalPlayer:
-    """The player of one episode; the model keeps what it has read of it for as long as the player lives."""
+    """The player of one episode; the model keeps the episode's cache for as long as the player lives."""
 
     def __init__(self, model: LocalModel) -> None:
         self._model = model
 
     async def act(self, prompt: Prompt) -> Reply:
-        """Wait for the reply; raises PolicyError for a prompt that fills the model's context or its memory."""
+        """Wait for the reply; raises PolicyError for a prompt that fills the model's context or the memory."""
         return await self._model.answer(prompt, self)
 
 
 def pick_tokens(logits: Tensor, draws: Tensor, temperature: float, top_p: float) -> Tensor:
-    """Return the token that each draw from [0, 1) falls on; (batch, vocabulary) and (batch,) → (batch,).
+    """Return the token selected by each draw from [0, 1); (batch, vocabulary) and (batch,) → (batch,).
 
-    Tokens outside of the most probable ones that together reach `top_p` are never taken.
+    Tokens outside the smallest set of most probable ones that reaches `top_p` are never selected.
     """
     chances = (logits.double() / temperature).softmax(-1)
     if top_p < 1:
@@ -353,7 +354,7 @@ def pick_tokens(logits: Tensor, draws: Tensor, temperature: float, top_p: float)
 
 
 def _numbers_of(sampling: Sampling) -> tuple[float, float]:
-    """Return temperature and top_p; raises ConfigError where they are left to a server that is not there."""
+    """Return temperature and top_p; raises ConfigError if they are left to a server, since there is none."""
     if sampling.temperature is None or sampling.top_p is None:
         names = " and ".join(f"policy.{name}=null" for name in sorted(sampling.left_out))
         raise ConfigError(f"{names}: a model in this process has no server to decide; give a number")
@@ -361,7 +362,7 @@ def _numbers_of(sampling: Sampling) -> tuple[float, float]:
 
 
 def _tell(loop: asyncio.AbstractEventLoop, answer: asyncio.Future[Reply], result: Reply | BaseException) -> None:
-    """Hand a result from the thread to the episode that waits for it."""
+    """Pass a result from the thread to the waiting episode."""
 
     def settle() -> None:
         if answer.done():
@@ -376,7 +377,7 @@ def _tell(loop: asyncio.AbstractEventLoop, answer: asyncio.Future[Reply], result
 
 
 def playing_dtype(name: DType, device: torch.device) -> torch.dtype:
-    """Return the type that a model plays in; auto: bfloat16 on a GPU, float32 elsewhere."""
+    """Return the dtype that a model plays in; auto: bfloat16 on a GPU, float32 elsewhere."""
     if name == "auto":
         return torch.bfloat16 if device.type == "cuda" else torch.float32
     dtype: torch.dtype = getattr(torch, name)

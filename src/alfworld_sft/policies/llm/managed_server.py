@@ -1,6 +1,6 @@
-"""A model server that this process starts, waits for and stops, including its workers, however this process ends.
+"""How is a model server started, awaited and stopped, including its workers, however this process ends?
 
-The server runs below a keeper (`watchdog.py`) that lives as long as this process holds its end of a pipe. So Ctrl-C,
+The server runs under a keeper (`watchdog.py`) that lives as long as this process holds its end of a pipe. So Ctrl-C,
 SIGTERM, an error and SIGKILL all end the server in the same way.
 """
 
@@ -25,17 +25,17 @@ logger = logging.getLogger(__name__)
 
 POLL_S = 0.5
 GRACE_S = 10.0
-"""How long a server may take to end after SIGTERM, before SIGKILL."""
+"""How long a server may take to end after SIGTERM before SIGKILL."""
 PROGRESS_S = 10.0
-"""How often it is said that the server has not answered yet."""
+"""How often to log that the server has not answered yet."""
 LOADING = frozenset({502, 503, 504})
-"""What a server says that is there but not ready."""
+"""Status codes of a server that is up but not ready."""
 _LOG_END_BYTES = 8192
 _SHOWN_LINES = 5
 
 
 class ManagedServer:
-    """Serves a model between `start` and `stop`, on a free port of this machine alone."""
+    """Serves a model between `start` and `stop`, on a free port, reachable from this machine only."""
 
     def __init__(self, command: ServeCommand, timeout_s: float, *, grace_s: float = GRACE_S) -> None:
         self.model = command.model
@@ -46,9 +46,9 @@ class ManagedServer:
         self._log: Path | None = None
 
     def start(self) -> str:
-        """Start the server and wait until it answers; return its address, as http://127.0.0.1:8000/v1.
+        """Start the server, wait until it answers, and return its address, e.g. http://127.0.0.1:8000/v1.
 
-        Raises PolicyUnavailableError, and leaves nothing running, where it ends or takes longer than the time limit.
+        Raises PolicyUnavailableError, and leaves nothing running, if the server ends or exceeds the time limit.
         """
         port = _free_port()
         with file_errors("write", Path(tempfile.gettempdir()), "make room there, or name another folder in TMPDIR"):
@@ -73,14 +73,14 @@ class ManagedServer:
         return address
 
     def stop(self) -> None:
-        """End the server and all its processes; its log stays where it had ended by itself."""
+        """End the server and all its processes; its log is kept if it had ended by itself."""
         was_running = self.ended() is None
         self._end()
         if was_running and self._log:
             self._log.unlink(missing_ok=True)
 
     def ended(self) -> str | None:
-        """Return how the server came to its end, with its last words; None while it runs."""
+        """Return how the server ended, with its last output; None while it runs."""
         code = self._keeper.poll() if self._keeper else None
         if code is None:
             return None
@@ -90,7 +90,7 @@ class ManagedServer:
 
     def _wait_until_ready(self, address: str) -> None:
         started = told = time.monotonic()
-        with httpx.Client(trust_env=False, timeout=5) as client:  # a proxy leads nowhere from here
+        with httpx.Client(trust_env=False, timeout=5) as client:  # a proxy cannot reach this machine's own address
             while not _answers(client, f"{address}/models"):
                 if reason := self.ended():
                     raise PolicyUnavailableError(reason)
@@ -108,7 +108,7 @@ class ManagedServer:
         logger.info("the server answers, after %.0f s", time.monotonic() - started)
 
     def _end(self) -> None:
-        """Let go of the keeper's life line, and wait until it has ended the server."""
+        """Close the keeper's life line, and wait until it has ended the server."""
         if self._keeper is None:
             return
         if self._keeper.stdin:

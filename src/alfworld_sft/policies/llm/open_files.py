@@ -1,4 +1,4 @@
-"""May this process open as many files as its connections to a server take?"""
+"""May this process open enough files for its connections to a server?"""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import errno
 from alfworld_sft.errors import PolicyUnavailableError
 
 OTHER_FILES = 128
-"""Open files of this process beside its connections: journal, libraries, pipes of workers."""
+"""Open files of this process besides its connections: journal, libraries, pipes of workers."""
 
 
 def allow_connections(count: int) -> None:
-    """Raise this process's soft limit of open files so that it suffices for so many connections at once.
+    """Raise this process's soft limit of open files so that this many simultaneous connections fit.
 
-    Raises PolicyUnavailableError where the hard limit does not.
+    Raises PolicyUnavailableError if the hard limit is too low.
     """
     try:
         import resource  # noqa: PLC0415 - not on Windows, which has no such limit
@@ -30,7 +30,7 @@ def allow_connections(count: int) -> None:
         )
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    except (OSError, ValueError) as error:  # macOS has a limit of its own below the hard one
+    except (OSError, ValueError) as error:  # macOS has another limit below the hard one
         raise PolicyUnavailableError(
             f"runner.concurrency={count} takes about {wanted} open files, and the limit of {soft} cannot be raised"
             f" ({error}); set runner.concurrency={max(1, soft - OTHER_FILES)}"
@@ -38,7 +38,7 @@ def allow_connections(count: int) -> None:
 
 
 def is_out_of_files(error: BaseException | None) -> bool:
-    """Return whether an error, or one that led to it, is that no more files may be open."""
+    """Return whether an error, or one of its causes, is that no more files can be opened."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
             return True

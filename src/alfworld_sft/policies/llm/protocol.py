@@ -1,4 +1,4 @@
-"""The OpenAI chat protocol: what a request says, and what an answer holds. Pure; nothing here speaks to a server."""
+"""What does a request of the OpenAI chat protocol contain, and what does an answer? Pure, without network access."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ OPTIONAL = (
     "stop",
     "top_k",
 )
-"""What a server may refuse to know without changing what is asked for; see `request_body`."""
+"""Parameters that a server may reject without changing what is asked for; see `request_body`."""
 
 _PLAIN = frozenset({"logprobs", "seed", "stop"})  # OpenAI's own; the others are vLLM's and SGLang's
-_SEEDS = 2**31  # a signed 32-bit integer is what every server takes
+_SEEDS = 2**31  # every server accepts a signed 32-bit integer
 
 
 CUT_OFF = ("length", "max_tokens")
-"""How servers say that a reply did not end within the tokens that it might have."""
+"""Finish reasons for a reply that did not end within its token limit."""
 
 
 class MalformedAnswerError(Exception):
-    """An answer that is not what the protocol promises."""
+    """An answer that violates the protocol."""
 
 
 class NoTextError(MalformedAnswerError):
-    """An answer in which the model said nothing that could be played; `reply` has its token counts."""
+    """An answer without any playable text from the model; `reply` has its token counts."""
 
     def __init__(self, reason: str, reply: Reply) -> None:
         super().__init__(reason)
@@ -45,17 +45,18 @@ class NoTextError(MalformedAnswerError):
 
 
 class FilteredError(Exception):
-    """An answer that a content filter cut off or kept back."""
+    """An answer cut off or withheld by a content filter."""
 
 
 def request_body(
     prompt: Prompt, model: str, sampling: Sampling, *, draw: int, keep_token_ids: bool, refused: Collection[str]
 ) -> dict[str, Any]:
-    """Return a request, less the parameters that the server has `refused` to know.
+    """Return a request without the parameters that the server has `refused`.
 
-    Sampling is always said in full, or a server takes what the model's own generation config says (vLLM does: Qwen2.5
-    has top_k=20 and repetition_penalty=1.1 there). `draw` counts the replies asked for at this turn: 0 takes the
-    prompt's seed as it is. A server that does not know `max_tokens` is asked in the name of OpenAI's newer models.
+    Sampling parameters are always sent in full; otherwise a server uses the model's own generation config (vLLM does:
+    Qwen2.5 has top_k=20 and repetition_penalty=1.1 there). `draw` counts the replies requested at this turn: 0 uses the
+    prompt's seed as it is. A server that rejects `max_tokens` gets `max_completion_tokens`, the name in OpenAI's newer
+    models.
     """
     stop = stop_of(prompt)
     body: dict[str, Any] = {
@@ -77,10 +78,10 @@ def request_body(
 
 
 def names_refused(body: Mapping[str, Any], complaint: str | Complaint) -> set[str]:
-    """Return which optional parameters of a request a server's complaint may be about.
+    """Return the optional parameters of a request that a server's complaint may be about.
 
-    One that names none may be about any of those that are not OpenAI's own (`suspects`). A top_p of 1 is as good as
-    none, and max_tokens has another name (see `request_body`); other values are the user's to change.
+    A complaint that names none may be about any parameter that is not OpenAI's own (`suspects`). A top_p of 1 has no
+    effect, and max_tokens has another name (see `request_body`); other values are the user's to change.
     """
     complaint = Complaint(400, complaint) if isinstance(complaint, str) else complaint
     if about(complaint) in ("too long", "filtered"):
@@ -101,10 +102,10 @@ def suspects(body: Mapping[str, Any]) -> set[str]:
 def read_answer(data: object, prompt: Prompt) -> tuple[Reply, bool]:
     """Return the reply, and whether it was cut off at `max_tokens`.
 
-    Reasoning that came in a field of its own is put into <think> where the template asks for one and the text has none;
-    else it is the reply's `reasoning`. Token ids are kept where they say what the text says, and log-probabilities
-    where there is one for each. Raises MalformedAnswerError, NoTextError where there is no text though the reply was
-    not cut off, FilteredError where a content filter left no action.
+    Reasoning from a separate field is put into <think> if the template asks for one and the text has none; otherwise it
+    becomes the reply's `reasoning`. Token ids are kept if they match the text, log-probabilities if there is one per
+    id. Raises MalformedAnswerError, NoTextError for a missing text although the reply was not cut off, and
+    FilteredError if a content filter left no action.
     """
     try:
         choice = data["choices"][0]  # type: ignore[index]
@@ -142,12 +143,12 @@ def read_answer(data: object, prompt: Prompt) -> tuple[Reply, bool]:
 
 
 def has_reasoning(data: object) -> bool:
-    """Return whether an answer that `read_answer` reads has reasoning apart from its text."""
+    """Return whether an answer that `read_answer` accepts has reasoning separate from its text."""
     return bool(read_message(data["choices"][0]["message"])[1])  # type: ignore[index]
 
 
 def _with_token_counts(reply: Reply, whole: Mapping[str, Any]) -> Reply:
-    """Return the reply with the token counts of its answer."""
+    """Return the reply with its answer's token counts."""
     usage = whole.get("usage")
     usage = usage if isinstance(usage, dict) else {}
     return replace(

@@ -1,6 +1,6 @@
-"""Which proxy and which certificates lead to a server, as the environment says?
+"""Which proxy and which certificates lead to a server, according to the environment?
 
-The environment is read here and nowhere else, so that what is wrong with it is one line that names the variable.
+The environment is read only here, so that any problem with it is one line that names the variable.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ PROXY_SCHEMES = ("http", "https", "socks5", "socks5h")
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """A proxy that the environment names, and the variable that does."""
+    """A proxy from the environment, and the variable that names it."""
 
     url: str
     variable: str
 
 
 def proxy_for(url: str, library: str = "httpx") -> Proxy | None:
-    """Return the proxy on the way to an address, None where there is none: this machine itself needs none.
+    """Return the proxy for an address, or None; this machine itself needs none.
 
-    `library` speaks HTTP, httpx or httpx2. Raises ConfigError where the proxy cannot be used; it is not repeated in
-    the message, since it may hold a password.
+    `library` is the HTTP client, httpx or httpx2. Raises ConfigError if the proxy cannot be used; the message does not
+    repeat it, since it may contain a password.
     """
     parts = urlsplit(url)
     host = parts.hostname or ""
@@ -78,9 +78,9 @@ def is_loopback(host: str) -> bool:
 
 
 def tls_context() -> ssl.SSLContext | None:
-    """Return what SSL_CERT_FILE or SSL_CERT_DIR make of TLS, None where neither is set.
+    """Return the TLS context for SSL_CERT_FILE or SSL_CERT_DIR; None if neither is set.
 
-    Raises ConfigError where what is set holds no certificates.
+    Raises ConfigError if the variable names no certificates.
     """
     file, folder = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
     if file:
@@ -101,7 +101,7 @@ def tls_context() -> ssl.SSLContext | None:
 
 
 def _is_bypassed(host: str, port: int | None) -> bool:
-    """Return whether NO_PROXY names the host, an ending of it, or a network that it is in."""
+    """Return whether NO_PROXY names the host, a suffix of it, or a network that contains it."""
     if proxy_bypass(f"{host}:{port}" if port and ":" not in host else host):
         return True
     listed = [part.strip() for part in getproxies().get("no", "").split(",")]
@@ -120,5 +120,5 @@ def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
 
 
 def _variable(name: str, environment: Mapping[str, str] = os.environ) -> str:
-    """Return the name under which a variable is set: as it is, or in capitals."""
+    """Return the name under which a variable is set: as given, or in capitals."""
     return name if environment.get(name) else name.upper()

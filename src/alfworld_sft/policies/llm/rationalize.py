@@ -1,13 +1,14 @@
-"""The expert acts, and a language model writes the reasoning.
+"""How does the expert act while a language model writes the reasoning?
 
 At every turn the expert is asked first. The model then gets the same prompt with the expert's action as a hint, which
-is in the request alone: what is stored is the prompt without it. Of the model's reply only the reason is taken, the
-text of `<think>`: the action is the same, and `<prediction>` and `<observation>` stay the expert's, since nothing here
-could check a model's. (A dataset with grounded predictions replaces the former by what really came next anyway.)
+appears in the request only; the prompt is stored without it. Only the reasoning is taken from the model's reply, the
+text of `<think>`: the action stays the same, and `<prediction>` and `<observation>` stay the expert's, since nothing
+here could check a model's. (A dataset with grounded predictions replaces the prediction by the real next observation
+anyway.)
 
 A rejected reply is requested again, with another seed and the reason for the rejection, so that a greedy model also
 gets another chance. After the last attempt the expert's own reasoning is used. `Reply.think_by` and `Reply.rejected`
-record it.
+record this.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ from alfworld_sft.world import Game
 
 @dataclass(frozen=True, slots=True)
 class Rationalizer:
-    """The expert with a writer of its reasons, who is asked at most `attempts` times a turn.
+    """The expert, with a model writing its reasoning in at most `attempts` replies per turn.
 
-    The template's tags must have think and action.
+    The template's tags must include think and action.
     """
 
     expert: Policy
@@ -47,7 +48,7 @@ class Rationalizer:
         return self.writer.sampling
 
     def in_service(self) -> AbstractContextManager[object]:
-        """Return the block in which the writer can be asked."""
+        """Return the context in which the writer can be asked."""
         return in_service(self.writer)
 
     def begin(self, game: Game, seed: int) -> RationalizerPlayer:

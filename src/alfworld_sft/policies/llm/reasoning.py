@@ -1,7 +1,7 @@
-"""A model's reasoning that a server keeps apart from its text: where it is found, and where it goes. Pure.
+"""Where does a server put reasoning that it separates from the text, and where does it belong? Pure.
 
-vLLM, SGLang, DeepSeek and llama.cpp say `reasoning_content`, newer vLLM, Ollama and OpenRouter `reasoning`; Mistral and
-Anthropic give the content as a list of parts, some of which are thinking.
+vLLM, SGLang, DeepSeek and llama.cpp use `reasoning_content`; newer vLLM, Ollama and OpenRouter `reasoning`; Mistral and
+Anthropic return the content as a list of parts, some of them thinking.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _PART_KEYS = ("thinking", "reasoning", "text")
 
 
 def read_message(message: Mapping[str, Any]) -> tuple[object, str]:
-    """Return a message's content, its text parts joined, and its reasoning ("" where it has none).
+    """Return a message's content, its text parts joined, and its reasoning ("" if it has none).
 
     The content of a refusal is the refusal's text.
     """
@@ -33,10 +33,10 @@ def read_message(message: Mapping[str, Any]) -> tuple[object, str]:
 
 
 def with_reasoning(text: str, reasoning: str, tags: Collection[str], *, ended: bool = True) -> tuple[str, str | None]:
-    """Return the reply with its reasoning in <think>, and the reasoning that is to be kept beside it instead, or None.
+    """Return the reply with its reasoning in <think>, and any reasoning to store separately, or None.
 
-    Tags within the reasoning would be read as the reply's own: they are removed there, and the original is also kept.
-    A thought that has not `ended` is not closed.
+    Tags within the reasoning would be parsed as the reply's own: they are removed there, and the original is kept as
+    well. A thought that has not `ended` is not closed.
     """
     if not reasoning:
         return text, None
@@ -56,7 +56,7 @@ def _thoughts(parts: list[object]) -> list[dict[str, Any]]:
 
 
 def _text_of(value: object) -> str:
-    """Return the text of a field or part: plain, or a list of parts."""
+    """Return the text of a field or part: a string, or a list of parts."""
     if isinstance(value, str):
         return value
     if isinstance(value, list):

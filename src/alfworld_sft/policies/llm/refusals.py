@@ -1,7 +1,8 @@
-"""What a server says when it refuses a request, and what its words are about. Pure; nothing here speaks to a server.
+"""What does a server say when it refuses a request, and what is the refusal about? Pure, without network access.
 
-Servers word one error in many ways: OpenAI's error object, the same without its wrapping, FastAPI's list of problems,
-a list around it all, plain text, a web page. `read_complaint` finds the words; the rest decides what they are about.
+Servers word the same error in many ways: OpenAI's error object, the same without its wrapping, FastAPI's list of
+problems, a list around all of that, plain text, a web page. `read_complaint` extracts the words; the rest classifies
+them.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 About = Literal["too long", "filtered", "messages"]
-"""A complaint about the prompt: it leaves no room for a reply, a content filter stopped it, or its form is refused."""
+"""The kind of complaint about a prompt: no room for a reply, stopped by a content filter, or its form is refused."""
 
 _TOO_LONG = re.compile(
     r"context.{0,20}(length|size|window|limit)|maximum model length|max(imum)?[ _]model[ _]len|reduce the length"
@@ -44,9 +45,9 @@ _PROBLEM_KEYS = ("error", "message", "detail", "details", "msg", "errors", "erro
 
 @dataclass(frozen=True, slots=True)
 class Complaint:
-    """A refusal: its HTTP status, the server's words, and `param` and `code` where it names them as OpenAI does.
+    """A refusal: its HTTP status, the server's words, and OpenAI's `param` and `code` if given.
 
-    `shown` is the status as a user should read it: not one that was only guessed.
+    `shown` is the status as shown to the user, never a guessed one.
     """
 
     status: int
@@ -62,12 +63,12 @@ class Complaint:
 
     @property
     def text(self) -> str:
-        """All that may name what it is about."""
+        """All text that may name the cause."""
         return " ".join(filter(None, (self.words, self.param and f"'{self.param}'", self.code)))
 
 
 def read_complaint(status: int, body: str) -> Complaint:
-    """Return what an answer with this status complains of; `body` is JSON of any shape, a web page or plain text."""
+    """Return the complaint in an answer with this status; `body` is JSON of any shape, a web page or plain text."""
     try:
         data = json.loads(body)
     except (ValueError, RecursionError):
@@ -79,9 +80,10 @@ def read_complaint(status: int, body: str) -> Complaint:
 
 
 def complaint_in(data: object) -> Complaint | None:
-    """Return the complaint of an answer that came with status 200 and holds an error in place of a reply, or of one
-    choice; else None. Its status is the error's own code where that is one; else it is guessed: 404 for an address
-    without a chat, 400 where the prompt, the model or a parameter is to blame, and 500.
+    """Return the complaint of a status 200 answer with an error instead of a reply or of one choice; else None.
+
+    Its status is the error's own code if that is an HTTP status; otherwise it is guessed: 404 for an address without a
+    chat, 400 if the prompt, the model or a parameter is to blame, else 500.
     """
     if isinstance(data, list) and len(data) == 1:
         data = data[0]
@@ -105,7 +107,7 @@ def complaint_in(data: object) -> Complaint | None:
 
 
 def about(complaint: Complaint) -> About | None:
-    """Return what of the prompt a complaint is about, None where it is about something else or does not say."""
+    """Return which aspect of the prompt a complaint is about; None if it is about something else or does not say."""
     if _TOO_LONG.search(complaint.text) or complaint.status == 413:
         return "too long"
     if _FILTERED.search(complaint.text):
@@ -115,7 +117,7 @@ def about(complaint: Complaint) -> About | None:
 
 
 def named(complaint: Complaint, names: Collection[str]) -> set[str]:
-    """Return those of the parameters that a complaint names."""
+    """Return the parameters that a complaint names."""
     return {name for name in names if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", complaint.text)}
 
 
@@ -123,17 +125,17 @@ _PARAMETERS = (
     "include_stop_str_in_output", "logprobs", "max_completion_tokens", "max_tokens", "min_p", "repetition_penalty",
     "return_token_ids", "temperature", "top_k", "top_p",
 )  # fmt: skip
-"""Parameters whose names are no words of the language: where one stands, it is meant."""
+"""Parameters with names that are not ordinary words: any occurrence refers to the parameter."""
 
 
 def names_parameter(complaint: Complaint) -> bool:
-    """Return whether a complaint names a parameter of a request."""
+    """Return whether a complaint names a request parameter."""
     quoted = re.search(r"""['"`](seed|stop)['"`]|\bbody\.(seed|stop)\b""", complaint.text)
     return bool(quoted or named(complaint, _PARAMETERS))
 
 
 def is_unknown_model(complaint: Complaint, model: str) -> bool:
-    """Return whether a complaint says that the server has no such model, rather than that it mentions the model."""
+    """Return whether a complaint says that the server lacks this model, rather than merely mentioning it."""
     if complaint.param == "model" or re.search(r"model_not_found|invalid_model|model_not_exist", complaint.code):
         return True
     if complaint.param or names_parameter(complaint) or about(complaint):
@@ -144,7 +146,7 @@ def is_unknown_model(complaint: Complaint, model: str) -> bool:
 
 
 def working_temperature(complaint: Complaint) -> str:
-    """Return the value of `policy.temperature` that a refusal of it leaves: a number, or null where none is taken."""
+    """Return the `policy.temperature` to use after its refusal: a number, or null if none is accepted."""
     words = complaint.words
     exact = re.search(
         r"\b[Oo]nly\D{0,40}?(\d+(?:\.\d+)?)|must be (?:set to |equal to |exactly )?(\d+(?:\.\d+)?)\b", words
@@ -171,7 +173,7 @@ def _error_object(data: object) -> Mapping[str, Any]:
 
 
 def _words(value: object) -> str:
-    """Return the words of an error in JSON."""
+    """Return the text of an error in JSON."""
     if isinstance(value, list):
         return "; ".join(filter(None, map(_words, value)))
     if not isinstance(value, dict):
@@ -181,7 +183,7 @@ def _words(value: object) -> str:
         words = _words(value[key]) if value.get(key) else ""
         if words and not any(words in other for other in found):
             found.append(words)
-    metadata = value.get("metadata")  # where a router keeps what the server behind it said
+    metadata = value.get("metadata")  # a router puts the upstream server's message here
     if isinstance(metadata, dict) and metadata.get("raw"):
         found.append(read_complaint(0, _text(metadata["raw"])).words)
     place = value.get("loc")

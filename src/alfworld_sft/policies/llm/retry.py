@@ -1,7 +1,7 @@
-"""When is a server asked again, how long is waited before that, and when does the run give up?
+"""When is a request retried, how long is the wait before that, and when does the run give up?
 
 A turn has a budget of attempts. Pauses double, with jitter from the turn's seed, and a server's Retry-After is
-respected. A turn that fails is one episode's error, unless no other turn can succeed.
+respected. A failed turn is one episode's error, unless no other turn can succeed.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from alfworld_sft.usage import with_tokens_of
 
 LONGEST_PAUSE_S = 60.0
 LONGEST_RETRY_AFTER_S = 300.0
-"""A server that asks for more patience than this gets none: the episode stays owed."""
+"""A longer Retry-After is not waited for: the episode stays owed."""
 FAILURES_IN_A_ROW = 8
-"""So many turns may fail while none succeeds; then the run ends rather than fail every episode."""
+"""After this many failed turns without a success the run ends, instead of failing every episode."""
 
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long a reply is waited for. `pause_s` is the first pause between two attempts; each one doubles."""
+    """How long to wait for a reply. `pause_s` is the first pause between two attempts; each one doubles."""
 
     timeout_s: float = 120.0
     attempts: int = 6
@@ -43,8 +43,7 @@ class SetbackError(Exception):
 
 
 class RedrawError(Exception):
-    """A reply that is of no use, as it did not end within `max_tokens` or holds no text; the same seed would give it
-    again."""
+    """A useless reply: it did not end within `max_tokens` or has no text. The same seed would produce it again."""
 
     def __init__(self, reason: str, reply: Reply) -> None:
         super().__init__(reason)
@@ -60,7 +59,7 @@ class RefusedError(RejectedError):
 
 
 class ExhaustedError(RejectedError):
-    """A turn whose attempts all failed."""
+    """All attempts of a turn have failed."""
 
     def __init__(self, reason: str, *, nobody_listens: bool) -> None:
         super().__init__(reason)
@@ -68,7 +67,7 @@ class ExhaustedError(RejectedError):
 
 
 def retry_after_s(headers: Mapping[str, str], now: Callable[[], float] = time) -> float:
-    """Return how long a server asks to be left alone, 0 where it does not say; it may name seconds or a date."""
+    """Return the requested wait, given in seconds or as a date; 0 without one."""
     try:
         if "retry-after-ms" in headers:
             return max(0.0, float(headers["retry-after-ms"]) / 1000)
@@ -82,15 +81,15 @@ def retry_after_s(headers: Mapping[str, str], now: Callable[[], float] = time) -
 
 
 class Outcomes:
-    """How a server's turns went so far, which decides what the next failure means.
+    """The outcomes of a server's turns so far, which decide how to treat the next failure.
 
     No turn can succeed: before the first answer, after a non-retryable failure (connection refused, key refused, model
-    unknown); later, when the connection is refused, or when many turns fail and none succeeds.
+    unknown); later, if the connection is refused, or if many turns fail and none succeeds.
     """
 
     def __init__(self) -> None:
         self.answered = False
-        self._answered_at = 0.0  # by the monotonic clock
+        self._answered_at = 0.0  # monotonic clock
         self._failures = 0  # since then
 
     def note_answer(self) -> None:
@@ -99,8 +98,8 @@ class Outcomes:
         self._answered_at, self._failures = monotonic(), 0
 
     def is_final(self, failure: RejectedError, asked_at: float) -> bool:
-        """Return whether a turn's failure means that all other turns would also fail; `asked_at` is monotonic."""
-        if self.answered and type(failure) is RejectedError:  # about this turn alone: the server is well
+        """Return whether a turn's failure means that all other turns would fail as well; `asked_at` is monotonic."""
+        if self.answered and type(failure) is RejectedError:  # affects only this turn: the server itself works
             self.note_answer()
             return False
         self._failures += 1
@@ -114,10 +113,10 @@ class Outcomes:
 async def ask_patiently(
     ask: Callable[[int], Awaitable[Reply]], patience: Patience, seed: int, *, greedy: bool
 ) -> Reply:
-    """Ask until there is a reply or no attempt left; raises RejectedError then.
+    """Ask until there is a reply; raises RejectedError if all attempts fail.
 
-    `ask` is given how many replies were of no use so far: the same draw would be the same reply again, and a `greedy`
-    one always is. The tokens of all draws count.
+    `ask` receives the number of useless replies so far: the same draw would give the same reply again, and with
+    `greedy` sampling any draw would. The tokens of all draws count.
     """
     rng = Random(derive_seed(seed, "pauses"))
     spent: list[Reply] = []

@@ -1,4 +1,4 @@
-"""How a language model is sampled, and where its reply ends: the same at a server and in this process."""
+"""How is a language model sampled, and where does its reply end? The same on a server and in this process."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ACTION_CLOSE = "</action>"
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """What decides a reply beside the model, the prompt and its seed. A temperature of 0 is greedy.
+    """Everything that determines a reply besides the model, the prompt and its seed. A temperature of 0 is greedy.
 
     A temperature or top_p of None is left to the server.
     """
@@ -29,7 +29,7 @@ class Sampling:
         return frozenset(name for name in ("temperature", "top_p") if getattr(self, name) is None)
 
     def as_dict(self) -> dict[str, object]:
-        """Return it for a run's stamp, with what is fixed here and what other tools leave to a model's own config."""
+        """Return the parameters for a run's stamp, including those fixed here rather than left to a model's config."""
         return {
             "temperature": self.temperature,
             "top_p": self.top_p,
@@ -42,31 +42,31 @@ class Sampling:
 
 
 def stop_of(prompt: Prompt) -> str | None:
-    """Return the words that end a reply, or None where only the end of the turn does."""
+    """Return the stop string of a reply, or None if only the end of the turn ends it."""
     if prompt.reply_format != "tags":
         return FORMATS[prompt.reply_format].stop
     return ACTION_CLOSE if "action" in prompt.tags else None
 
 
 def cut_reply(text: str, prompt: Prompt, *, stopped: bool = True) -> str:
-    """Return a reply up to its end, as its format has it; see `end_reply` for tags."""
+    """Cut a reply at its end, as its format defines it; see `end_reply` for tags."""
     if prompt.reply_format != "tags":
         return text[: FORMATS[prompt.reply_format].end(text)]
     return end_reply(text, prompt.tags, stopped=stopped)
 
 
 def has_ended(text: str, prompt: Prompt) -> bool:
-    """Return whether what has been said of a reply is all that counts."""
+    """Return whether a partial reply already contains everything that counts."""
     if prompt.reply_format != "tags":
         return FORMATS[prompt.reply_format].end(text) is not None
     return find_reply_end(text, prompt.tags) is not None
 
 
 def end_reply(text: str, tags: Collection[str], *, stopped: bool = True) -> str:
-    """Return a reply up to its closing tag, and with it.
+    """Cut a reply after its closing tag.
 
-    What was said after the tag is cut off; a tag inside of a thought, say, closes nothing. Where the reply `stopped`
-    inside of an action, the stop string has been dropped from it, as most servers do; then it is put back.
+    Text after the tag is dropped; a tag inside another section, such as a thought, closes nothing. If the reply
+    `stopped` inside an action, most servers have removed the stop string; it is then restored.
     """
     if "action" not in tags:
         return text
@@ -79,7 +79,7 @@ def end_reply(text: str, tags: Collection[str], *, stopped: bool = True) -> str:
 
 
 def find_reply_end(text: str, tags: Collection[str]) -> int | None:
-    """Return where the first closing tag of an action that stands in no other section ends, or None."""
+    """Return the end of the first closing action tag that is not inside another section, or None."""
     start = 0
     for section in find_sections(text, {"think", *tags}):
         if (at := text.find(ACTION_CLOSE, start, section.outer)) >= 0:

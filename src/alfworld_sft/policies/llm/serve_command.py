@@ -1,7 +1,7 @@
-"""What `policy.serve` says: the command that serves a model, and the name that its requests carry. Starts nothing.
+"""What does `policy.serve` mean: which command serves a model, and under which name? Starts nothing.
 
-Either vLLM with options of its own (`vllm`, `/opt/vllm/bin/vllm --max-model-len 4096`), whose command is completed
-here, adapter included; or any other command line, with `{port}` and `{model}` where those belong.
+It is either vLLM with optional arguments (`vllm`, `/opt/vllm/bin/vllm --max-model-len 4096`), completed here into a
+full command, adapter included; or any other command line, with `{port}` and `{model}` as placeholders.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from alfworld_sft.policies.base import short_name
 HOST = "127.0.0.1"
 PORT, MODEL = "{port}", "{model}"
 LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
-"""What vLLM takes as --max-lora-rank: https://docs.vllm.ai/en/v0.22.1/api/vllm/config/lora/"""
+"""The values that vLLM accepts as --max-lora-rank: https://docs.vllm.ai/en/v0.22.1/api/vllm/config/lora/"""
 
 
 @dataclass(frozen=True, slots=True)
 class ServeCommand:
-    """A command whose words may hold `{port}`, and the name by which its server knows the model."""
+    """A command with optional `{port}` placeholders, and the server's name for the model."""
 
     words: tuple[str, ...]
     model: str
@@ -37,7 +37,7 @@ class ServeCommand:
 
 
 def serve_command(serve: str, model: str) -> ServeCommand:
-    """Return the command that `policy.serve` and `policy.model` mean; raises UserError where it cannot be run."""
+    """Return the command for `policy.serve` and `policy.model`; raises UserError if it cannot be run."""
     try:
         words = shlex.split(serve)
     except ValueError as error:
@@ -62,19 +62,19 @@ def serve_command(serve: str, model: str) -> ServeCommand:
 
 
 def _vllm(executable: str, model: str, options: Sequence[str]) -> ServeCommand:
-    """Return how vLLM serves a hub's model, a folder's, or a base model with the adapter of a checkpoint."""
+    """Return the vLLM command for a model on the hub, a model's folder, or a base model with a checkpoint's adapter."""
     name, listening = short_name(model), ("--host", HOST, "--port", PORT)
     adapter = Path(model, "adapter_config.json")
     if not adapter.is_file():
         return ServeCommand((executable, "serve", model, *listening, "--served-model-name", name, *options), name)
     base, rank = _read_adapter(adapter)
-    module = json.dumps({"name": name, "path": model})  # as name=path it could hold no '=' and no ','
+    module = json.dumps({"name": name, "path": model})  # the form name=path allows neither '=' nor ','
     lora = ("--enable-lora", "--lora-modules", module, "--max-lora-rank", str(_rank_for_vllm(rank, adapter)))
     return ServeCommand((executable, "serve", base, *listening, *lora, *options), name)
 
 
 def _read_adapter(path: Path) -> tuple[str, int]:
-    """Return the base model of an adapter, and its highest rank."""
+    """Return an adapter's base model and its highest rank."""
     try:
         config: dict[str, Any] = json.loads(path.read_bytes())
         base = str(config["base_model_name_or_path"])
@@ -99,7 +99,7 @@ def _rank_for_vllm(rank: int, adapter: Path) -> int:
 
 
 def _check_folder(model: str) -> None:
-    """Refuse what is meant as a folder of a model and is none, rather than let a server look for it on a hub."""
+    """Refuse a path that is not a model's folder, rather than let a server look for it on a hub."""
     folder = Path(model)
     if not folder.is_dir():
         if model.startswith((".", "/", "~")) or model.count("/") > 1:
@@ -111,7 +111,7 @@ def _check_folder(model: str) -> None:
 
 
 def _found(word: str) -> str:
-    """Return the path of a command: on $PATH, or in the environment of this Python."""
+    """Return the path of a command: on $PATH, or in this Python's environment."""
     name = str(Path(word).expanduser())
     found = shutil.which(name) or shutil.which(name, path=str(Path(sys.executable).parent))
     if found:

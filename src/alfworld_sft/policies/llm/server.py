@@ -1,10 +1,10 @@
-"""Plays the model behind any endpoint that speaks OpenAI's chat protocol: vLLM, SGLang, llama.cpp, OpenAI, …
+"""How is a model played at an OpenAI chat endpoint: vLLM, SGLang, llama.cpp, OpenAI, …?
 
-Every turn is an independent request. `retry` asks again where that may help; a failure that remains becomes the
-episode's error, or ends the run where no other turn can succeed.
+Every turn is an independent request. `retry` repeats it if that may help; a persistent failure becomes the episode's
+error, or ends the run if no other turn can succeed.
 
-The key is read only from $OPENAI_API_KEY. It is in no config, so in no file, and it is removed from a server's messages
-before they are shown.
+The key is read only from $OPENAI_API_KEY. It is in no config and therefore in no file, and it is removed from a
+server's messages before they are shown.
 """
 
 from __future__ import annotations
@@ -65,12 +65,12 @@ logger = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S = 15.0
 KEEPALIVE_S = 3.0
-"""An idle connection is given up before the server does so (uvicorn after 5 s), or a request might meet its end."""
-_NO_KEY = "none"  # what servers without keys are sent; the client library insists on one
+"""Idle connections are closed before the server closes them (uvicorn: 5 s), which could break a request in flight."""
+_NO_KEY = "none"  # sent to servers without keys; the client library requires one
 
 
 class _ComplaintError(Exception):
-    """What the server said in place of an answer."""
+    """A server's error message in place of an answer."""
 
     def __init__(self, complaint: Complaint, retry_after_s: float = 0.0) -> None:
         super().__init__(complaint.words)
@@ -79,9 +79,11 @@ class _ComplaintError(Exception):
 
 
 class OpenAIServer:
-    """A policy that queries a server. `truncated` decides about a reply that did not end within `max_tokens`:
-    `retry` draws it again and eventually fails the episode, `keep` keeps it (usually an invalid action).
-    A `managed` server runs, at its own address, while the policy is in service.
+    """A policy that queries a server.
+
+    `truncated` decides about a reply that did not end within `max_tokens`: `retry` draws it again and eventually fails
+    the episode, `keep` keeps it (usually an invalid action). A `managed` server runs, at its own address, while the
+    policy is in service.
 
     Raises ConfigError for an unusable address or key, and UserError if the client library is missing.
     """
@@ -112,8 +114,8 @@ class OpenAIServer:
         self._patience = patience or Patience()
         self._truncated = truncated
         self._keep_token_ids = keep_token_ids
-        self._refused: set[str] = set()  # parameters that this server does not know
-        self._accepted: set[str] = set()  # parameters of requests that it answered
+        self._refused: set[str] = set()  # parameters that this server rejects
+        self._accepted: set[str] = set()  # parameters of requests that it has answered
         self._said_of_reasoning: set[bool] = set()
         self._outcomes = Outcomes()
         self._client: Any = None
@@ -126,9 +128,9 @@ class OpenAIServer:
 
     @property
     def sampling(self) -> Mapping[str, object]:
-        """The sampling, for the stamp: what is really sent, and what is `not_sent`, as the server does not take it.
+        """The sampling parameters, for the stamp: those really sent, and `not_sent` for those the server rejects.
 
-        Each turn has a seed of its own.
+        Each turn has its own seed.
         """
         omitted = (self._refused - {"max_tokens"}) | self._sampling.left_out  # max_tokens is sent by another name
         sent = {name: value for name, value in self._sampling.as_dict().items() if name not in omitted}
@@ -136,7 +138,7 @@ class OpenAIServer:
 
     @contextmanager
     def in_service(self) -> Iterator[None]:
-        """Run the managed server, if there is one; raises PolicyUnavailableError where it does not come to answer."""
+        """Run the managed server, if there is one; raises PolicyUnavailableError if it never becomes ready."""
         if self._managed is None:
             yield
             return
@@ -148,11 +150,11 @@ class OpenAIServer:
             self.base_url = ""
 
     def begin(self, game: Game, seed: int) -> Player:
-        """Return the player of an episode; it keeps nothing between turns, so all episodes have the same."""
+        """Return the player of an episode; it keeps no state between turns, so all episodes share it."""
         return self
 
     async def act(self, prompt: Prompt) -> Reply:
-        """Ask the server; raises PolicyError for a turn that fails, PolicyUnavailableError where all of them would."""
+        """Ask the server; raises PolicyError if this turn fails, PolicyUnavailableError if every turn would."""
         asked_at = monotonic()
         try:
             reply = await ask_patiently(
@@ -169,7 +171,7 @@ class OpenAIServer:
         return reply
 
     async def _ask(self, prompt: Prompt, *, draw: int) -> Reply:
-        """Ask once, and once more for each parameter that the server may not know."""
+        """Ask once, and once more for each parameter that the server may reject."""
         answer = await self._answer_to(prompt, draw=draw)
         try:
             reply, truncated = read_answer(answer, prompt)
@@ -189,10 +191,10 @@ class OpenAIServer:
         return reply
 
     async def _answer_to(self, prompt: Prompt, *, draw: int) -> Any:
-        """Return the JSON that answers a prompt.
+        """Return the JSON answer to a prompt.
 
-        A parameter is left out of later requests only where this prompt is answered without it. One that the server
-        does not name is suspected at most until it has been taken once.
+        A parameter is dropped from later requests only if this prompt succeeds without it. One that the server does not
+        name is a suspect only until a request with it has succeeded.
         """
         refused: set[str] = set()
         suspected: set[str] = set()
@@ -221,21 +223,21 @@ class OpenAIServer:
         return answer
 
     def _explains_nothing(self, complaint: Complaint) -> bool:
-        """Return whether a refusal gives no reason of its own, so that an earlier one of the same prompt stands."""
+        """Return whether a refusal gives no reason of its own, so that an earlier one for the same prompt stands."""
         told = about(complaint) or names_parameter(complaint) or is_unknown_model(complaint, self.model)
         return complaint.status in (400, 422) and not told
 
     def _may_be_a_parameter(self, complaint: Complaint) -> bool:
-        """Return whether a refusal may be about a parameter; of an error of the server's own, where it names one."""
+        """Return whether a refusal may be about a parameter; a server-side error counts only if it names one."""
         if complaint.status in (400, 422):
             return not is_unknown_model(complaint, self.model)
         unexpected = complaint.status == 500 and "unexpected keyword argument" in complaint.words
         return (unexpected or complaint.status in (404, 501)) and names_parameter(complaint)
 
     async def _post(self, body: Mapping[str, Any]) -> Any:
-        """Send a request and return the JSON that comes back.
+        """Send a request and return the JSON answer.
 
-        Raises SetbackError, RefusedError, _ComplaintError, or PolicyUnavailableError where a managed server ended.
+        Raises SetbackError, RefusedError, _ComplaintError, or PolicyUnavailableError if a managed server has ended.
         """
         openai, timeout_s = self._openai, self._patience.timeout_s
         rest = {key: value for key, value in body.items() if key not in ("model", "messages")}
@@ -260,7 +262,7 @@ class OpenAIServer:
         return data
 
     def _lost(self, error: BaseException) -> Exception:
-        """Return what a connection that failed means."""
+        """Return the error for a failed connection."""
         if self._managed and (end := self._managed.ended()):
             return PolicyUnavailableError(end)
         if is_out_of_files(error):
@@ -272,7 +274,7 @@ class OpenAIServer:
         if self._proxy:
             reason = f"through the proxy of {self._proxy.variable}: {reason}"
         nobody_listens = type(error.__cause__).__name__ in ("ConnectError", "ProxyError")  # httpx's, or httpx2's
-        if nobody_listens and not self._outcomes.answered and self._managed is None:  # a managed one is ending
+        if nobody_listens and not self._outcomes.answered and self._managed is None:  # a managed server is ending
             advice = "start it, or set OPENAI_BASE_URL"
             if self._proxy:
                 host = urlsplit(self.base_url).hostname
@@ -287,7 +289,7 @@ class OpenAIServer:
         )
 
     def _not_json(self, content: str) -> Exception:
-        """Return what an answer that is not JSON means: a web page at first is another address's."""
+        """Return the error for an answer that is not JSON: at first, a web page means a wrong address."""
         said = self._short(read_complaint(200, content).words)
         if not self._outcomes.answered and content.lstrip().startswith("<") and self._hint():
             return RefusedError(
@@ -296,7 +298,7 @@ class OpenAIServer:
         return SetbackError(f"the server gave a malformed answer: it is not JSON: {said}")
 
     def _verdict(self, error: _ComplaintError) -> Exception:
-        """Return what a complaint of the server means."""
+        """Return the error for a server's complaint."""
         complaint, said = error.complaint, self._short(error.complaint.words)
         status, shown, where = complaint.status, complaint.shown, f"the server at {self.base_url}"
         refused = f"{where} refused the request ({shown}: {said})"
@@ -305,7 +307,7 @@ class OpenAIServer:
             return RefusedError(
                 f"the proxy of {self._proxy.variable} refuses access (407); give it a name and password"
             )
-        if status in (401, 407) or (status == 403 and what != "filtered"):  # a 401's words may quote the key
+        if status in (401, 407) or (status == 403 and what != "filtered"):  # the text of a 401 may quote the key
             advice = "check OPENAI_API_KEY" if self._key else "set OPENAI_API_KEY"
             quoted = f": {said}" if status == 403 and not self._quotes_the_key(complaint.words) else ""
             return RefusedError(f"{where} refuses access ({status}{quoted}); {advice}")
@@ -341,7 +343,7 @@ class OpenAIServer:
         return ""
 
     def _hint(self) -> str:
-        """Return the address that was probably meant, in words, where this one does not end in a version."""
+        """Return a hint with the probably intended address if this one does not end in a version."""
         plain = self.base_url.removesuffix("/completions").removesuffix("/chat")
         if not re.search(r"/v\d\w*(/openai)?$", plain):
             plain += "/v1"
@@ -369,23 +371,23 @@ class OpenAIServer:
         self._refused |= names
 
     def _quotes_the_key(self, words: str) -> bool:
-        """Return whether a text has the key, or one end of it, as servers like to show it."""
+        """Return whether a text contains the key, or either end of it, as servers often show it."""
         return bool(self._key) and (self._key[:5] in words or self._key[-4:] in words)
 
     def _short(self, text: str) -> str:
-        """Return one short line of a text, without the key."""
+        """Shorten a text to one line, without the key."""
         text = " ".join(text.replace(self._key, "***").split() if self._key else text.split())
         text = "".join(character for character in text if character.isprintable())
         return text if len(text) <= 200 else f"{text[:200]}…"
 
     def _connected(self) -> Any:
-        """Return the client of the running event loop: its connections are of no use in another one."""
+        """Return the running event loop's client: connections cannot be shared between loops."""
         loop = asyncio.get_running_loop()
         if not self.base_url:
             raise PolicyUnavailableError(f"the server of {self.model} is not running; policy.serve starts one per run")
         if self._client is None or self._loop is not loop:
             openai = self._openai
-            limits = type(openai.DEFAULT_CONNECTION_LIMITS)(  # of httpx, or of httpx2
+            limits = type(openai.DEFAULT_CONNECTION_LIMITS)(  # from httpx or httpx2
                 max_connections=None, max_keepalive_connections=None, keepalive_expiry=KEEPALIVE_S
             )
             timeout = openai.Timeout(self._patience.timeout_s, connect=CONNECT_TIMEOUT_S, pool=None)
@@ -438,7 +440,7 @@ def _check_url(url: str) -> str:
 
 
 def _read_header(variable: str) -> str:
-    """Return what a variable says that is sent in every request's head."""
+    """Return the value of a variable that is sent as a header of every request."""
     value = os.environ.get(variable, "").strip()
     if not all("!" <= character <= "~" for character in value):
         raise ConfigError(f"{variable} holds a blank or another character that no key has")

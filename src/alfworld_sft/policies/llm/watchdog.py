@@ -1,10 +1,10 @@
-"""Runs a command as long as the process that started this script lives; standard library only.
+"""How does a command end together with the process that started this script? Standard library only.
 
-    python -P keeper.py GRACE_S COMMAND …
+    python -P watchdog.py GRACE_S COMMAND …
 
-Its standard input is a pipe whose other end the starter holds. When that end is closed, by the starter or by its
-death, however sudden, the command is ended with all the processes of its group: by SIGTERM, and after GRACE_S seconds
-by SIGKILL. Exits with the command's code.
+Its standard input is a pipe; the starter holds the other end. When that end is closed, by the starter or by its death,
+however sudden, the command and all processes of its group are ended: by SIGTERM, and after GRACE_S seconds by SIGKILL.
+Exits with the command's code.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from contextlib import suppress
 
 
 def keep(words: list[str], life_line: int, grace_s: float) -> int:
-    """Run a command until it ends, or the pipe `life_line` does; return its exit code, negative for a signal's."""
+    """Run a command until it ends or the pipe `life_line` closes; return its exit code, negative for a signal's."""
     process = subprocess.Popen(words, stdin=subprocess.DEVNULL, start_new_session=True)  # noqa: S603 - what it is for
     threading.Thread(target=_end_with, args=(life_line, process, grace_s), daemon=True).start()
     code = process.wait()
-    _signal_group(process, signal.SIGKILL)  # workers that it left behind
+    _signal_group(process, signal.SIGKILL)  # workers it left behind
     return code
 
 
 def _end_with(life_line: int, process: subprocess.Popen[bytes], grace_s: float) -> None:
-    while os.read(life_line, 1):  # not sys.stdin: no thread may hold its lock when the interpreter ends
+    while os.read(life_line, 1):  # not sys.stdin: no thread may hold its lock when the interpreter exits
         pass
     _signal_group(process, signal.SIGTERM)
     with suppress(subprocess.TimeoutExpired):
