@@ -1,1 +1,1 @@
-"""What all runs share: playing one episode or many, storing them, and resuming a run."""
+"""Shared by all runs: playing one episode or many, storing them, and resuming a run."""

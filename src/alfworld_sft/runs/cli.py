@@ -1,4 +1,4 @@
-"""What the commands that play share: progress, options that a resumed run refuses, unknown cost."""
+"""What do the commands that play share? Progress, options that a resumed run rejects, unknown cost."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def watched(job: Job[ConfigT]) -> Iterator[Callable[[Episode | None], None]]:
-    """Log what is played, show progress, and close the run; Ctrl-C prints how to resume, and exits with 130."""
+    """Log the policy and games, show progress, and close the run; Ctrl-C prints how to resume, and exits with 130."""
     run = job.run
     logger.info("playing %s, as %s", job.games.description, job.policy.name)
     if job.games.warning:
@@ -43,7 +43,7 @@ def watched(job: Job[ConfigT]) -> Iterator[Callable[[Episode | None], None]]:
 
 
 def refuse_options_of_resumed(resume: Path | None, words: Sequence[str], name: str | None, *, trust: bool) -> Allowed:
-    """Return what a resumed run may use; raises ConfigError for options that only a new or a resumed run can take."""
+    """Return what a resumed run may use; raises ConfigError for options of new runs only or resumed runs only."""
     if resume is None:
         if trust:
             raise ConfigError("--trust goes with --resume only")
@@ -61,7 +61,7 @@ def warn_of_unknown_cost(policy: PolicySection, usage: Usage) -> None:
 
 
 def warn_of_failures(run: RunFolder, consequence: tuple[str, str] = ("", "")) -> None:
-    """Warn of episodes that failed, with the first reason; `consequence` follows "failed", for one and for several."""
+    """Warn of failed episodes, with the first reason; `consequence` follows "failed", in singular and plural form."""
     failed = run.failed
     if not failed:
         return
@@ -77,10 +77,10 @@ RayAddress: TypeAlias = Annotated[
     str | None,
     typer.Option("--ray", metavar="ADDRESS", help="Play on Ray: local, auto (this machine's cluster) or HOST:PORT."),
 ]
-"""The option of the commands that play."""
+"""An option of the commands that play."""
 
 TrustStored: TypeAlias = Annotated[
     bool,
     typer.Option("--trust", help="With --resume: start, contact and load whatever the run's run.json names."),
 ]
-"""The option of the commands that resume."""
+"""An option of the commands that resume."""

@@ -1,4 +1,4 @@
-"""The keys that every run has: games, environment, prompt, runner."""
+"""Which config keys does every run have? Games, environment, prompt, runner."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from alfworld_sft.policies.config import PolicySection
 from alfworld_sft.types import Form, TaskType
 
 RunKind = Literal["collect", "evaluate"]
-"""The command whose run it is."""
+"""The command that created a run."""
 PREFIXES: dict[RunKind, str] = {"collect": "sft_data", "evaluate": "eval"}
-"""Prefixes of the names of run folders, by command."""
+"""Prefixes of run folder names, by command."""
 
 
 def _all_as_none(value: object) -> object:
@@ -43,7 +43,7 @@ class GamesToPlay(Section):
 
 
 class EnvSection(Section):
-    """How long a game may take."""
+    """Limits of a game."""
 
     max_steps: int = Field(50, ge=1, le=1000, description="Maximum steps per episode.")
     max_repeats: int | None = Field(
@@ -71,7 +71,7 @@ class RunnerSection(Section):
 
 
 class RunConfig(Section):
-    """What every run has: games, policy, prompts and limits."""
+    """The config of any run: games, policy, prompts and limits."""
 
     seed: int = Field(42, ge=0, description="Seed for the order of games and the policy's choices.")
     games: GamesToPlay
@@ -90,6 +90,6 @@ class RunConfig(Section):
 
 
 def absolute_source(source: str | None) -> str:
-    """Return the source meant, in words that mean the same when the run is resumed from another folder."""
+    """Return the source in a form that stays valid when the run is resumed from another folder."""
     meant = str(resolve_source(source))
     return meant if meant in (EMBEDDED, GENERATE) else str(Path(meant).expanduser().absolute())

@@ -1,7 +1,7 @@
-"""What is a run that is being played, and how is it played in this process?
+"""What makes up a run in progress, and how is it played in this process?
 
-`start` makes a Job for a new run, `resume` for one that was stopped; `play` plays what it owes;
-`resumable_on_failure` says how to resume if that fails.
+`start` makes a Job for a new run, `resume` for one that was stopped; `play` plays the owed episodes;
+`resumable_on_failure` reports how to resume if that fails.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ ConfigT = TypeVar("ConfigT", bound=RunConfig)
 
 
 class Chosen(NamedTuple):
-    """The games that are played, and in how many episodes."""
+    """The games to play, and the number of episodes."""
 
     games: GameSource
     total: int
@@ -37,7 +37,7 @@ class Chosen(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Job(Generic[ConfigT]):
-    """A run with all that it needs."""
+    """A run with everything needed to play it."""
 
     run: RunFolder
     config: ConfigT
@@ -48,11 +48,11 @@ class Job(Generic[ConfigT]):
 
 
 Play: TypeAlias = Callable[[Job[Any], Callable[[Episode | None], None]], None]
-"""Plays the episodes that a run still owes, into its journal, and reports each one: `play`, or the same elsewhere."""
+"""Plays a run's owed episodes into its journal and reports each one: `play`, or an equivalent on other machines."""
 
 
 def play(job: Job[ConfigT], on_episode: Callable[[Episode | None], None]) -> None:
-    """Play what the run still owes, in this process; raises PolicyUnavailableError if the policy is unavailable."""
+    """Play the run's owed episodes in this process; raises PolicyUnavailableError if the policy is unavailable."""
     config = job.config
     if config.policy.name == "server":
         allow_connections(min(config.runner.concurrency, job.total))
@@ -79,10 +79,10 @@ def play(job: Job[ConfigT], on_episode: Callable[[Episode | None], None]) -> Non
 
 @contextmanager
 def resumable_on_failure(job: Job[Any]) -> Iterator[None]:
-    """Delete the folder of a new run that fails before it has played anything, whatever the failure.
+    """Delete the folder of a new run that fails before it has played anything, for any reason.
 
     Otherwise the folder stays, and a PolicyUnavailableError says how to resume it. It also stays after Ctrl-C and
-    RunFolderError, whose messages say so themselves.
+    RunFolderError, which have their own messages about that.
     """
     try:
         yield
@@ -101,12 +101,12 @@ def resumable_on_failure(job: Job[Any]) -> Iterator[None]:
 
 
 def protocol_of(config: RunConfig) -> Protocol:
-    """Return how the config's games are played."""
+    """Return the protocol for the config's games."""
     return Protocol(config.env.max_steps, config.prompt.form, config.prompt.history_length, config.env.max_repeats)
 
 
 def games_of(section: GamesToPlay, seed: int) -> GameSource:
-    """Return the games that a config names, in the seed's order; raises GamesNotFoundError where there are none."""
+    """Return the games of a config, in the seed's order; raises GamesNotFoundError if there are none."""
     if section.source == GENERATE:
         return GameStream(seed, section.split, section.task_types, str(section.difficulty))
     return find_games(section.source, section.split).shuffled(seed, section.task_types)

@@ -1,13 +1,13 @@
-"""The same run on several machines: Ray's workers play its episodes, and this process alone writes its folder.
+"""How is one run spread over several machines? Ray's workers play its episodes; only this process writes its folder.
 
-Ray decides where the workers live: one on each CPU, or on each GPU where they hold a model. Each is given small shards
-of what is owed, and the next one before it can be idle. An episode's number and the run's seed decide the episode, so
-who plays it does not matter: the dataset has the bytes of the run without Ray. A worker that dies is replaced, and
-what it was playing is played again.
+Ray places the workers: one per CPU, or one per GPU if they hold a model. Each gets small shards of the owed episodes,
+and its next shard before it becomes idle. An episode's number and the run's seed determine the episode, so it does not
+matter which worker plays it: the dataset is byte-identical to that of a run without Ray. A worker that dies is
+replaced, and its unfinished episodes are played again.
 
-A worker needs the same version of this package; games on disk and a local model, under the same path; the key of a
-server, in $OPENAI_API_KEY of its own environment. The key is never sent: what a task is given can be seen in Ray's
-dashboard and may be written to its disks.
+A worker needs the same version of this package, on-disk games and a local model under the same path, and a server's key
+in $OPENAI_API_KEY of its own environment. The key is never sent: task arguments are visible in Ray's dashboard and may
+be written to its disks.
 """
 
 from __future__ import annotations
@@ -47,15 +47,15 @@ logger = logging.getLogger(__name__)
 
 LOCAL, AUTO = "local", "auto"
 SHARD_EPISODES = 16
-"""Episodes of a shard where the worker itself does the thinking: about a tenth of a second of the expert's."""
+"""Episodes per shard if the worker itself computes the actions: about a tenth of a second for the expert."""
 MAX_LOSSES = 3
-"""Workers that may die on one shard until its episodes are recorded as failed."""
+"""Workers that may die on one shard before its episodes are recorded as failed."""
 MAX_FALSE_STARTS = 3
-"""Workers in a row that may die while they start until the run ends."""
+"""Workers in a row that may die while starting before the run ends."""
 PATIENCE_S = 15.0
 CONNECT_S = 30.0
-"""How long a Ray that runs already may take to answer; Ray itself tries a wrong address for more than four minutes."""
-OBJECT_STORE_BYTES = 128 * 2**20  # of a Ray that is started here; results are taken out as they come
+"""How long a running Ray may take to answer; Ray itself retries a wrong address for more than four minutes."""
+OBJECT_STORE_BYTES = 128 * 2**20  # for a Ray started here; results are removed as they arrive
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ class Orders:
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """What became of a shard, what was warned of on the way, and how the worker's model is really sampled."""
+    """The outcomes of a shard, the warnings meanwhile, and the sampling that the worker's model really uses."""
 
     outcomes: list[Episode | NotBegun]
     warnings: list[str]
@@ -81,7 +81,7 @@ class Played:
 
 
 class Worker:
-    """Plays shards, in a process of Ray's; several at once where its policy waits for answers."""
+    """Plays shards in one of Ray's processes; several at once if its policy waits for answers."""
 
     def __init__(self) -> None:
         self._warnings = _Warnings()
@@ -89,7 +89,7 @@ class Worker:
         self._games: GameSource | None = None
 
     async def prepare(self, orders: Orders) -> None:
-        """Make the policy; raises UserError, which names the machine, where something is missing or another here."""
+        """Make the policy; raises UserError with the machine's name if something is missing or different here."""
         logging.getLogger("alfworld_sft").addHandler(self._warnings)
         with _on_this_machine():
             if orders.version != __version__:
@@ -110,7 +110,7 @@ class Worker:
         self._games = orders.games
 
     async def play(self, shard: Sequence[int]) -> Played:
-        """Play a shard's episodes; raises UserError where the policy's server cannot be meant."""
+        """Play a shard's episodes; raises UserError if the policy's server is unavailable."""
         player, games = self._player, self._games
         assert player is not None, "a worker is prepared before it plays"
         assert games is not None, "a worker is prepared before it plays"
@@ -130,7 +130,7 @@ def _on_this_machine() -> Iterator[None]:
 
 
 class _Warnings(logging.Handler):
-    """Keeps what the package warns of, until it is taken along."""
+    """Keeps the package's warnings until they are collected."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -140,27 +140,27 @@ class _Warnings(logging.Handler):
         self._messages.append(record.getMessage())
 
     def taken(self) -> list[str]:
-        """Return the messages since the last time."""
+        """Return the messages since the last call."""
         messages, self._messages = self._messages, []
         return messages
 
 
 class _LostError(AlfworldSftError):
-    """A worker died, or its machine did, or what it had played got lost on the way."""
+    """A worker or its machine died, or its results were lost on the way."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Shard:
-    """Episodes that are played by one call; `losses` counts the workers that died on it."""
+    """The episodes of one call; `losses` counts the workers that died on it."""
 
     episodes: tuple[int, ...]
     losses: int = 0
 
 
 def over_ray(address: str) -> Play:
-    """Return the way to play over the Ray at an address: `local` starts one, `auto` finds this machine's.
+    """Return the function that plays over the Ray at an address: `local` starts one, `auto` finds this machine's.
 
-    Raises UserError where Ray is not installed, or the address is none.
+    Raises UserError if Ray is not installed or the address is invalid.
     """
     ray = _ray()
     if address not in (LOCAL, AUTO) and not re.fullmatch(r"[^\s/:]+:\d{1,5}|\[[\da-fA-F:]+\]:\d{1,5}", address):
@@ -180,7 +180,7 @@ def _ray() -> Any:
 
 
 def _play(ray: Any, address: str, job: Job[Any], on_episode: Callable[[Episode | None], None]) -> None:
-    """Play what the run still owes; raises UserError where Ray or a worker cannot be used."""
+    """Play the run's owed episodes; raises UserError if Ray or a worker cannot be used."""
     if job.config.policy.serve:
         raise ConfigError(
             f"policy.serve={job.config.policy.serve}: a server that is started here serves no --ray machines; start it"
@@ -192,7 +192,7 @@ def _play(ray: Any, address: str, job: Job[Any], on_episode: Callable[[Episode |
     handler = signal.getsignal(signal.SIGTERM)
     with _connection(ray, address):
         if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, handler)  # Ray has set its own, which ends the process at once
+            signal.signal(signal.SIGTERM, handler)  # Ray has installed its own handler, which ends the process at once
         try:
             asyncio.run(_Crew(ray, job, owed, on_episode).play())
         except BaseExceptionGroup as errors:
@@ -202,7 +202,7 @@ def _play(ray: Any, address: str, job: Job[Any], on_episode: Callable[[Episode |
 
 @contextmanager
 def _connection(ray: Any, address: str) -> Iterator[None]:
-    """Connect to Ray, or start it here, for as long as the context lasts; a Ray that this process has stays."""
+    """Connect to Ray, or start it here, for the duration of the context; an existing connection is kept."""
     if ray.is_initialized():
         yield
         return
@@ -214,7 +214,7 @@ def _connection(ray: Any, address: str) -> Iterator[None]:
             _check_that_something_listens(address)
             _check_that_ray_answers(address)
         ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **own)
-    except (OSError, OverflowError, RuntimeError, ValueError, ray.exceptions.RayError) as error:  # of an address
+    except (OSError, OverflowError, RuntimeError, ValueError, ray.exceptions.RayError) as error:  # about the address
         reason = " ".join(str(error).split())
         raise UserError(
             f"--ray {address}: cannot use Ray {_where(address)} ({reason}); start it with 'ray start' (if it asks for a"
@@ -227,7 +227,7 @@ def _connection(ray: Any, address: str) -> Iterator[None]:
 
 
 def _check_that_something_listens(address: str) -> None:
-    """Raise OSError at once where Ray would try for long."""
+    """Raise OSError at once instead of letting Ray retry for minutes."""
     if address != AUTO:
         host, _, port = address.rpartition(":")
         socket.create_connection((host.strip("[]"), int(port)), timeout=PATIENCE_S).close()
@@ -246,9 +246,9 @@ ray.shutdown()
 
 
 def _check_that_ray_answers(address: str) -> None:
-    """Connect in a process of its own, which can be ended; raises OSError where that fails, or takes CONNECT_S.
+    """Connect in a separate process, which can be killed; raises OSError if that fails or takes CONNECT_S.
 
-    Ray itself cannot be interrupted while it connects, and warns all the time.
+    Ray itself cannot be interrupted while it connects, and keeps printing warnings.
     """
     try:
         done = subprocess.run(  # noqa: S603 - this Python, and a checked address
@@ -265,7 +265,7 @@ def _check_that_ray_answers(address: str) -> None:
 
 
 def _where(address: str) -> str:
-    """Say where Ray is looked for, where the address does not."""
+    """Return a description of where Ray is expected, if the address does not say so."""
     named = os.environ.get("RAY_ADDRESS")
     if address != AUTO:
         return "there"
@@ -273,7 +273,7 @@ def _where(address: str) -> str:
 
 
 class _Crew:
-    """The workers of a run, and the shards that wait for them."""
+    """The workers of a run, and the shards waiting for them."""
 
     def __init__(self, ray: Any, job: Job[Any], owed: set[int], on_episode: Callable[[Episode | None], None]) -> None:
         self._ray = ray
@@ -281,7 +281,7 @@ class _Crew:
         self._on_episode = on_episode
         self._orders = _orders(job)
         config: RunConfig = job.config
-        asks = config.policy.name in ("server", "local")  # a model, in shards of one: no episode waits for another
+        asks = config.policy.name in ("server", "local")  # a model plays shards of one: no episode waits for another
         self._shards = _shards(sorted(owed), 1 if asks else SHARD_EPISODES)
         cluster = ray.cluster_resources()
         self._resources = _resources(cluster, gpu=config.policy.name == "local")
@@ -295,7 +295,7 @@ class _Crew:
         self._warned: set[str] = set()
 
     async def play(self) -> None:
-        """Play all shards; raises an ExceptionGroup with a UserError where a worker cannot be used."""
+        """Play all shards; raises an ExceptionGroup with a UserError if a worker cannot be used."""
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self._work()) for _ in range(self._size)]
             tasks.append(group.create_task(self._say_if_nothing_begins()))
@@ -307,7 +307,7 @@ class _Crew:
                 task.cancel()
 
     async def _work(self) -> None:
-        """Have a worker play shards; when it dies, the next one."""
+        """Let a worker play shards; start another one when it dies."""
         while True:
             worker = self._ray.remote(Worker).options(
                 max_concurrency=self._shards_at_once + 1, scheduling_strategy="SPREAD", **self._resources
@@ -335,7 +335,7 @@ class _Crew:
         self._begun, self._false_starts = True, 0
 
     async def _feed(self, worker: Any) -> None:
-        """Give a worker one shard after another, and put what comes back into the journal."""
+        """Give a worker one shard after another, and write its results into the journal."""
         while True:
             shard = await self._queue.get()
             try:
@@ -353,7 +353,7 @@ class _Crew:
             self._done()
 
     def _give_back(self, shard: _Shard) -> None:
-        """Let others play a shard, unless too many died on it."""
+        """Return a shard to the queue, unless too many workers died on it."""
         if shard.losses < MAX_LOSSES:
             self._queue.put_nowait(shard)
             self._queue.task_done()
@@ -368,7 +368,7 @@ class _Crew:
         self._queue.task_done()
 
     async def _result(self, reference: Any) -> Any:
-        """Wait for what a worker returns; raises its UserError, _LostError where it died."""
+        """Wait for a worker's result; raises its UserError, or _LostError if it died."""
         try:
             return await reference
         except self._ray.exceptions.RayTaskError as error:
@@ -386,7 +386,7 @@ class _Crew:
 
 def _orders(job: Job[Any]) -> Orders:
     policy: PolicySection = job.config.policy
-    server = policy.base_url or os.environ.get("OPENAI_BASE_URL")  # of this process, whatever the workers' says
+    server = policy.base_url or os.environ.get("OPENAI_BASE_URL")  # this process's, not the workers'
     sampling = job.policy.sampling
     return Orders(
         version=__version__,
@@ -400,7 +400,7 @@ def _orders(job: Job[Any]) -> Orders:
 
 
 def _resources(cluster: dict[str, float], *, gpu: bool) -> dict[str, int]:
-    """Return what a worker takes: a CPU, and a GPU for a model where the cluster has any."""
+    """Return a worker's resources: a CPU, plus a GPU for a model if the cluster has any."""
     return {"num_cpus": 1, "num_gpus": 1} if gpu and cluster.get("GPU", 0) >= 1 else {"num_cpus": 1}
 
 

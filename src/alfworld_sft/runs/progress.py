@@ -1,4 +1,4 @@
-"""How far is a run? Shown on stderr while it plays, and where it was stopped."""
+"""How far is a run? Shown on stderr while it plays, and when it is stopped."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from alfworld_sft.types import Episode
 logger = logging.getLogger(__name__)
 
 LOG_INTERVAL_S = 10.0
-"""How often progress is logged where there is no terminal to draw a bar on."""
+"""Interval of progress lines when there is no terminal for a progress bar."""
 
 
 @contextmanager
 def progress_bar(run: RunFolder, total: int) -> Iterator[Callable[[Episode | None], None]]:
-    """Show how far a run is: a bar on a terminal, now and then a line elsewhere."""
+    """Show a run's progress: a bar on a terminal, occasional lines elsewhere."""
     tally = RunCounts(total, played=run.played)
     tally.won = sum(1 for _ in filter(lambda episode: episode.success, run.episodes())) if tally.played else 0
     console = Console(stderr=True)

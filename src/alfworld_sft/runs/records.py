@@ -1,4 +1,4 @@
-"""Episode ⇄ one line of JSON."""
+"""How is an episode stored as one line of JSON, and read back?"""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from alfworld_sft.types import Episode, Reply, Step
 def to_line(episode: Episode) -> bytes:
     """Return the episode as one line of JSON, with the line feed; the same episode always gives the same bytes.
 
-    A log-probability that is not finite is written as null, and read back as NaN.
+    A non-finite log-probability is written as null, and read back as NaN.
     """
     return to_json(to_dict(episode), separators=(",", ":")).encode() + b"\n"
 
 
 def to_dict(episode: Episode) -> dict[str, Any]:
-    """Return plain dicts and lists; what a policy did not give (token ids, say) is left out."""
+    """Return plain dicts and lists, without values that the policy did not provide (e.g. token ids)."""
     record = _shallow(episode)
     record["steps"] = [{**_shallow(step), "reply": _without_none(_shallow(step.reply))} for step in episode.steps]
     return record

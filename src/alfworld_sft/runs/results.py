@@ -11,7 +11,7 @@ from alfworld_sft.runs.store import RunFolder
 
 @contextmanager
 def results_errors(run: RunFolder) -> Iterator[None]:
-    """Turn an OSError raised while writing results into a RunFolderError that says how to resume.
+    """Turn an OSError raised while writing results into a RunFolderError with instructions for resuming.
 
     No episode is lost: the journal is complete, and resuming writes the results again.
     """

@@ -1,4 +1,4 @@
-"""How does a run that was stopped go on? Its own `run.json` says how it is played; what changed since is refused."""
+"""How is a stopped run resumed? Its `run.json` defines how it is played; incompatible changes are refused."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from alfworld_sft.runs.trust import Allowed, check_allowed, remember, with_named
 def resume_job(
     kind: RunKind, model: type[ConfigT], choose: Callable[[ConfigT], Chosen], path: Path, allowed: Allowed | None = None
 ) -> Job[ConfigT]:
-    """Open a run that was stopped; its own config counts, but for what is named now.
+    """Open a stopped run with its own config and any values overridden now.
 
-    Raises RunFolderError where it is another command's, where its games or template changed, or where it would start,
-    contact or load what this user has not allowed.
+    Raises RunFolderError if another command created it, if its games or template changed, or if it would start, contact
+    or load anything that this user has not allowed.
     """
     allowed = allowed or Allowed()
     run = RunFolder(path)
@@ -42,7 +42,7 @@ def resume_job(
         policy = make_policy(config.policy)
         if allowed.named and policy.name != (player := _read_text(run, "policy")):
             raise RunFolderError(f"{path} was played by {player}, not {policy.name}; start a new run")
-        _read_text(run, "started")  # it names the record of the run
+        _read_text(run, "started")  # the record of the run is named by it
         if allowed.named:
             run.write_stamp({**run.stamp, "config": config.model_dump()})
         remember(run.stamp, config, path)
@@ -71,7 +71,7 @@ def _refuse_changes(run: RunFolder, games: GameSource, template: Template) -> No
 
 
 def _resolve_config(run: RunFolder, model: type[ConfigT], allowed: Allowed) -> ConfigT:
-    """Return the run's own config with the values that are named now; raises ConfigError for one without effect."""
+    """Return the run's config with the values overridden now; raises ConfigError for one without effect."""
     config = _read_config(run, model, allowed)
     if not allowed.named:
         return config
@@ -82,7 +82,7 @@ def _resolve_config(run: RunFolder, model: type[ConfigT], allowed: Allowed) -> C
 
 
 def _read_config(run: RunFolder, model: type[ConfigT], allowed: Allowed) -> ConfigT:
-    """Read a stamp's config with the values that are named now; raises RunFolderError where it is none."""
+    """Read a stamp's config with the values overridden now; raises RunFolderError if it is invalid."""
     try:
         return model.model_validate(with_named(run.stamp["config"], allowed.named))
     except (KeyError, TypeError, ValueError) as error:
@@ -111,7 +111,7 @@ def _not_written_here(run: RunFolder, error: Exception) -> RunFolderError:
 
 
 def _reason(error: Exception) -> str:
-    """Return in one line what is wrong with a stamp."""
+    """Return a one-line description of what is wrong with a stamp."""
     if isinstance(error, ValidationError):
         return "; ".join(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors())
     return f"{type(error).__name__}: {error}"

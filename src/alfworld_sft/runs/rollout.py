@@ -1,4 +1,4 @@
-"""`run_episode`: one game played to its end by one policy, and recorded."""
+"""How is one episode played and recorded? `run_episode`: one game, one policy, to the end."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from alfworld_sft.world import Env, Game
 from alfworld_sft.world.observations import opening_look
 
 CIRCLE = 4
-"""The longest circle, in steps, that counts as running in one."""
+"""The longest cycle, in steps, that counts as running in a circle."""
 
 
 @dataclass(frozen=True, slots=True)
 class Protocol:
-    """How a game is played: what must be equal for two results to be compared.
+    """How a game is played: two results are comparable only if this is equal.
 
-    `history_length` bounds the past that a single-turn prompt shows (None: all of it). An episode that
-    `runs_in_circle` with `max_repeats` ends there (None: it continues to the step limit).
+    `history_length` bounds the history in a single-turn prompt (None: all of it). An episode that `runs_in_circle` with
+    `max_repeats` ends there (None: it continues to the step limit).
     """
 
     max_steps: int = 50
@@ -39,12 +39,12 @@ async def run_episode(
 ) -> Episode:
     """Play one game to its end; the Episode records every step.
 
-    A policy that cannot act ends the episode: what was played is kept, with the reason in `error`.
+    A policy that cannot act ends the episode: the steps so far are kept, with the reason in `error`.
     """
     env = Env(game, protocol.max_steps)
     player = policy.begin(game, seed)
     observation = env.reset()
-    seen = opening_look(game)  # the opening less banner and task, which prompts take from the game's own fields
+    seen = opening_look(game)  # the opening without banner and task; prompts take those from the game's own fields
     transcript = Transcript(
         template,
         game.task,
@@ -100,12 +100,12 @@ async def run_episode(
 
 
 def runs_in_circle(steps: Sequence[Step], repeats: int) -> bool:
-    """Tell whether, of the last CIRCLE · repeats steps, `repeats` sent one command and got one answer."""
+    """Return whether `repeats` of the last CIRCLE · repeats steps had the same command and the same answer."""
     exchanges = Counter((step.command, step.next_observation) for step in steps[-CIRCLE * repeats :])
     return max(exchanges.values(), default=0) >= repeats
 
 
 def _writable(reply: Reply) -> Reply:
-    """Replace what no file can hold: half a surrogate pair, which a server's JSON can smuggle in."""
+    """Replace unwritable characters: lone surrogates, which a server's JSON can contain."""
     text = reply.text.encode("utf-8", "replace").decode("utf-8")
     return reply if text == reply.text else replace(reply, text=text)

@@ -1,4 +1,4 @@
-"""What does a run's `run.json` say: the protocol stamp at the start, and how the run ended?"""
+"""What does a run's `run.json` contain? The protocol stamp at the start, and how the run ended."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from alfworld_sft.runs.store import RunFolder
 
 
 def keep_sampling(run: RunFolder, sampling: Mapping[str, object] | None) -> None:
-    """Write into the stamp how the model is really sampled: a server may turn out not to take all parameters.
+    """Record in the stamp how the model is really sampled: a server may turn out to reject some parameters.
 
-    What was not sent for a part of the run counts as not sent. Raises RunFolderError where it cannot be written.
+    A parameter not sent for part of the run counts as not sent. Raises RunFolderError if it cannot be written.
     """
     if sampling is None:
         return
@@ -44,7 +44,7 @@ def _names_in(value: object) -> list[str]:
 
 
 def final_stamp(run: RunFolder) -> dict[str, Any]:
-    """Return the run's stamp with how it ended: complete, or incomplete with the episodes that failed."""
+    """Return the run's stamp with its ending: complete, or incomplete with the failed episodes."""
     owed = run.failed
     return {
         **run.stamp,
@@ -92,7 +92,7 @@ def stamp_of(
 
 
 def hash_template(template: Template) -> str:
-    """Return the sha256 of all that a template says; a run is resumed with the same one only."""
+    """Return the sha256 of a template's complete content; a run can only be resumed with the same template."""
     return hashlib.sha256("\x1f".join(template.texts).encode()).hexdigest()
 
 

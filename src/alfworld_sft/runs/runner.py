@@ -1,4 +1,4 @@
-"""Many episodes at once: which game each one plays, who plays them, and how far the run is."""
+"""How are many episodes played at once? Which game each one plays, with which policy, and how far the run is."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LOADED_GAMES = 512
 
 @dataclass(frozen=True, slots=True)
 class NotBegun:
-    """An episode that could not begin, and why; it stays owed."""
+    """An episode that could not begin, and the reason; it stays owed."""
 
     index: int
     game_id: str
@@ -55,7 +55,7 @@ class RunCounts:
 
 @dataclass
 class GameCache:
-    """Loads games, and keeps the last ones."""
+    """Loads games, and caches the most recent ones."""
 
     _loaded: OrderedDict[str, Game] = field(default_factory=OrderedDict)
 
@@ -84,13 +84,13 @@ class EpisodePlayer:
         """Play one episode to its end, unless its game cannot be read."""
         ref = games.ref(index)
         try:
-            game = ref.load() if games.total is None else self._cache.load(ref)  # without end none comes again
+            game = ref.load() if games.total is None else self._cache.load(ref)  # an endless source repeats no game
         except GameFileError as error:
             return NotBegun(index, ref.id, str(error))
         return await self.play_game(index, game)
 
     async def play_game(self, index: int, game: Game) -> Episode:
-        """Play one episode of a game that is loaded."""
+        """Play one episode of a loaded game."""
         seed = derive_seed(self.seed, "episode", index)
         return await run_episode(game, self.policy, self.template, self.protocol, index=index, seed=seed)
 
@@ -107,10 +107,10 @@ async def run_episodes(
     concurrency: int,
     on_episode: Callable[[Episode | None], None],
 ) -> None:
-    """Play the episodes that a run of `total` still owes, `concurrency` at a time, into its journal.
+    """Play the owed episodes of a run of `total`, `concurrency` at a time, into its journal.
 
-    Episode i plays `games.ref(i)`. Episodes do not wait for one another.
-    `on_episode` hears of each after it is in the journal; None stands for one whose game cannot be read.
+    Episode i plays `games.ref(i)`. Episodes do not wait for one another. `on_episode` is called with each episode after
+    it is in the journal, and with None for one with an unreadable game.
     """
     owed = sorted(run.owed(total))
     player = EpisodePlayer(policy, template, protocol, seed)
@@ -118,7 +118,7 @@ async def run_episodes(
     async def play(waiting: Iterator[int]) -> None:
         for index in waiting:
             record(run, await player.play(index, games), on_episode)
-            await asyncio.sleep(0)  # lets Ctrl-C and other episodes in, where the policy itself never waits
+            await asyncio.sleep(0)  # lets Ctrl-C and other episodes in, even if the policy itself never waits
 
     waiting = iter(owed)
     try:

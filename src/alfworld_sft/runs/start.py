@@ -1,4 +1,4 @@
-"""How does a new run start? What can be checked is checked before its folder exists."""
+"""How does a new run start? Everything that can be checked is checked before its folder exists."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def start_job(
     name: str | None = None,
     notes: dict[str, dict[str, Any]] | None = None,
 ) -> Job[ConfigT]:
-    """Check everything that can be checked, then make the run's folder; raises UserError before it exists.
+    """Check everything that can be checked, then create the run's folder; raises UserError before it exists.
 
-    `notes` go into the stamp, each into the part of its name.
+    `notes` go into the stamp, each into the part with its name.
     """
     config = with_absolute_paths(config)
     template = load_template(config.prompt.template)
@@ -41,10 +41,10 @@ def start_job(
 
 
 def with_absolute_paths(config: ConfigT) -> ConfigT:
-    """Return the config with paths that mean the same when the run is resumed from another folder."""
+    """Return the config with paths that stay valid when the run is resumed from another folder."""
     games, policy, prompt = config.games, config.policy, config.prompt
     updates: dict[str, Any] = {"games": games.model_copy(update={"source": absolute_source(games.source)})}
-    loaded_here = policy.name == "local" or policy.serve is not None  # elsewhere it is a name of the server's
+    loaded_here = policy.name == "local" or policy.serve is not None  # otherwise the name belongs to the server
     if policy.model and loaded_here and Path(policy.model).is_dir():
         updates["policy"] = policy.model_copy(update={"model": str(Path(policy.model).absolute())})
     if prompt.template.endswith(".toml"):

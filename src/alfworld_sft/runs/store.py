@@ -1,8 +1,8 @@
-"""A run's folder: its stamp `run.json`, its journal `episodes.jsonl`, and what is still owed.
+"""What is in a run's folder? Its stamp `run.json`, its journal `episodes.jsonl`, and so which episodes are owed.
 
-The journal gets one line an episode. A line counts once it is on disk with its line feed; a torn last line is cut
-off and its episode is owed again, as is an episode that ended in an error. Of two lines for one episode the later
-counts. Only offsets are kept in memory, so a run's memory does not grow with the size of its episodes.
+The journal gets one line per episode. A line counts once it is on disk with its line feed; a torn last line is cut off
+and its episode is owed again, as is an episode that ended in an error. Of two lines for one episode the later counts.
+Only offsets are kept in memory, so memory use does not grow with the size of the episodes.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ class RunFolder:
     """The folder of one run, open for reading and for appending episodes by this process alone."""
 
     def __init__(self, path: Path, *, is_new: bool = False) -> None:
-        """Open an existing run; raises RunFolderError where it is none, or where another process writes it.
+        """Open an existing run; raises RunFolderError if it is not one, or if another process is writing it.
 
-        `is_new` says that this process has just made it.
+        `is_new`: this process has just created it.
         """
         self.path = path
         self.is_new = is_new
@@ -82,12 +82,12 @@ class RunFolder:
 
     @property
     def kind(self) -> str:
-        """The command whose run this is."""
+        """The command that created this run."""
         return str(self.stamp.get("kind", "collect"))
 
     @property
     def played(self) -> int:
-        """How many episodes have been played to their end."""
+        """The number of episodes played to their end."""
         return len(self._spans) - len(self._failed)
 
     @property
@@ -100,11 +100,11 @@ class RunFolder:
         return (index for index in range(total) if index not in self._spans or index in self._failed)
 
     def append(self, episode: Episode) -> None:
-        """Add an episode to the journal; it is on disk after the next `sync`, at the latest a moment later."""
+        """Add an episode to the journal; `sync` puts it on disk, and runs every SYNC_INTERVAL_S while appending."""
         self._append(episode.index, to_line(episode), episode.error)
 
     def append_failure(self, index: int, game_id: str, error: str) -> None:
-        """Note an episode that could not even begin; it stays owed."""
+        """Record an episode that could not even begin; it stays owed."""
         line = to_json({"index": index, "game_id": game_id, "error": error})
         self._append(index, line.encode() + b"\n", error)
 
@@ -122,7 +122,7 @@ class RunFolder:
             raise self._unwritten(failure) from failure
 
     def sync(self) -> None:
-        """Force what was appended to disk."""
+        """Flush everything appended to disk."""
         if self._unsynced:
             try:
                 os.fsync(self._file.fileno())
@@ -149,7 +149,7 @@ class RunFolder:
         self.stamp = stamp
 
     def _read_journal(self) -> None:
-        """Note where each episode's line is; cut off a torn last line."""
+        """Index the line of each episode; cut off a torn last line."""
         with (self.path / JOURNAL).open("rb") as journal:
             offset = 0
             for line in journal:
@@ -173,10 +173,10 @@ class RunFolder:
 
 
 def create_run(parent: Path, stamp: dict[str, Any], *, name: str | None = None, prefix: str = "sft_data") -> RunFolder:
-    """Make a new run's folder, with its stamp and an empty journal, and open it.
+    """Create and open a new run's folder, with its stamp and an empty journal.
 
-    It is called `<prefix>_YYYYMMDD_HHMMSS` unless it is given a name. It appears complete or not at all; raises
-    RunFolderError where it exists or cannot be made.
+    Its default name is `<prefix>_YYYYMMDD_HHMMSS`. It appears complete or not at all; raises RunFolderError if it
+    exists or cannot be created.
     """
     start = datetime.now()  # local time: the name is for people
     names = [name] if name else [f"{prefix}_{start + timedelta(seconds=s):%Y%m%d_%H%M%S}" for s in range(60)]
@@ -191,7 +191,7 @@ def create_run(parent: Path, stamp: dict[str, Any], *, name: str | None = None, 
                 (making / JOURNAL).touch()
         except OSError as error:
             if error.errno in (errno.ENOTEMPTY, errno.EEXIST) and path.exists():
-                continue  # another process has just made it
+                continue  # another process has just created it
             raise RunFolderError(f"cannot make a run's folder in {parent}: {os_reason(error)}") from None
         return _open_new(path)
     raise RunFolderError(
@@ -200,7 +200,7 @@ def create_run(parent: Path, stamp: dict[str, Any], *, name: str | None = None, 
 
 
 def _open_new(path: Path) -> RunFolder:
-    """Open a run that was just made; one that cannot be opened is deleted."""
+    """Open a newly created run; delete it if it cannot be opened."""
     try:
         return RunFolder(path, is_new=True)
     except BaseException:
@@ -209,7 +209,7 @@ def _open_new(path: Path) -> RunFolder:
 
 
 def read_stamp(path: Path) -> dict[str, Any]:
-    """Return the content of a run's `run.json`; raises RunFolderError where the folder is no run's."""
+    """Return the content of a run's `run.json`; raises RunFolderError if the folder is not a run's."""
     try:
         stamp = json.loads((path / RUN_FILE).read_bytes())
     except FileNotFoundError:

@@ -1,9 +1,10 @@
-"""What may a stored run do to this machine? Nothing that its user has not named here.
+"""What may a stored run do to this machine? Nothing that its user has not allowed here.
 
-A run's folder is data: it may come from anywhere. What its config starts, contacts or loads (`reach_of`) is used where
-the command line names it again, where the user says `--trust`, or where this user started the run: of each such run a
-record is kept in the user's own state directory (`$ALFWORLD_SFT_STATE_DIR` overrides it), outside of the run's folder.
-A record is named by a hash of the run's kind, start, size and config, so it fits no other run and none that was edited.
+A run's folder is data: it may come from anywhere. Anything that its config starts, contacts or loads (`reach_of`) is
+used only if the command line names it again, if the user passes `--trust`, or if this user started the run: a record of
+each such run is kept in the user's own state directory (`$ALFWORLD_SFT_STATE_DIR` overrides it), outside the run's
+folder. A record is named by a hash of the run's kind, start, size and config, so it fits no other run and no edited
+one.
 """
 
 from __future__ import annotations
@@ -29,19 +30,19 @@ logger = logging.getLogger(__name__)
 
 STATE_VARIABLE = "ALFWORLD_SFT_STATE_DIR"
 NAMEABLE = ("games.source", "policy.base_url", "policy.model", "policy.serve", "prompt.template")
-"""The keys that may be named together with --resume: where things are, not what is played."""
+"""The keys that may be combined with --resume: they locate things and do not change what is played."""
 
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
-    """What the user allows a stored run: values that are named now, by key (None stands for null), or all of it."""
+    """What the user allows a stored run: values named now, by key (None stands for null), or everything."""
 
     named: Mapping[str, str | None] = field(default_factory=dict)
     everything: bool = False
 
 
 def read_allowed(words: Sequence[str], *, trust: bool) -> Allowed:
-    """Read the overrides beside --resume, which are NAMEABLE; raises ConfigError for one without a value."""
+    """Read the overrides passed with --resume, which must be NAMEABLE; raises ConfigError for one without a value."""
     named: dict[str, str | None] = {}
     for word in words:
         key, equals, text = word.lstrip("+").partition("=")
@@ -52,7 +53,7 @@ def read_allowed(words: Sequence[str], *, trust: bool) -> Allowed:
 
 
 def with_named(config: Mapping[str, Any], named: Mapping[str, str | None]) -> dict[str, Any]:
-    """Return a stored config with the values that are named now."""
+    """Return a stored config with the values named now."""
     changed = dict(config)
     for key, value in named.items():
         section, name = key.split(".")
@@ -61,12 +62,12 @@ def with_named(config: Mapping[str, Any], named: Mapping[str, str | None]) -> di
 
 
 def reach_of(config: RunConfig) -> dict[str, str]:
-    """Return what a config starts, contacts or loads besides the package's own and the games, by key."""
+    """Return everything that a config starts, contacts or loads besides the package itself and the games, by key."""
     policy = config.policy
     found: dict[str, str | None] = {}
     if policy.name == "server":
         found |= {"policy.serve": policy.serve, "policy.base_url": policy.base_url}
-    if policy.name == "local" or policy.serve:  # elsewhere a model's name is the server's business
+    if policy.name == "local" or policy.serve:  # otherwise only the server interprets a model's name
         found["policy.model"] = policy.model
     if config.prompt.template.endswith(".toml"):
         found["prompt.template"] = config.prompt.template
@@ -74,9 +75,9 @@ def reach_of(config: RunConfig) -> dict[str, str]:
 
 
 def check_allowed(path: Path, stamp: Mapping[str, Any], config: RunConfig, allowed: Allowed) -> None:
-    """Raise RunFolderError where a stored run would start, contact or load what this user has not named.
+    """Raise RunFolderError if a stored run would start, contact or load anything that this user has not allowed.
 
-    `config` is the stamp's with the named values. A server on this machine that is sent no key needs no naming.
+    `config` is the stamp's with the values named now. A server on this machine that is sent no key needs no permission.
     """
     sends_key = bool(os.environ.get("OPENAI_API_KEY", "").strip())
     asked = {
@@ -96,7 +97,7 @@ def check_allowed(path: Path, stamp: Mapping[str, Any], config: RunConfig, allow
 
 
 def is_known(stamp: Mapping[str, Any]) -> bool:
-    """Return whether this user started the run of a stamp on this machine, or has allowed it since."""
+    """Return whether this user started a stamp's run on this machine, or has allowed it since."""
     try:
         return _record_of(stamp).is_file()
     except (KeyError, TypeError, OSError):
@@ -104,7 +105,7 @@ def is_known(stamp: Mapping[str, Any]) -> bool:
 
 
 def remember(stamp: Mapping[str, Any], config: RunConfig, path: Path) -> None:
-    """Keep a record of a run that this user started or allowed, where its config needs one to be resumed."""
+    """Record a run that this user started or allowed, if resuming its config requires a record."""
     if not reach_of(config):
         return
     record = _record_of(stamp)
