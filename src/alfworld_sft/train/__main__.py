@@ -1,4 +1,4 @@
-"""`python -m alfworld_sft.train key=value…`: what torchrun starts; the same as `alfworld-sft train`."""
+"""What does torchrun start? `python -m alfworld_sft.train key=value…`, the same as `alfworld-sft train`."""
 
 import os
 import sys
@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 
 def standalone(arguments: Sequence[str]) -> None:
-    """Be the command `train` of a process that torchrun started, and end at once when it is done.
+    """Run the `train` command in a process started by torchrun, and exit immediately when it is done.
 
-    One of several processes is not taken down piece by piece: after an error that can wait for the others for ever.
+    With several processes the normal interpreter shutdown is skipped: after an error it can wait for the others
+    forever.
     """
     from alfworld_sft.cli import main  # noqa: PLC0415 - it imports this module
 

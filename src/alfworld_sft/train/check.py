@@ -1,7 +1,7 @@
-"""Preflight: what is wrong with a dataset, and what should be known of it, before anything heavy starts.
+"""What is wrong with a dataset, and what should be known about it, before anything heavy starts?
 
 `check_dataset` reads every row as training would; without a tokenizer it needs neither torch nor transformers.
-`token_spans` is what the mask viewer shows.
+`token_spans` provides the content of the mask viewer.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
     from alfworld_sft.train.data.samples import LoadedSamples, SampleOptions
 
 MOST_PROBLEMS = 5
-"""How many wrong rows of a file are reported individually."""
+"""How many invalid rows of a file are reported individually."""
 TAGS = ("think", "prediction", "observation", "action")
 
 
 @dataclass
 class FileFacts:
-    """What is known of one file's rows. `splits` holds the split of each game, where the rows say it."""
+    """Facts about one file's rows. `splits` holds the split of each game, if the rows record it."""
 
     rows: int = 0
     episodes: set[str] = field(default_factory=set)
@@ -74,15 +74,15 @@ class FileFacts:
         sections = Counter(section.tag for section in find_sections(reply) if section.closed)
         for tag in TAGS:
             self.replies_with[tag] += sections[tag] == 1
-            # What an unclosed tag swallows is not missed as well.
+            # A section swallowed by an unclosed tag is not reported as missing as well.
             self.replies_without[tag] += sections[tag] != 1 and not unpaired
 
 
 @dataclass
 class Report:
-    """`problems` stop training; `warnings` do not; `facts` are (name, value) pairs for people.
+    """The findings: `problems` stop training, `warnings` do not, and `facts` are (name, value) pairs for people.
 
-    `files` holds what is known of the rows of train and val.
+    `files` holds the facts about the rows of train and val.
     """
 
     problems: list[str] = field(default_factory=list)
@@ -110,7 +110,7 @@ def check_dataset(train_files: Sequence[Path], val_files: Sequence[Path], column
 
 
 def report_lengths(name: str, loaded: LoadedSamples, options: SampleOptions) -> Report:
-    """Report how many tokens the samples have, and what had to be cut or dropped."""
+    """Report the samples' lengths in tokens, and how many had to be cut or dropped."""
     report = Report()
     counts = loaded.report
     if counts.lengths:
@@ -133,7 +133,7 @@ def report_lengths(name: str, loaded: LoadedSamples, options: SampleOptions) -> 
 def token_spans(
     ids: Sequence[int], kinds: Sequence[int], weights: Sequence[float], tokenizer: Any
 ) -> Iterator[tuple[str, int, float]]:
-    """Yield (text, kind, weight) of stretches of tokens that have kind and weight in common."""
+    """Yield (text, kind, weight) for runs of tokens of equal kind and weight."""
     start = 0
     for end in range(1, len(ids) + 1):
         if end == len(ids) or (kinds[end], weights[end]) != (kinds[start], weights[start]):
@@ -142,7 +142,7 @@ def token_spans(
 
 
 def escape_controls(text: str) -> str:
-    """Return a text whose control characters (but line feeds) are spelt out, so that it cannot steer a terminal."""
+    """Escape a text's control characters (except line feeds), so that it cannot control a terminal."""
     return "".join(c if c == "\n" or c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
@@ -178,7 +178,7 @@ def _describe(facts: FileFacts) -> str:
 
 
 def _find_odd_replies(name: str, facts: FileFacts) -> Iterator[str]:
-    """Yield what is unlike the rest: a tag that most replies have and some lack, or that is opened and not closed."""
+    """Yield anomalies: a tag that most replies have and some lack, or one that is opened and not closed."""
     replies = counted(facts.rows, "reply", "replies")
     for tag in TAGS:
         without = facts.replies_without[tag]

@@ -1,9 +1,9 @@
-"""Checkpoints `global_step_N/`: written completely or not at all, found again, and refused if they do not fit.
+"""How are checkpoints `global_step_N/` written, completely or not at all, found again, and rejected if they do not fit?
 
 The folder itself is what other tools load: the adapter in PEFT's layout (or the full model), its tokenizer, and the
-stamp `alfworld_sft.json` (position, config, versions, identity of model and data). `trainer/` has what only resuming
-needs: `optimizer.safetensors`, `random.safetensors`, and, written last, `manifest.json` with the size of every
-file; a folder without one is no checkpoint. Nothing is read with pickle.
+stamp `alfworld_sft.json` (position, config, versions, identity of model and data). `trainer/` has the files needed only
+for resuming: `optimizer.safetensors`, `random.safetensors`, and, written last, `manifest.json` with the size of every
+file; a folder without a manifest is not a checkpoint. Nothing is read with pickle.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ MANIFEST = "manifest.json"
 PREFIX = "global_step_"
 FINAL = "final"
 ASIDE = "set_aside"
-"""Where the checkpoints go that a run leaves behind when it resumes from an earlier one."""
+"""Folder for the later checkpoints of a run that resumes from an earlier one."""
 _SEPARATOR = "::"
 _RESTART = "remove it, or name another trainer.default_local_dir"
 
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """How far a run is: steps done in all, the epoch it is in (from 0), and batches of it that are done."""
+    """How far a run is: total steps done, current epoch (from 0), and batches of that epoch done."""
 
     step: int
     epoch: int
@@ -80,9 +80,9 @@ def save(
     ranks: Ranks,
     keep: int | None = None,
 ) -> Path:
-    """Write `global_step_N/`, and of the checkpoints up to it keep the newest `keep`; every process must take part.
+    """Write `global_step_N/`, and keep the newest `keep` checkpoints up to it; every process must take part.
 
-    `model` is the PEFT or transformers model. Raises CheckpointError where it cannot be written; then nothing of it is
+    `model` is the PEFT or transformers model. Raises CheckpointError if it cannot be written; then nothing of it is
     left.
     """
     path = folder / f"{PREFIX}{position.step}"
@@ -112,7 +112,7 @@ def save(
 
 
 def write_final(checkpoint: Path, folder: Path) -> Path:
-    """Put a checkpoint's model into the run's `final/`, without what only resuming needs; returns its path."""
+    """Put a checkpoint's model into the run's `final/`, without the files needed only for resuming; return its path."""
     final = folder / FINAL
     with whole_folder(final, replace=True) as partial:
         for file in sorted(checkpoint.iterdir()):
@@ -132,7 +132,7 @@ def newest_checkpoint(folder: Path) -> Checkpoint | None:
 
 
 def last_step(folder: Path) -> int | None:
-    """Return the step of the newest complete checkpoint of a run's folder, or None where there is none."""
+    """Return the step of the newest complete checkpoint in a run's folder, or None if there is none."""
     return max((_step_of(path) for path in _checkpoint_folders(folder) if _missing_part(path) is None), default=None)
 
 
@@ -152,7 +152,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
 
 
 def check_same_run(checkpoint: Checkpoint, identity: Mapping[str, Any]) -> None:
-    """Raise CheckpointError where a checkpoint is of another model, other adapters or other data."""
+    """Raise CheckpointError if a checkpoint belongs to another model, other adapters or other data."""
     for key in identity.keys() | checkpoint.identity.keys():
         was, now = checkpoint.identity.get(key), identity.get(key)
         if was != now:
@@ -162,20 +162,20 @@ def check_same_run(checkpoint: Checkpoint, identity: Mapping[str, Any]) -> None:
 
 
 def restore_weights(checkpoint: Checkpoint, model: Any) -> None:
-    """Put the weights back, before the model is wrapped or sharded; raises CheckpointError."""
+    """Restore the weights, before the model is wrapped or sharded; raises CheckpointError."""
     with _report_damage(checkpoint.path):
         _restore_weights(checkpoint.path, model)
 
 
 def restore_progress(checkpoint: Checkpoint, optimizer: Optimizer, ranks: Ranks) -> None:
-    """Put the optimizer's state and the random states back; raises CheckpointError."""
+    """Restore the optimizer's state and the random states; raises CheckpointError."""
     with _report_damage(checkpoint.path):
         optimizer.load(_unflatten(load_file(checkpoint.path / TRAINER / "optimizer.safetensors")))
         _set_random_states(load_file(checkpoint.path / TRAINER / "random.safetensors"), ranks)
 
 
 def refuse_existing(folder: Path) -> None:
-    """Raise CheckpointError where a run from the start would mix its checkpoints with those of another."""
+    """Raise CheckpointError if a run from the start would mix its checkpoints with those of another."""
     found = sorted(_checkpoint_folders(folder), key=_step_of)
     if found:
         raise CheckpointError(
@@ -184,9 +184,10 @@ def refuse_existing(folder: Path) -> None:
 
 
 def set_aside_later(folder: Path, step: int, *, others: Sequence[str] = ()) -> Path | None:
-    """Move what a run holds of later steps than this into `set_aside/after_step_N/`, and return that folder, if any.
+    """Move a run's files of steps after this one into `set_aside/after_step_N/`; return that folder, if any.
 
-    That is every later checkpoint, complete or not, and a later `final/`; files named in `others` are copied there.
+    These are all later checkpoints, complete or not, and a later `final/`; the files named in `others` are copied
+    there.
     """
     later = [path for path in sorted(_checkpoint_folders(folder), key=_step_of) if _step_of(path) > step]
     final = folder / FINAL
@@ -208,12 +209,12 @@ def set_aside_later(folder: Path, step: int, *, others: Sequence[str] = ()) -> P
 def _report_damage(path: Path) -> Iterator[None]:
     try:
         yield
-    except (SafetensorError, ValueError, KeyError, RuntimeError, OSError) as error:  # torch's words for other shapes
+    except (SafetensorError, ValueError, KeyError, RuntimeError, OSError) as error:  # RuntimeError: other shapes
         raise CheckpointError(f"{path} is damaged: {error}; {_RESTART}") from error
 
 
 def _weights_to_save(model: Any) -> Iterable[tuple[str, nn.Parameter]]:
-    """Yield the weights that a checkpoint holds: the adapters, or all of a model without any."""
+    """Yield the weights to save: the adapters, or all weights of a model without adapters."""
     if hasattr(model, "peft_config"):
         return trained_parameters(model)
     return [(clean_name(name), parameter) for name, parameter in model.named_parameters()]
@@ -240,7 +241,7 @@ def _write_model(folder: Path, model: Any, weights: dict[str, Tensor], tokenizer
 
 
 def _add_tied_weight(model: Any, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Name a tied output matrix too: save_pretrained knows which of the two to leave out."""
+    """Add a tied output matrix as well: save_pretrained knows which of the two to leave out."""
     head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
     if head is not None and head.weight is embedding.weight and "lm_head.weight" not in weights:
         weights = weights | {"lm_head.weight": weights["model.embed_tokens.weight"]}
@@ -248,7 +249,7 @@ def _add_tied_weight(model: Any, weights: dict[str, Tensor]) -> dict[str, Tensor
 
 
 def _peft_name(name: str) -> str:
-    """Return the name under which PEFT stores an adapter's weight: without the adapter's own name."""
+    """Return PEFT's name for an adapter's weight on disk: without the adapter's own name."""
     return re.sub(r"\.default(?=\.|$)", "", name)
 
 
@@ -256,11 +257,11 @@ def _restore_weights(path: Path, model: Any) -> None:
     adapted = hasattr(model, "peft_config")
     files = [path / "adapter_model.safetensors"] if adapted else sorted(path.glob("model*.safetensors"))
     stored = {name: tensor for file in files for name, tensor in load_file(file).items()}
-    if adapted:  # older versions left the adapter's name at the end of an embedding's weights
+    if adapted:  # older versions kept the adapter's name at the end of an embedding's weights
         stored = {_peft_name(name): tensor for name, tensor in stored.items()}
     elif any(
         name not in stored for name, _ in _weights_to_save(model)
-    ):  # some weights are stored under other names: experts
+    ):  # experts: some weights are stored under other names
         stored = load_model(str(path), torch.float32, torch.device("cpu")).state_dict()
     for name, parameter in _weights_to_save(model):
         tensor = stored[_peft_name(name) if adapted else name]
@@ -302,7 +303,7 @@ def _random_states(device: torch.device) -> dict[str, Tensor]:
 
 
 def _set_random_states(stored: Mapping[str, Tensor], ranks: Ranks) -> None:
-    """Put this process's states back; one that did not exist then takes those of the first."""
+    """Restore this process's states; a process that did not exist then gets those of rank 0."""
     rank = ranks.rank if f"torch.{ranks.rank}" in stored else 0
     torch.set_rng_state(stored[f"torch.{rank}"])
     if ranks.device.type == "cuda" and f"cuda.{rank}" in stored:
@@ -330,7 +331,7 @@ def _make_stamp(position: Position, identity: Mapping[str, Any], config: Mapping
 
 
 def _drop_old(folder: Path, saved: int, keep: int | None) -> None:
-    """Of the checkpoints up to the step just saved, keep the newest complete ones; later ones are not touched."""
+    """Of the checkpoints up to the step just saved, keep the newest complete ones; leave later ones alone."""
     if keep is None:
         return
     past = sorted((path for path in _checkpoint_folders(folder) if _step_of(path) <= saved), key=_step_of)
@@ -349,7 +350,7 @@ def _step_of(path: Path) -> int:
 
 
 def _step_of_final(final: Path) -> int:
-    """Return the step of a final model, or -1 where it does not say."""
+    """Return the step of a final model, or -1 if it is not recorded."""
     try:
         return int(read_stamp(final)["step"])
     except (CheckpointError, KeyError, TypeError, ValueError):
@@ -357,13 +358,13 @@ def _step_of_final(final: Path) -> int:
 
 
 def _unused_path(path: Path) -> Path:
-    """Return the path, with a number where it is taken."""
+    """Return the path, with a number appended if it is taken."""
     candidates = (path.with_name(f"{path.name}_{number}") for number in count(2))
     return next(candidate for candidate in chain([path], candidates) if not candidate.exists())
 
 
 def _missing_part(path: Path) -> str | None:
-    """Return what a checkpoint lacks, or None if it is complete."""
+    """Return the first missing part of a checkpoint, or None if it is complete."""
     try:
         files: dict[str, int] = json.loads((path / TRAINER / MANIFEST).read_bytes())["files"]
     except (OSError, ValueError, KeyError, TypeError):

@@ -1,4 +1,4 @@
-"""`alfworld-sft train` and `merge`. Torch is imported only when it is needed."""
+"""What do `alfworld-sft train` and `merge` do? Torch is imported only when needed."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def train_command(
 
 
 def _wait_for_torchrun(error: Exception) -> None:
-    """Wait for torchrun to end this process if rank 0 has failed: one that lost its peers has nothing to report."""
+    """Wait for torchrun to end this process if rank 0 has failed: an error about lost peers is not worth reporting."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if sigterm_came() and isinstance(error, RuntimeError):
         raise typer.Exit(TERMINATED) from None
@@ -78,7 +78,7 @@ def _wait_for_torchrun(error: Exception) -> None:
 
 
 def _interruption_message(config: TrainConfig) -> str:
-    """Return which checkpoint remains of a run that was interrupted."""
+    """Return a message naming the checkpoint that an interrupted run left."""
     from alfworld_sft.train.checkpoint import last_step  # noqa: PLC0415
 
     step = last_step(config.local_dir)

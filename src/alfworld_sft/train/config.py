@@ -1,4 +1,4 @@
-"""The typed config of training: the override names of the recipe's guide, and of the older verl trainer behind it.
+"""Which keys does training's typed config have? The names in the recipe's guide, and in the older verl trainer.
 
 This module imports neither torch nor transformers, so a wrong key is reported before anything heavy is loaded.
 """
@@ -19,7 +19,7 @@ ALIASES = {
     "optim.lr_warmup_steps_ratio": "optim.warmup_steps_ratio",
     "data.micro_batch_size": "data.micro_batch_size_per_gpu",
 }
-"""Other names under which a key is known in verl."""
+"""verl's other names for a key."""
 
 HINTS = {
     "data.balance_dp_token": "leave it out: micro-batches are always balanced by tokens",
@@ -40,13 +40,13 @@ HINTS = {
     "ulysses_sequence_parallel_size": "leave it out: sequences are not split over GPUs here",
     "use_remove_padding": "leave it out: sequences are always packed without padding",
 }
-"""What to do with the keys of verl that have no meaning here."""
+"""What to do with keys of verl that have no meaning here."""
 
 LOGGERS = ("console", "jsonl", "tensorboard", "wandb")
 
 
 def _wrap_in_list(value: object) -> object:
-    """Take one item for a list of one; verl's keys accept both."""
+    """Treat a single item as a list of one; verl's keys accept both."""
     return [value] if isinstance(value, str) else value
 
 
@@ -65,7 +65,7 @@ Names = Annotated[list[str], BeforeValidator(_wrap_in_list), Field(min_length=1)
 
 
 class TrainSection(Section):
-    """A group of keys; a number stands for its own text where text is wanted, as in a run's name."""
+    """A group of keys; a number is accepted as text where text is expected, e.g. as a run's name."""
 
     model_config = ConfigDict(coerce_numbers_to_str=True)
 
@@ -87,7 +87,7 @@ class MultiturnSection(TrainSection):
 
 
 class DataSection(TrainSection):
-    """What is trained on, and how much at a time."""
+    """The training data, and the size of batches and sequences."""
 
     train_files: Names | None = Field(None, description="Parquet file or files, or a dataset folder. Required.")
     val_files: Annotated[list[str] | None, BeforeValidator(_wrap_in_list)] = Field(
@@ -115,7 +115,7 @@ class DataSection(TrainSection):
 
 
 class ModelSection(TrainSection):
-    """What is trained."""
+    """The model, and which of its weights are trained."""
 
     NEEDS: ClassVar[tuple[Needs, ...]] = (
         Needs(("lora_alpha", "target_modules"), lambda model: model.lora_rank, "adapters, which model.lora_rank makes"),
@@ -272,20 +272,20 @@ class TrainConfig(Section):
 
     @property
     def local_dir(self) -> Path:
-        """Where this run's checkpoints and logs go; `~` is the home folder, which no shell puts in after an `=`."""
+        """The folder of this run's checkpoints and logs; `~` is expanded here, as no shell expands it after an `=`."""
         trainer = self.trainer
         named = trainer.default_local_dir or f"checkpoints/{trainer.project_name}/{trainer.experiment_name}"
         return Path(named).expanduser()
 
     @property
     def token_budget(self) -> int:
-        """Most tokens of one micro-batch."""
+        """Maximum tokens of one micro-batch."""
         return self.data.micro_batch_size_per_gpu * self.data.max_length
 
 
 def build_train_config(overrides: Sequence[str], *, idle: bool = False) -> TrainConfig:
-    """Return the config that the overrides make; raises ConfigError with one line for each that is wrong.
+    """Return the config with the overrides applied; raises ConfigError with one line per problem.
 
-    `idle` takes options that have no effect beside the others.
+    `idle` accepts options that have no effect with the given others.
     """
     return build_config(TrainConfig, overrides, aliases=ALIASES, hints=HINTS, idle=idle)

@@ -1,8 +1,8 @@
-"""The processes of one run: who am I, on which device, and the few exchanges that training needs.
+"""Which processes take part in a run, which device does each use, and how do they exchange values?
 
-`torchrun` starts the processes and says who they are by environment variables; without it a run is one process.
-Gradients are averaged by DDP or FSDP2; the loop multiplies its loss by the number of processes, so that what arrives
-is the sum, and the gradient does not depend on how many processes there are.
+`torchrun` starts the processes and identifies them by environment variables; without it a run is one process. DDP and
+FSDP2 average gradients; the loop multiplies its loss by the number of processes, so the result is the sum, and the
+gradient does not depend on how many processes there are.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Ranks:
 
     @property
     def first(self) -> bool:
-        """Whether this process writes files and speaks."""
+        """Whether this process writes files and logs."""
         return self.rank == 0
 
     def sums(self, *values: float) -> list[float]:
@@ -49,7 +49,7 @@ class Ranks:
         return int(self._reduce((value,), dist.ReduceOp.MAX)[0])
 
     def gather(self, item: Any) -> list[Any]:
-        """Return every process's item, in the order of ranks; items are plain values."""
+        """Return every process's item, in rank order; items are plain values."""
         if self.world == 1:
             return [item]
         items: list[Any] = [None] * self.world
@@ -57,7 +57,7 @@ class Ranks:
         return items
 
     def share(self, item: Any) -> Any:
-        """Return the first process's item."""
+        """Return rank 0's item."""
         if self.world == 1:
             return item
         items = [item]
@@ -76,9 +76,9 @@ class Ranks:
 def join_processes(
     device: Literal["auto", "cpu", "cuda"] = "auto", environ: Mapping[str, str] = os.environ
 ) -> Iterator[Ranks]:
-    """Join the processes that torchrun started, and leave them at the end; let go of every DDP module before.
+    """Join the processes started by torchrun, and leave them at the end; free every DDP module first.
 
-    Raises UserError where there are more processes on this machine than GPUs.
+    Raises UserError if there are more processes on this machine than GPUs.
     """
     world = int(environ.get("WORLD_SIZE", "1"))
     chosen = choose_device(device, int(environ.get("LOCAL_RANK", "0")), int(environ.get("LOCAL_WORLD_SIZE", "1")))
@@ -90,11 +90,11 @@ def join_processes(
     backend = "cpu:gloo,cuda:nccl" if chosen.type == "cuda" else "gloo"
     dist.init_process_group(backend, timeout=TIMEOUT)
     yield Ranks(dist.get_rank(), world, chosen)
-    dist.destroy_process_group()  # not after an error: the others may be waiting, and this process ends
+    dist.destroy_process_group()  # not after an error: the others may be waiting, and this process exits
 
 
 def choose_device(wish: Literal["auto", "cpu", "cuda"], local_rank: int, local_world: int) -> torch.device:
-    """Return this process's device; raises UserError where the wish cannot be met."""
+    """Return this process's device; raises UserError if the requested one is unavailable."""
     gpus = torch.cuda.device_count()
     if wish == "cpu" or (wish == "auto" and gpus == 0):
         return torch.device("cpu")
@@ -111,7 +111,7 @@ def choose_device(wish: Literal["auto", "cpu", "cuda"], local_rank: int, local_w
 def distribute(
     module: nn.Module, layers: Sequence[nn.Module], ranks: Ranks, strategy: Strategy, compute: torch.dtype
 ) -> nn.Module:
-    """Return the module ready for several processes: wrapped in DDP, or sharded layer by layer in place (FSDP2)."""
+    """Prepare the module for several processes: wrapped in DDP, or sharded layer by layer in place (FSDP2)."""
     if strategy == "fsdp2" and ranks.world > 1:
         return _shard(module, layers, ranks, compute)
     if ranks.world == 1:
@@ -135,7 +135,7 @@ def _shard(module: nn.Module, layers: Sequence[nn.Module], ranks: Ranks, compute
 
 
 def gradient_sync(module: nn.Module, *, last: bool) -> AbstractContextManager[None]:
-    """Keep gradients to this process until the last micro-batch of a step."""
+    """Keep gradients local until the last micro-batch of a step."""
     if isinstance(module, DistributedDataParallel):
         return nullcontext() if last else module.no_sync()
     sharded: Any = module
@@ -152,12 +152,12 @@ def shard_again(module: nn.Module) -> None:
 
 
 def full_tensor(tensor: Tensor) -> Tensor:
-    """Return a tensor with all of its shards; every process must ask for it."""
+    """Return a tensor with all of its shards; every process must call this."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def shard_like(tensor: Tensor, model: Tensor) -> Tensor:
-    """Return a full tensor on the device and with the sharding of another one of its shape."""
+    """Return a full tensor on the device and with the sharding of another tensor of the same shape."""
     tensor = tensor.to(device=model.device)
     if not isinstance(model, DTensor):
         return tensor

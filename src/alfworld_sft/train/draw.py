@@ -1,4 +1,4 @@
-"""How is a sample drawn, token by token? Trained tokens in the colour of their kind, or in brackets without colour."""
+"""How is a sample drawn, token by token? Trained tokens are coloured by kind, or bracketed without colour."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ KIND_STYLES = ("dim", "blue", "magenta", "yellow", "green", "cyan")
 
 
 def draw_sample(sample: Sample, tokenizer: Any, *, plain: bool) -> Text:
-    """Return a sample's text with its trained tokens in the colour of their kind, or in ⟦kind|brackets⟧."""
+    """Return a sample's text with its trained tokens coloured by kind, or in ⟦kind|brackets⟧."""
     trained = int((sample.weight != 0).sum())
     drawn = Text(f"\n{escape_controls(sample.key)}: {counted(len(sample), 'token')}, {trained} with loss\n", "bold")
     legend = [

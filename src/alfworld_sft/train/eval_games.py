@@ -1,6 +1,6 @@
-"""Which games a run plays at its test steps: those of `alfworld-sft evaluate num_games=N`, asked as its data was.
+"""Which games does a run play at its test steps? Those of `alfworld-sft evaluate num_games=N`, prompted as in its data.
 
-This module imports neither torch nor transformers, so that a missing game is reported before anything heavy is loaded.
+This module imports neither torch nor transformers, so a missing game is reported before anything heavy is loaded.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ from alfworld_sft.train.data.inputs import columns_of, train_files
 
 @dataclass(frozen=True, slots=True)
 class EvalGames:
-    """The games of a run's test steps; `config` is the evaluation that plays the same ones in the same way."""
+    """The games of a run's test steps; `config` is an evaluation that plays the same games in the same way."""
 
     config: EvaluateConfig
     games: ShuffledGames
     template: Template
 
     def share(self, rank: int, world: int) -> Iterator[tuple[int, GameRef]]:
-        """Yield the games that one of several processes plays, each with the number of its episode."""
+        """Yield one process's games, each with its episode number."""
         for index in range(rank, self.games.total, world):
             yield index, self.games.ref(index)
 
 
 def find_eval_games(config: TrainConfig) -> EvalGames:
-    """Choose the games; raises UserError where there are none, and where the data does not say how they are asked."""
+    """Choose the games; raises UserError if there are none, or if the data does not record how to prompt them."""
     evaluation = _evaluation(config)
     return EvalGames(evaluation, choose_games(evaluation), load_template(evaluation.prompt.template))
 
@@ -60,7 +60,7 @@ def _evaluation(config: TrainConfig) -> EvaluateConfig:
 
 
 def _prompt_options(config: TrainConfig) -> tuple[str, int | None]:
-    """Return the template and the history window of the training data; raises DatasetError where it has no one."""
+    """Return the training data's template and history window; raises DatasetError if it has no single one."""
     wanted = config.trainer.eval_template
     found = {
         (wanted or template, window)
@@ -98,7 +98,7 @@ def _check_known(template: str, config: TrainConfig) -> None:
 
 
 def _file_prompt_options(file: Path, config: TrainConfig) -> tuple[str | None, int | None]:
-    """Return the template and window that a file's run used; without its stamp, the template that a row names."""
+    """Return the template and window of a file's run; without its stamp, the template that a row names."""
     try:
         prompt = PromptSection.model_validate(read_stamp(file.parent)["config"]["prompt"])
         return prompt.template, prompt.history_length

@@ -1,4 +1,4 @@
-"""The folder that a training run writes: held by one process, and gone again where nothing was trained in it."""
+"""Which folder does a training run write? One held by a single process, and deleted if nothing was trained."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ OPTION = "trainer.default_local_dir"
 
 @contextmanager
 def output_folder(path: Path, ranks: Ranks) -> Iterator[None]:
-    """Hold a run's folder for as long as the context lasts; every process must enter it.
+    """Hold a run's folder for the duration of the context; every process must enter it.
 
-    The folder is made where there is none. If the context ends with an error before a step was done, what it made is
-    deleted. Raises RunFolderError where another process trains there, or the folder cannot be made.
+    The folder is created if necessary. If the context ends with an error before a step was done, everything it created
+    is deleted. Raises RunFolderError if another process trains there, or if the folder cannot be created.
     """
     folder: _Folder | None = None
     problem: UserError | None = None
@@ -63,7 +63,7 @@ class _Folder:
             )
 
     def clear_if_unused(self) -> None:
-        """Delete what this run made in a folder that was empty, unless a step was done."""
+        """Delete this run's files in a previously empty folder, unless a step was done."""
         metrics = self.path / METRICS_FILE
         if not self._was_empty or (metrics.exists() and metrics.stat().st_size):
             return
@@ -86,7 +86,7 @@ class _Folder:
 
 
 def _make_folders(path: Path) -> list[Path]:
-    """Make a folder with its parents, and return those that there were not, the innermost first."""
+    """Create a folder with its parents; return the newly created ones, innermost first."""
     missing = [folder for folder in (path, *path.parents) if not folder.exists()]
     path.mkdir(parents=True, exist_ok=True)
     return missing

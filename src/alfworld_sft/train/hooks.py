@@ -1,4 +1,4 @@
-"""What a training run calls between its steps."""
+"""What does a training run call between its steps? Hooks, at its test steps."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from alfworld_sft.train.distributed import Ranks
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """What a hook sees at a test step; every process calls it."""
+    """The state passed to a hook at a test step; every process calls the hook."""
 
     step: int
     model: Any

@@ -1,4 +1,4 @@
-"""torchrun, with its own options, that does not add a traceback to an error already reported.
+"""How does torchrun run, with its own options, without adding a traceback to an error already reported?
 
     python -m alfworld_sft.train.launch --standalone --nnodes=1 --nproc_per_node=4 -m alfworld_sft.train key=value…
 
@@ -18,14 +18,14 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.run import parse_args, run
 
 REPORTED_EXIT_CODES = (2, 130, 143)
-"""Exit codes of processes that have reported why they ended: a user's error, Ctrl-C, and SIGTERM."""
+"""Exit codes of processes that have already reported why they ended: a user's error, Ctrl-C, and SIGTERM."""
 GRACE_S = 600
-"""How long torchrun waits after SIGTERM for a step to end and a checkpoint to be written, before it kills."""
+"""How long torchrun waits after SIGTERM for a step and a checkpoint to be finished before it kills."""
 
 
 def launch(arguments: Sequence[str]) -> int:
-    """Run torchrun with these arguments, and return the exit code; raises ChildFailedError where a process crashed."""
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # of connections that end when a process does
+    """Run torchrun with these arguments and return the exit code; raises ChildFailedError if a process crashed."""
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # about connections that close when a process exits
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(GRACE_S))
     for name in ("multiprocessing.api", "agent.server.api"):
         logging.getLogger(f"torch.distributed.elastic.{name}").setLevel(logging.CRITICAL)

@@ -1,7 +1,7 @@
-"""Where a run's figures go: the console, metrics.jsonl, TensorBoard, wandb; and what they are measured against (MFU).
+"""Where do a run's figures go? Console, metrics.jsonl, TensorBoard, wandb; and what are they measured against (MFU)?
 
-One line of JSON a step is always written. After a resume the lines of steps that are done again are gone, so the
-file reads as if the run had not been disturbed.
+One JSON line per step is always written. On resuming, lines of repeated steps are removed, so the file reads like that
+of an uninterrupted run.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ logger = logging.getLogger(__name__)
 METRICS_FILE = "metrics.jsonl"
 TENSORBOARD, WANDB = "tensorboard", "wandb"
 LOGS = (METRICS_FILE, TENSORBOARD, WANDB, WANDB_ID)
-"""What a RunLog writes in a run's folder."""
+"""The files that a RunLog writes in a run's folder."""
 _WAY_OUT = "make room or mend its permissions; the same command then resumes from the last checkpoint"
 CONSOLE_INTERVAL_S = 5.0
-"""The console shows how far a run is at most this often, and of its steps always the first and the last."""
+"""Minimum interval of progress on the console; the first and the last step are always shown."""
 
 
 def require_loggers(loggers: Collection[str]) -> None:
-    """Raise UserError where a package that writes a wanted log is not installed."""
+    """Raise UserError if the package of a requested log is not installed."""
     for name in ("tensorboard", "wandb"):
         if name in loggers and find_spec(name) is None:
             raise UserError(f"trainer.logger names {name}, which is not installed: pip install {name}, or leave it out")
 
 
 class RunLog:
-    """The figures of one run; made by the first process only."""
+    """The figures of one run; created by rank 0 only."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class RunLog:
         done: int,
         total: int,
     ) -> None:
-        """Open the outputs; `done` steps of `total` are behind us. Raises UserError where wandb cannot start."""
+        """Open the outputs; `done` of `total` steps are finished. Raises UserError if wandb cannot start."""
         self._console = "console" in loggers
         self._total, self._done_before = total, done
         self._started = self._last_shown = time.monotonic()
@@ -64,7 +64,7 @@ class RunLog:
             self._file = (folder / METRICS_FILE).open("a", encoding="utf-8")
 
     def step(self, step: int, figures: Mapping[str, float | None]) -> None:
-        """Note one training step: loss, lr, grad_norm, tokens_per_s and what else there is."""
+        """Log one training step: loss, lr, grad_norm, tokens_per_s and any other figures."""
         self._write(step, {f"train/{key}": value for key, value in figures.items()}, {"step": step, **figures})
         now = time.monotonic()
         if self._console and (
@@ -74,7 +74,7 @@ class RunLog:
             logger.info("%s", self._line(step, figures, now))
 
     def test(self, step: int, figures: Mapping[str, float]) -> None:
-        """Note a validation, or what a hook measured at this step."""
+        """Log a validation, or a hook's figures at this step."""
         self._write(step, figures, {"step": step, **figures})
         if self._console:
             shown = ", ".join(f"{key.removeprefix('val/')} {value:.4g}" for key, value in figures.items())
@@ -112,7 +112,7 @@ class RunLog:
 
 
 def keep_lines_until(path: Path, step: int) -> None:
-    """Cut off the lines of later steps, and a torn last one."""
+    """Remove the lines of later steps, and a torn last one."""
     if not path.exists():
         return
     kept = []
@@ -127,7 +127,7 @@ def keep_lines_until(path: Path, step: int) -> None:
 
 
 def lacks_test(path: Path, step: int) -> bool:
-    """Return whether a metrics file has a line of a training step, and none of what was measured after it."""
+    """Return whether a metrics file has a training step's line but no test result after it."""
     if not path.exists():
         return False
     lines = [line for line in map(json.loads, path.read_bytes().splitlines()) if line["step"] == step]
@@ -135,7 +135,7 @@ def lacks_test(path: Path, step: int) -> bool:
 
 
 def duration(seconds: float) -> str:
-    """Return a time in the two units that matter, as 2 h 05 min."""
+    """Format a time in its two largest units, e.g. 2 h 05 min."""
     minutes, s = divmod(round(seconds), 60)
     hours, m = divmod(minutes, 60)
     if hours:
@@ -144,6 +144,6 @@ def duration(seconds: float) -> str:
 
 
 def _tensorboard(folder: Path, done: int) -> Any:
-    from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - only where it is wanted
+    from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - only if requested
 
     return SummaryWriter(str(folder / TENSORBOARD), purge_step=done + 1)

@@ -1,8 +1,8 @@
-"""A training run, from its config to its last checkpoint.
+"""How does a training run go from its config to its last checkpoint?
 
-One step: the batch's samples are dealt out over the processes and packed into micro-batches; each adds Σ weight·nll
-divided by the weight of the global batch; then the gradient is clipped and the optimizer updates the weights. So
-the loss is the weighted mean over tokens, whatever the split into micro-batches and processes.
+In each step the batch's samples are distributed over the processes and packed into micro-batches; each adds Σ
+weight·nll divided by the weight of the global batch; then the gradient is clipped and the optimizer updates the
+weights. So the loss is the weighted mean over tokens, however they are split into micro-batches and processes.
 """
 
 from __future__ import annotations
@@ -53,13 +53,13 @@ from alfworld_sft.train.validate import validate
 logger = logging.getLogger(__name__)
 
 CPU_TOKENS = 4096
-"""A CPU takes at most this many tokens at a time: more do not fit its caches, and take longer (measured: 1.4 times)."""
+"""Maximum tokens per pass on a CPU: more exceed its caches and take longer (measured: 1.4 times)."""
 
 ONE_ROW = 1
-"""The token budget of a micro-batch that holds one sample, however long."""
+"""The token budget for a micro-batch of one sample, however long."""
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-"""What malloc.h calls two of mallopt's settings."""
+"""malloc.h's numbers of two mallopt settings."""
 
 
 class DivergedError(UserError):
@@ -67,12 +67,12 @@ class DivergedError(UserError):
 
 
 class StoppedError(AlfworldSftError):
-    """SIGTERM came, the step was finished, and a checkpoint was saved."""
+    """SIGTERM was received, the step was finished, and a checkpoint was saved."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingResult:
-    """What a run produced: the final model's folder, the last checkpoint, and the number of steps done in this call."""
+    """The results of a run: the final model's folder, the last checkpoint, and the number of steps in this call."""
 
     final: Path
     checkpoint: Path
@@ -80,9 +80,9 @@ class TrainingResult:
 
 
 def train(config: TrainConfig, hooks: Sequence[Hook] = ()) -> TrainingResult:
-    """Train as configured; run by every process.
+    """Train as configured; called by every process.
 
-    Raises UserError for what the user can fix, and StoppedError after SIGTERM, once a checkpoint is saved.
+    Raises UserError for problems the user can fix, and StoppedError after SIGTERM, once a checkpoint is saved.
     """
     require_loggers(config.trainer.logger)
     with join_processes(config.trainer.device) as ranks, output_folder(config.local_dir, ranks):
@@ -103,7 +103,7 @@ def train(config: TrainConfig, hooks: Sequence[Hook] = ()) -> TrainingResult:
 
 
 class _Run:
-    """The parts of one run, ready to go."""
+    """The parts of one run, ready to start."""
 
     def __init__(
         self,
@@ -214,12 +214,12 @@ class _Run:
         }
 
     def _backward(self, micro: Sequence[Packed], weight: float) -> float:
-        """Add the gradient of the batch's mean loss, and return this process's part of that loss."""
+        """Add the gradient of the batch's mean loss; return this process's part of that loss."""
         total = torch.zeros((), dtype=torch.float64, device=self.ranks.device)
         for number, packed in enumerate(micro, 1):
             with gradient_sync(self.module, last=number == len(micro)):
                 loss, _, _ = forward(self.module, packed, self.ranks.device)
-                # Gradients are averaged over processes, and are to be summed.
+                # Gradients are averaged over processes but should be summed.
                 (loss * (self.ranks.world / weight)).backward()
             total += loss.detach()
         return float(total) / weight
@@ -237,7 +237,7 @@ class _Run:
         )
 
     def test(self, hooks: Sequence[Hook]) -> dict[str, float]:
-        """Validate, call the hooks, and log what they return."""
+        """Validate, call the hooks, and log their figures."""
         figures: dict[str, float] = {}
         if self.tests:
             figures |= validate(self.module, self.tests, self.tokenizer.decode, self.ranks)
@@ -248,7 +248,7 @@ class _Run:
         return figures
 
     def _test_unless_stopped(self, hooks: Sequence[Hook], request: StopRequest) -> None:
-        """Test, unless SIGTERM has come or comes meanwhile; several processes finish what they have begun together."""
+        """Test unless SIGTERM has arrived or arrives meanwhile; several processes complete a test they have begun."""
         if self._is_asked_to_stop(request):
             return
         try:
@@ -259,18 +259,18 @@ class _Run:
                 raise
 
     def _is_asked_to_stop(self, request: StopRequest) -> bool:
-        """Return whether SIGTERM has come to any process: all of them stop at the same step."""
+        """Return whether any process has received SIGTERM: all of them stop at the same step."""
         return bool(self.ranks.largest(int(request.received)))
 
     def _stop_if_asked(self, request: StopRequest) -> None:
-        """Save and raise StoppedError where SIGTERM has come."""
+        """Save and raise StoppedError if SIGTERM was received."""
         if self._is_asked_to_stop(request):
             if self.saved != self.position:
                 self.save()
             raise StoppedError(f"stopped by SIGTERM after step {self.position.step}; saved {self.last_saved}")
 
     def _is_test_owed(self) -> bool:
-        """Return whether the run was stopped between its last step and the test that was due."""
+        """Return whether the run was stopped between its last step and the test due after it."""
         owed = self.ranks.share(self.log is not None and self.log.owes_test)
         return bool(owed) and self._is_due(self.config.trainer.test_freq)
 
@@ -301,7 +301,7 @@ class _Run:
         gc.collect()
 
     def _is_due(self, every: int) -> bool:
-        """Return whether what happens every so many steps, or at the end of an epoch (-1), happens here."""
+        """Return whether an action due every `every` steps, or at the end of each epoch (-1), is due now."""
         step = self.position.step
         if step == self.schedule.total:
             return True
@@ -346,7 +346,7 @@ def forward(module: nn.Module, packed: Packed, device: torch.device) -> tuple[to
 
 
 def compute_dtype(wish: str, device: torch.device) -> torch.dtype:
-    """Return the type to compute in: bfloat16 on GPUs that have it, float32 elsewhere, unless it is said."""
+    """Return the dtype to compute in: by default bfloat16 on GPUs that support it, float32 elsewhere."""
     if wish != "auto":
         return torch.bfloat16 if wish == "bfloat16" else torch.float32
     if device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0):
@@ -357,9 +357,9 @@ def compute_dtype(wish: str, device: torch.device) -> torch.dtype:
 def load_trainable(
     config: TrainConfig, ranks: Ranks, compute: torch.dtype, samples: Sequence[Sample]
 ) -> tuple[Any, bool]:
-    """Load the model with what is trained in float32: adapters on a base in the computing type, or all weights.
+    """Load the model with trained weights in float32: adapters on a base in the compute dtype, or all weights.
 
-    Also return whether its rows may share a pass. Raises ModelError where the loss would not be the model's own.
+    Also return whether its rows may share a pass. Raises ModelError if the loss would not be the model's own.
     """
     options = config.model
     name, autocast = options.partial_pretrain, compute if compute != torch.float32 else None
@@ -379,7 +379,7 @@ def load_trainable(
 
 
 def _agree(ranks: Ranks, ask: Callable[[], bool]) -> bool:
-    """Return the first process's answer in all of them, or raise its UserError in all of them."""
+    """Return rank 0's answer in every process, or raise its UserError in every process."""
     answer: bool | UserError
     try:
         answer = ask()
@@ -412,7 +412,7 @@ def _load_data(config: TrainConfig, encoder: ChatEncoder, ranks: Ranks) -> tuple
 
 
 def _find_checkpoint(config: TrainConfig, ranks: Ranks) -> Checkpoint | None:
-    """Return the checkpoint to resume from; the first process looks, so that all agree."""
+    """Return the checkpoint to resume from; rank 0 looks for it, so that all processes agree."""
     found: Checkpoint | UserError | None = None
     if ranks.first:
         try:
@@ -438,7 +438,7 @@ def _look_for_checkpoint(folder: Path, mode: str) -> Checkpoint | None:
 
 
 def _refuse_shorter(config: TrainConfig, schedule: BatchSchedule, start: Checkpoint | None) -> None:
-    """Raise CheckpointError where more steps are done than the run is to have: its final model would not be theirs."""
+    """Raise CheckpointError if more steps are done than configured: the final model would be of the longer run."""
     if start is None or start.position.step <= schedule.total:
         return
     trainer = config.trainer
@@ -464,7 +464,7 @@ def _move_later_aside(folder: Path, start: Checkpoint | None, ranks: Ranks) -> N
 
 
 def _move_aside(folder: Path, start: Checkpoint | None) -> None:
-    """Keep what leads to the start; of a start in another folder nothing here does."""
+    """Keep the checkpoints that lead to the start; if it is in another folder, none here does."""
     own = start is not None and start.path.resolve().parent == folder.resolve()
     aside = checkpoints.set_aside_later(folder, start.position.step if start and own else 0, others=[METRICS_FILE])
     if aside is None:
@@ -476,7 +476,7 @@ def _move_aside(folder: Path, start: Checkpoint | None) -> None:
 
 
 def _identity(config: TrainConfig, model: Any, samples: Sequence[Sample]) -> dict[str, Any]:
-    """Return what must be equal to resume from a checkpoint; keys are the options to check."""
+    """Return everything that must be equal to resume from a checkpoint; the keys are the options to check."""
     modules = config.model.target_modules
     return {
         "base model": base_fingerprint(model) if config.model.lora_rank else _describe_shapes(model),
@@ -491,7 +491,7 @@ def _identity(config: TrainConfig, model: Any, samples: Sequence[Sample]) -> dic
 
 
 def _describe_shapes(model: Any) -> str:
-    """Return a text equal for models of one shape: where all weights are trained, the checkpoint holds them."""
+    """Return a text that is equal for models of one shape, for when all weights come from the checkpoint."""
     return "; ".join(sorted(f"{name} {tuple(p.shape)}" for name, p in model.named_parameters()))
 
 
@@ -510,7 +510,7 @@ def _report_out_of_memory(config: TrainConfig) -> Iterator[None]:
 
 
 def _keep_freed_memory() -> None:
-    """Let glibc keep what a step frees for the next one: on a CPU, page faults are a tenth of the time otherwise."""
+    """Make glibc reuse memory freed by a step: on a CPU, page faults otherwise take a tenth of the time."""
     with suppress(OSError, AttributeError):  # another C library
         libc = ctypes.CDLL(None)
         libc.mallopt(M_MMAP_THRESHOLD, 32 * 2**20)
@@ -518,7 +518,7 @@ def _keep_freed_memory() -> None:
 
 
 def _quiet_logs(ranks: Ranks) -> None:
-    """Let only the first process log, and hide the libraries' progress bars."""
+    """Let only rank 0 log, and hide the libraries' progress bars."""
     transformers_logging.disable_progress_bar()
     if not ranks.first:
         logging.getLogger("alfworld_sft").setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""The packages that training needs."""
+"""Which packages does training need?"""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ INSTALL = "pip install 'alfworld-sft[train]'"
 
 
 def require_training_packages() -> None:
-    """Raise UserError where the packages that training needs are not installed."""
+    """Raise UserError if a package that training needs is not installed."""
     missing = [name for name in PACKAGES if find_spec(name) is None]
     if missing:
         raise UserError(f"training needs {', '.join(missing)}: {INSTALL}")

@@ -1,8 +1,8 @@
-"""How a model that is being trained plays: a hook that measures its success at every test step.
+"""How does a model in training play? A hook measures its success at every test step.
 
 Each process plays its share of the games with its own full copy of the weights: gathered from the shards, adapters
-added, in the type that `alfworld-sft evaluate` computes in. So the figures are those that it prints for the checkpoint
-of the same step, and the model in training is left alone.
+merged, in the dtype that `alfworld-sft evaluate` uses. So the figures match those that it prints for the checkpoint of
+the same step, and the model in training is not modified.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 
 class GamePlay:
-    """Plays the same games at each call; made by every process, and loads that process's share of them."""
+    """Plays the same games at each call; created by every process, and loads that process's share of them."""
 
     def __init__(self, chosen: EvalGames, ranks: Ranks) -> None:
         config = chosen.config
@@ -51,7 +51,7 @@ class GamePlay:
         self._games = [(index, ref.load()) for index, ref in chosen.share(ranks.rank, ranks.world)]
 
     def __call__(self, moment: Moment) -> Mapping[str, float]:
-        """Return success, in all and by task type, the share of invalid actions, and the mean number of steps."""
+        """Return success, overall and by task type, the share of invalid actions, and the mean number of steps."""
         dtype = playing_dtype(self._policy.dtype, moment.ranks.device)
         player = LocalModel(
             playable_copy(moment.model, dtype),
@@ -70,7 +70,7 @@ class GamePlay:
 
 
 def play_figures(episodes: Sequence[Episode]) -> dict[str, float]:
-    """Return what the log shows of some episodes; one that ended in an error is reported, and counts as lost."""
+    """Return the episodes' figures for the log; an episode that ended in an error is reported and counts as lost."""
     failed = [episode for episode in episodes if episode.error is not None]
     if failed:
         logger.warning("%d of %d games failed and count as lost: %s", len(failed), len(episodes), failed[0].error)
@@ -92,10 +92,10 @@ def _step_figures(metrics: Metrics) -> dict[str, float]:
 
 
 def playable_copy(model: Any, dtype: torch.dtype) -> Any:
-    """Return a plain transformers model with the present weights of one in training; every process must ask for it.
+    """Return a plain transformers model with the current weights of a model in training; every process must call this.
 
-    It may share memory with the model in training: use it up before the next step. Raises ModelError where a weight
-    has no value.
+    It may share memory with the model in training, so finish using it before the next step. Raises ModelError if a
+    weight has no value.
     """
     base = base_of(model)
     config = copy.deepcopy(base.config)
@@ -111,7 +111,7 @@ def playable_copy(model: Any, dtype: torch.dtype) -> Any:
 
 
 def _fill(model: Any, weights: Mapping[str, Tensor], buffers: Mapping[str, Tensor]) -> None:
-    """Give every weight and buffer of a model without any its value; raises ModelError where one has none."""
+    """Give every weight and buffer of an empty model its value; raises ModelError if one has none."""
     model.load_state_dict(weights, strict=False, assign=True)
     model.tie_weights()
     values = {plain_name(clean_name(name)): buffer for name, buffer in buffers.items()}
@@ -129,7 +129,7 @@ def _fill(model: Any, weights: Mapping[str, Tensor], buffers: Mapping[str, Tenso
 
 
 def _adapter_layers(base: Any) -> dict[str, list[Any]]:
-    """Return by the plain names of weights the layers whose adapters change them."""
+    """Return the layers with adapters, by the plain names of the weights that they change."""
     found: dict[str, list[Any]] = {}
     for name, layer in base.named_modules():
         if hasattr(layer, "get_delta_weight"):
@@ -145,7 +145,7 @@ def _tied_modules(base: Any) -> list[str]:
 
 @torch.no_grad()
 def _merged_weights(base: Any, adapted: Mapping[str, list[Any]], dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:
-    """Yield names and weights, adapters added as `merge` adds them: in float32. A tied weight comes twice."""
+    """Yield names and weights with adapters merged as `merge` does: in float32. A tied weight comes twice."""
     for name, parameter in base.named_parameters(remove_duplicate=False):
         if "lora_" in name:
             continue

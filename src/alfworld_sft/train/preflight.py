@@ -1,4 +1,4 @@
-"""Preflight of a dataset in each form that train reads: what is wrong, how long samples are, which tokens have loss."""
+"""What does train read from a dataset in each form? Problems, lengths of samples, and tokens with loss."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class FormReport:
-    """What was found in one form of the rows; `lengths` and `samples` only where a model counts tokens."""
+    """Findings for one form of the rows; `lengths` and `samples` only if a model counts tokens."""
 
     form: str
     report: Report
@@ -32,17 +32,17 @@ class FormReport:
 
     @property
     def reports(self) -> list[Report]:
-        """All that was found, in order."""
+        """All findings, in order."""
         return [self.report, *self.lengths]
 
 
 def check_forms(
     data: Path, words: Sequence[str], *, model: str | None = None, shown: int = 0, plain: bool = True, jobs: int = 1
 ) -> Iterator[FormReport]:
-    """Yield what is found in the single-turn and the multi-turn form, or in the one that the overrides choose.
+    """Yield the findings for the single-turn and the multi-turn form, or for the one that the overrides choose.
 
-    `model` names whose tokenizer counts tokens; the masks of the first `shown` samples are drawn. With `jobs` above 1
-    the forms are read in a process each, unless a model is loaded.
+    `model` names the model of the tokenizer that counts tokens; the masks of the first `shown` samples are drawn. With
+    `jobs` above 1 each form is read in its own process, unless a model is loaded.
     """
     chosen = any(word.removeprefix("+").startswith("data.multiturn.enable=") for word in words)
     forms = (None,) if chosen else ("false", "true")
@@ -57,10 +57,10 @@ def check_forms(
 def _check_form(
     data: Path, words: tuple[str, ...], form: str | None, *, model: str | None, shown: int, plain: bool
 ) -> FormReport:
-    """Check one form: the one that the overrides choose (None), or single-turn ("false") or multi-turn ("true")."""
+    """Check one form: the one that the overrides choose (None), single-turn ("false") or multi-turn ("true")."""
     train = dataset_file(data, "train.parquet", "DIR")
     val = data / "val.parquet" if data.is_dir() and (data / "val.parquet").is_file() else None
-    both = form is not None  # what one form needs has no effect in the other
+    both = form is not None  # options needed by one form have no effect in the other
     config = build_train_config([*words, f"data.multiturn.enable={form}"] if both else list(words), idle=both)
     name = "multi-turn" if config.data.multiturn.enable else "single-turn"
     found = FormReport(name, check_dataset([train], [val] if val else [], columns_of(config)))
@@ -72,7 +72,7 @@ def _check_form(
 def _count_tokens(
     found: FormReport, config: TrainConfig, model: str, files: dict[str, Path | None], *, shown: int, plain: bool
 ) -> None:
-    """Tokenise everything; note lengths, and the masks of the first samples."""
+    """Tokenise everything; record lengths, and the masks of the first samples."""
     from alfworld_sft.models.chat_encoder import ChatEncoder  # noqa: PLC0415
     from alfworld_sft.models.load import load_tokenizer  # noqa: PLC0415
     from alfworld_sft.train.data.samples import load_samples, sample_options  # noqa: PLC0415

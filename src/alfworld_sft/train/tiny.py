@@ -1,6 +1,6 @@
-"""A small random Qwen model with a tokenizer trained on our own text: for tests, demos and training from scratch.
+"""How is a small random Qwen model made, with a tokenizer of our own texts? For tests, demos, training from scratch.
 
-The folder has the Hugging Face layout, so everything that loads Qwen2.5 or Qwen3 by path loads it. Equal options and
+The folder has the Hugging Face layout, so anything that loads Qwen2.5 or Qwen3 by path loads it. Equal options and
 texts give equal bytes.
 """
 
@@ -44,9 +44,9 @@ TURN_START, TURN_END, TEXT_END = "<|im_start|>", "<|im_end|>", "<|endoftext|>"
 ROLE_TOKENS = ("<|system|>", "<|user|>", "<|assistant|>")
 CONTROL_TOKENS = (TURN_START, TURN_END, TEXT_END, *ROLE_TOKENS)
 NUMBERS = tuple(f" {number}" for number in range(50))
-"""Tokens of a word tokenizer: a thing's number with the space before it, which Qwen2's rules would cut in pieces."""
+"""Tokens of a word tokenizer: an object's number with the space before it, which Qwen2's rules would split."""
 BPE_VOCABULARY = 1024
-"""Tokens of a bpe tokenizer unless another number is asked for."""
+"""Default number of tokens of a bpe tokenizer."""
 _NO_LIMIT = 1_000_000
 CHAT_TEMPLATE = """\
 {%- if messages and messages[0]['role'] != 'system' and default_system %}
@@ -58,7 +58,7 @@ CHAT_TEMPLATE = """\
 {%- if add_generation_prompt %}
 {{- '<|im_start|>assistant\\n' }}
 {%- endif %}"""
-"""As Qwen2.5 writes a conversation. A default system message comes first where one is set (see `chat_template`)."""
+"""A conversation as Qwen2.5 writes it. A default system message comes first if one is set (see `chat_template`)."""
 SHORT_CHAT_TEMPLATE = """\
 {%- if messages and messages[0]['role'] != 'system' and default_system %}
 {{- '<|system|>' + default_system }}
@@ -70,13 +70,13 @@ SHORT_CHAT_TEMPLATE = """\
 {%- if add_generation_prompt %}
 {{- '<|assistant|>' }}
 {%- endif %}"""
-"""The same in three tokens a turn instead of ten."""
+"""The same with three tokens per turn instead of ten."""
 
 PIECES = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-"""How text falls apart before it is tokenised. It is Qwen2.5's: transformers gives every Qwen2 model this one."""
+"""The pre-tokenisation pattern of Qwen2.5: transformers gives every Qwen2 model this one."""
 
 TEMPLATES = ("default", "add_wm1", "add_wm2", "compact")
 
@@ -85,9 +85,9 @@ TEMPLATES = ("default", "add_wm1", "add_wm2", "compact")
 class TinyOptions:
     """The shape. `vocab_size` bounds the vocabulary, control tokens included; None: 1,024 for bpe, all words for word.
 
-    `system` is the default system message; None sets none. `chat` is how a conversation is written: as Qwen2.5 does, or
-    with a token for each role and no line breaks. `model_type` is the architecture: qwen3 has no biases and normalises
-    queries and keys, and learns from scratch in a fraction of the episodes (`docs/learning.md`).
+    `system` is the default system message; None sets none. `chat` is the format of a conversation: that of Qwen2.5, or
+    one token per role and no line breaks. `model_type` is the architecture: qwen3 has no biases and normalises queries
+    and keys, and learns from scratch in a fraction of the episodes (`docs/learning.md`).
     """
 
     model_type: Literal["qwen2", "qwen3"] = "qwen2"
@@ -106,10 +106,10 @@ class TinyOptions:
 
 
 def make_tiny_model(folder: Path, texts: Iterable[str], options: TinyOptions) -> tuple[int, int]:
-    """Write a model with its tokenizer into a folder; return how many parameters and tokens it has.
+    """Write a model and its tokenizer to a folder; return the numbers of parameters and tokens.
 
-    The folder appears complete or not at all. Raises UserError where the shape is impossible, or where the folder holds
-    something already.
+    The folder appears complete or not at all. Raises UserError if the shape is impossible, or if the folder is not
+    empty.
     """
     check_options(folder, options)
     tokenizer = train_tokenizer(texts, options)
@@ -123,7 +123,7 @@ def make_tiny_model(folder: Path, texts: Iterable[str], options: TinyOptions) ->
 
 
 def random_model(vocab_size: int, tokenizer: Any, options: TinyOptions) -> Any:
-    """Return a Qwen2ForCausalLM or Qwen3ForCausalLM with random float32 weights that the seed decides."""
+    """Return a Qwen2ForCausalLM or Qwen3ForCausalLM with random float32 weights determined by the seed."""
     heads = options.width // options.head_dim
     ends = [tokenizer.convert_tokens_to_ids(token) for token in (TURN_END, TEXT_END)]
     shape: dict[str, Any] = {
@@ -152,10 +152,10 @@ def random_model(vocab_size: int, tokenizer: Any, options: TinyOptions) -> Any:
 
 
 def train_tokenizer(texts: Iterable[str], options: TinyOptions) -> Any:
-    """Return a byte-level BPE tokenizer with Qwen's control tokens. It is lossless: any text comes back as it was.
+    """Return a byte-level BPE tokenizer with Qwen's control tokens. It is lossless: any text decodes to itself.
 
     bpe: merges up to the vocabulary's size. word: merges until every word (and mark) of the texts is one token, and so
-    are the NUMBERS with the space before them; a word that they lack falls apart into pieces.
+    are the NUMBERS with the space before them; an unknown word is split into pieces.
     """
     numbers = NUMBERS if options.tokenizer == "word" else ()
     size = options.vocab_size or (_NO_LIMIT if options.tokenizer == "word" else BPE_VOCABULARY)
@@ -173,7 +173,7 @@ def train_tokenizer(texts: Iterable[str], options: TinyOptions) -> Any:
         min_frequency=0,
         show_progress=False,
     )
-    trained.train_from_iterator([*texts, "system\nuser\nassistant\n"], trainer)  # the last: what the template writes
+    trained.train_from_iterator([*texts, "system\nuser\nassistant\n"], trainer)  # the last: the template's own text
     model = json.loads(trained.to_str())["model"]
     tokenizer = Qwen2Tokenizer(
         vocab=model["vocab"],
@@ -190,7 +190,7 @@ def train_tokenizer(texts: Iterable[str], options: TinyOptions) -> Any:
 
 
 def chat_template(system: str | None = None, chat: Literal["chatml", "short"] = "chatml") -> str:
-    """Return the template; with a default system message it sets one before a conversation that has none."""
+    """Return the template; a default system message is put before a conversation that has none."""
     template = CHAT_TEMPLATE if chat == "chatml" else SHORT_CHAT_TEMPLATE
     if system is None:
         return template
@@ -199,7 +199,7 @@ def chat_template(system: str | None = None, chat: Literal["chatml", "short"] = 
 
 
 def check_options(folder: Path, options: TinyOptions) -> None:
-    """Raise UserError for an impossible shape, and for a folder that holds something already."""
+    """Raise UserError for an impossible shape, or for a folder that is not empty."""
     heads, rest = divmod(options.width, options.head_dim)
     if rest or not heads:
         raise UserError(f"--width {options.width} is not a multiple of --head-dim {options.head_dim}")
@@ -240,7 +240,7 @@ def texts_of_files(paths: Sequence[Path]) -> Iterator[str]:
 
 
 def texts_of_games(games: Games, *, seed: int = 0, max_games: int = 200) -> Iterator[str]:
-    """Yield what the prompts of all templates say while random play (half of it along the walkthrough) goes on."""
+    """Yield the prompt texts of all templates during random play (half of it along the walkthrough)."""
     refs = random.Random(seed).sample(games.refs, min(max_games, len(games)))
     templates = [load_template(name) for name in TEMPLATES]
     for index, ref in enumerate(refs):
@@ -256,7 +256,7 @@ def texts_of_games(games: Games, *, seed: int = 0, max_games: int = 200) -> Iter
 
 
 class _Wanderer:
-    """A policy for vocabulary's sake: the walkthrough's next command, or at times any admissible one."""
+    """A policy that collects vocabulary: the walkthrough's next command, or sometimes any admissible one."""
 
     name = "wanderer"
     sampling = None

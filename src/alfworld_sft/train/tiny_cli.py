@@ -1,4 +1,4 @@
-"""`alfworld-sft tiny-model`."""
+"""What does `alfworld-sft tiny-model` do?"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What a model does on held-out data: its loss by kind of token, and the accuracy of complete actions by verb.
+"""How does a model do on held-out data? Its loss by kind of token, and accuracy of complete actions by verb.
 
-Token accuracy misleads: an action of five tokens of which four are right is wrong. An action counts as right when every
-one of its tokens is the most probable one, given the true tokens before it.
+Token accuracy misleads: an action of five tokens with four right is wrong. An action counts as right if every one of
+its tokens is the most probable one, given the true tokens before it.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ REPORTED_KINDS = {
     TokenKind.ACTION: "action",
     TokenKind.OBSERVATION: "observation",
 }
-"""The kinds whose loss is shown apart."""
+"""The kinds with a separate loss."""
 MAX_VERBS = 12
-"""Verbs shown apart, the most frequent first; a model's nonsense cannot fill the log, since the true verb counts."""
+"""Verbs shown separately, the most frequent first; a model's nonsense cannot fill the log, as the true verb counts."""
 
 
 @dataclass
@@ -42,7 +42,7 @@ class ValidationSums:
     actions: Counter[str] = field(default_factory=Counter)
 
     def add(self, other: ValidationSums) -> None:
-        """Take in another sums."""
+        """Add the sums of another batch or process."""
         self.loss += other.loss
         self.weight += other.weight
         for kind, nll in other.nll.items():
@@ -52,7 +52,7 @@ class ValidationSums:
         self.actions.update(other.actions)
 
     def figures(self) -> dict[str, float]:
-        """Return loss, loss by kind, and the share of right actions, in all and by verb; what has no data is absent."""
+        """Return loss, loss by kind, and share of right actions in all and by verb; figures without data are absent."""
         found: dict[str, float] = {}
         if self.weight:
             found["val/loss"] = self.loss / self.weight
@@ -69,9 +69,9 @@ class ValidationSums:
 def validate(
     module: nn.Module, batches: Sequence[Packed], decode: Callable[[list[int]], str], ranks: Ranks
 ) -> dict[str, float]:
-    """Return the figures of a model on micro-batches, over all processes; the model is left in training mode.
+    """Return a model's figures on micro-batches, over all processes; the model is left in training mode.
 
-    Every process gives its own share, all of equal number (FSDP2 computes in step), weightless ones to fill up.
+    Every process passes its own share, all of equal number (FSDP2 computes in step), filled up with weightless ones.
     """
     sums = ValidationSums()
     module.eval()
@@ -115,6 +115,6 @@ def true_spans(mask: Tensor) -> Iterator[tuple[int, int]]:
 
 
 def _verb(action: str) -> str:
-    """Return the first word; a token on the border may hold the end of the tag before it, as in `>take`."""
+    """Return the first word; the first token may still contain the end of the tag before it, as in `>take`."""
     word = re.search(r"[A-Za-z]+", action)
     return word[0].lower() if word else "other"

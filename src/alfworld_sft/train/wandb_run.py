@@ -1,7 +1,7 @@
-"""A training run in wandb: sent where there is a key, written offline where there is none.
+"""How is a training run logged to wandb? Online if there is a key, offline otherwise.
 
-A resumed run keeps its id. Offline, each part between two stops has a folder of its own under `wandb/`; together they
-are one run, which `close` says how to upload.
+A resumed run keeps its id. Offline, each part between two stops has its own folder under `wandb/`; together they are
+one run, and `close` says how to upload them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class WandbRun:
     """One part of a run: from a start or resume to the next stop."""
 
     def __init__(self, folder: Path, project: str, experiment: str, config: Mapping[str, Any]) -> None:
-        """Start, offline where there is no key and $WANDB_MODE says nothing; raises UserError where wandb cannot."""
+        """Start, offline if there is no key and $WANDB_MODE is unset; raises UserError if wandb cannot start."""
         import wandb  # noqa: PLC0415 - only where it is wanted
 
         self._folder, self._id = folder, _id_of(folder)
@@ -35,22 +35,22 @@ class WandbRun:
             mode = os.environ.get("WANDB_MODE") or (None if _has_key(wandb) else "offline")
             if mode == "offline" and not os.environ.get("WANDB_MODE"):
                 logger.warning("wandb finds no API key, so this run is written offline (WANDB_MODE=offline)")
-            # wandb may have read $WANDB_MODE before, so the mode is an argument.
+            # wandb may have read $WANDB_MODE earlier, so the mode is passed as an argument.
             resume = {} if mode in ("offline", "dryrun") else {"resume": "allow"}
             self._run = wandb.init(
                 project=project, name=experiment, id=self._id, dir=str(folder), config=dict(config), mode=mode, **resume
             )
-        except Exception as error:  # wandb has classes of its own, and raises others as well
+        except Exception as error:  # wandb has its own exception classes, and raises others as well
             reason = " ".join(str(error).split()).rstrip(".")
             way_out = "try WANDB_MODE=offline, or leave it out of trainer.logger"
             raise UserError(f"wandb cannot start: {reason}; {way_out}") from None
 
     def log(self, values: Mapping[str, float], step: int) -> None:
-        """Note the values of a step."""
+        """Log the values of a step."""
         self._run.log(dict(values), step=step)
 
     def close(self) -> None:
-        """End the run; of a resumed one, say how to upload its offline parts (wandb says it of a single part)."""
+        """End the run; for a resumed one, say how to upload its offline parts (wandb does so for a single part)."""
         self._run.finish()
         parts = sorted(self._folder.glob(f"wandb/*run-*-{self._id}*"))
         offline = [part for part in parts if part.name.startswith("offline-")]
@@ -76,7 +76,7 @@ def _has_key(wandb: Any) -> bool:
         return True
     if "prompt" in inspect.signature(wandb.login).parameters:
         return bool(wandb.login(prompt=False, verify=False))
-    return bool(wandb.api.api_key)  # of versions before; later ones warn of it
+    return bool(wandb.api.api_key)  # older versions; newer ones warn about it
 
 
 def _id_of(folder: Path) -> str:

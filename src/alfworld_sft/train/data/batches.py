@@ -1,4 +1,4 @@
-"""Which rows each step trains on: the order of every epoch, its batches, and each process's share of a batch.
+"""Which rows does each step train on? The order of every epoch, its batches, and each process's share of a batch.
 
 Everything follows from the seed and the position, so a resumed run sees the same batches as an uninterrupted one.
 """
@@ -19,7 +19,7 @@ from alfworld_sft.train.data.samples import Sample
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """One optimizer step's samples, by index, and how far the run is once it is done; `epochs` has a fraction."""
+    """One optimizer step's samples, by index, and the progress after it; `epochs` has a fraction."""
 
     indices: list[int]
     after: Position
@@ -27,9 +27,9 @@ class Batch:
 
 
 class BatchSchedule:
-    """The steps of a run over samples that stand for `rows[i]` dataset rows each.
+    """The steps of a run over samples; sample i stands for `rows[i]` dataset rows.
 
-    `steps`, where given, decides how long the run is, through as many epochs as that takes; else `epochs` do.
+    `steps`, if given, sets the length of the run, over as many epochs as needed; otherwise `epochs` does.
     """
 
     def __init__(self, rows: Sequence[int], batch_size: int, seed: int, *, epochs: int, steps: int | None) -> None:
@@ -44,7 +44,7 @@ class BatchSchedule:
         return global_batches(self._rows, order, self._batch_size)
 
     def batches(self, start: Position) -> Iterator[Batch]:
-        """Yield what is left to do after a position."""
+        """Yield the batches after a position."""
         step, epoch, done = start.step, start.epoch, start.batch
         while step < self.total:
             batches = self.epoch(epoch)
@@ -59,7 +59,7 @@ class BatchSchedule:
 
 
 def share_out(lengths: Sequence[int], processes: int) -> list[list[int]]:
-    """Deal items out so that every process gets about as many tokens, the longest first; returns positions."""
+    """Distribute items so that every process gets about as many tokens, longest first; return positions."""
     shares: list[list[int]] = [[] for _ in range(processes)]
     loads = [0] * processes
     for item in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
@@ -70,7 +70,7 @@ def share_out(lengths: Sequence[int], processes: int) -> list[list[int]]:
 
 
 def micro_batches(samples: Sequence[Sample], rank: int, world: int, token_budget: int) -> list[Packed]:
-    """Return a process's share of a batch, packed; every process gets equally many, weightless ones to fill up."""
+    """Return a process's share of a batch, packed; all processes get the same number, padded with weightless ones."""
     shares = share_out([len(sample.ids) for sample in samples], world)
     packed = [pack([samples[i] for i in share], token_budget) if share else [] for share in shares]
     mine = packed[rank]
@@ -79,7 +79,7 @@ def micro_batches(samples: Sequence[Sample], rank: int, world: int, token_budget
 
 
 def total_weight(samples: Sequence[Sample]) -> float:
-    """Return the sum of the weights of all tokens that are predicted, which the first of a sequence is not."""
+    """Return the sum of the weights of all predicted tokens; a sequence's first token is not predicted."""
     return float(sum(sample.weight[1:].sum(dtype=np.float64) for sample in samples))
 
 
@@ -104,24 +104,24 @@ def _make_filler(samples: Sequence[Sample], token_budget: int) -> Packed:
 
 
 def count_steps(rows: Sequence[int], train_batch_size: int) -> int:
-    """Return how many optimizer steps an epoch over samples with so many rows each has, were it row by row."""
+    """Return the number of optimizer steps in an epoch over samples with these row counts, as if trained row by row."""
     return -(-sum(rows) // train_batch_size)
 
 
 def global_batches(rows: Sequence[int], order: Sequence[int], train_batch_size: int) -> list[list[int]]:
-    """Return the samples of each optimizer step; `rows[i]` is how many dataset rows sample i stands for.
+    """Return the samples of each optimizer step; `rows[i]` is the number of dataset rows of sample i.
 
-    Batches have about `train_batch_size` rows, the last one what is left. There are `count_steps` of them, whatever
-    the order, unless a sample alone has more rows than a batch: then there are fewer, for it cannot be divided.
+    Batches have about `train_batch_size` rows, the last one the remainder. There are `count_steps` batches in any
+    order, unless a single sample has more rows than a batch: then there are fewer, since it cannot be divided.
     """
     steps = count_steps(rows, train_batch_size)
     batches: list[list[int]] = [[] for _ in range(steps)]
     before = 0
     for index in order:
-        # The sample that begins within the rows of a step belongs to it: no step is more than one sample off.
+        # A sample belongs to the step with its first row: no step is off by more than one sample.
         batches[before // train_batch_size].append(index)
         before += rows[index]
-    for step in range(steps - 1, 0, -1):  # a long last sample began before the last step's rows: move samples on
+    for step in range(steps - 1, 0, -1):  # a long last sample began before the last step's rows: shift samples
         if batches[step]:
             break
         batches[step] = [batches[step - 1].pop()] if batches[step - 1] else []

@@ -1,8 +1,8 @@
-"""Prefix folding: the rows of one trajectory become one conversation with a weight for each turn.
+"""What is prefix folding? The rows of one trajectory become one conversation with a weight for each turn.
 
-Row k of a multi-turn dataset holds turns 1 to k, so a turn occurs in many rows. Row by row training reads K rows for
-K turns; one pass over the longest row gives the same gradient when each turn's loss is weighed by what the rows give
-it together. This module is pure: no tokens, only rows and turns.
+Row k of a multi-turn dataset holds turns 1 to k, so a turn occurs in many rows. Training row by row reads K rows for K
+turns; one pass over the longest row gives the same gradient if each turn's loss has the sum of its weights in all rows.
+This module is pure: no tokens, only rows and turns.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Weighting = Literal["uniform", "cumulative"]
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What one row contributes: how many turns it holds, and which of them (from 0) carry no loss."""
+    """The contribution of one row: its number of turns, and the turns (from 0) that carry no loss."""
 
     place: str
     messages: int
@@ -29,9 +29,9 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class TurnWeights:
-    """Weights by turn. `trained`: of the reply's loss. `held`: the same for what precedes it, trained or not.
+    """Weights by turn. `trained`: of the reply's loss. `held`: of everything before it, trained or not.
 
-    A row that holds an untrained reply still shows a true observation before it; `held` is what that one weighs.
+    A row with an untrained reply still shows a true observation before it; `held` is the weight of that observation.
     """
 
     trained: tuple[float, ...]
@@ -39,7 +39,7 @@ class TurnWeights:
 
 
 class Chain:
-    """Rows each of whose messages are a prefix of the longest one's. Only the longest one's messages are kept."""
+    """Rows that are all prefixes of the longest one. Only the longest one's messages are kept."""
 
     def __init__(self, messages: tuple[Message, ...], part: Part) -> None:
         self.messages = messages
@@ -61,13 +61,13 @@ class Chain:
 
 
 def add_to_chains(chains: list[Chain], messages: tuple[Message, ...], part: Part) -> None:
-    """Add a row to the chain that it belongs to; one that is no prefix and no continuation begins its own."""
+    """Add a row to its chain; one that is neither a prefix nor a continuation starts a new chain."""
     if not any(chain.add(messages, part) for chain in chains):
         chains.append(Chain(messages, part))
 
 
 def weights_by_row(parts: Sequence[Part], weighting: Weighting) -> list[TurnWeights]:
-    """Return what every turn of every row weighs in training row by row; `parts` are a chain's, shortest first."""
+    """Return every turn's weight in every row in row-by-row training; `parts` are a chain's, shortest first."""
     trained_before: set[int] = set()
     held_before: set[int] = set()
     weights: list[TurnWeights] = []
@@ -83,7 +83,7 @@ def weights_by_row(parts: Sequence[Part], weighting: Weighting) -> list[TurnWeig
 
 
 def fold(weights: Iterable[TurnWeights]) -> TurnWeights:
-    """Return the weights of the one conversation that stands for several rows: their sums, turn by turn."""
+    """Return the weights of the one conversation that replaces several rows: their sums, turn by turn."""
     rows = list(weights)
     turns = max(len(row.trained) for row in rows)
     return TurnWeights(

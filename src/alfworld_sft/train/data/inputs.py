@@ -1,4 +1,4 @@
-"""The config's files and columns, and a first look at them before torch is imported or a process is started."""
+"""Are the config's files and columns usable? Checked before torch is imported or a process is started."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FIRST_ROWS = 32
 
 
 def columns_of(config: TrainConfig) -> Columns:
-    """Return where the text of a row stands."""
+    """Return the columns with a row's text."""
     data = config.data
     return Columns(
         multiturn=data.multiturn.enable,
@@ -38,14 +38,14 @@ def columns_of(config: TrainConfig) -> Columns:
 
 
 def train_files(config: TrainConfig) -> list[Path]:
-    """Return the files to train on; raises DatasetError where one is missing or named twice, or none is named."""
+    """Return the files to train on; raises DatasetError if one is missing or named twice, or if none is named."""
     if not config.data.train_files:
         raise DatasetError("data.train_files is needed: a Parquet file, or the folder that 'alfworld-sft collect' made")
     return _find_files(config.data.train_files, "train.parquet", "data.train_files")
 
 
 def val_files(config: TrainConfig) -> list[Path]:
-    """Return the files to validate on, if any; raises DatasetError where one is missing or named twice."""
+    """Return the files to validate on, if any; raises DatasetError if one is missing or named twice."""
     return _find_files(config.data.val_files or (), "val.parquet", "data.val_files")
 
 
@@ -58,7 +58,7 @@ def _find_files(names: Sequence[str], of_folder: str, option: str) -> list[Path]
 def check_inputs(config: TrainConfig) -> None:
     """Read the first rows of every file as training would; raises UserError. Imports no torch.
 
-    Warns of columns that are not read although they would change what is trained, and of a file that is in both lists.
+    Warns of unread columns that would change the training, and of a file in both lists.
     """
     model = config.model.partial_pretrain
     if is_path(model) and not Path(model).is_dir():

@@ -1,7 +1,7 @@
-"""Samples → batches: which samples make an optimizer step, and how they lie in memory.
+"""Which samples form an optimizer step, and how are they laid out in memory? Samples → batches.
 
-A step is filled by rows, so that folding changes neither the number of steps nor the learning-rate schedule.
-Inside a step the samples are packed end to end.
+Steps are filled by rows, so folding changes neither the number of steps nor the learning-rate schedule. Within a step
+the samples are packed end to end.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ IGNORED = -100
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """One micro-batch. `labels[0, t]` is token t + 1 of the same sample, or IGNORED; `weights` and `kinds` are its.
+    """One micro-batch. `labels[0, t]` is token t + 1 of the same sample, or IGNORED, with its `weights` and `kinds`.
 
-    `position_ids` restart at every sample; with use_cache=False and no attention mask no sample sees another one.
-    `cu_seqlens` are the samples' borders.
+    `position_ids` restart at every sample; with use_cache=False and no attention mask, samples do not attend to each
+    other. `cu_seqlens` are the samples' boundaries.
     """
 
     input_ids: torch.Tensor  # (1, tokens) int64
@@ -50,7 +50,7 @@ class Packed:
 
 
 def pack(samples: Sequence[Sample], token_budget: int) -> list[Packed]:
-    """Return micro-batches of one row each, with at most `token_budget` tokens unless one sample alone has more."""
+    """Return micro-batches of one row each, with at most `token_budget` tokens unless a single sample has more."""
     bins: list[list[Sample]] = []
     left: list[int] = []
     for sample in sorted(samples, key=len, reverse=True):  # first fit, longest first
@@ -78,13 +78,13 @@ def _concatenate(samples: Sequence[Sample]) -> Packed:
 
 
 def _labels(sample: Sample) -> NDArray[np.int64]:
-    """Return for each token the one after it, where its loss is wanted."""
+    """Return for each token the next one as its label, or IGNORED without loss."""
     following = np.append(sample.ids[1:], 0).astype(np.int64)
     return np.where(_shift(sample.weight) != 0, following, IGNORED)
 
 
 def _shift(values: NDArray[Any]) -> NDArray[Any]:
-    """Return what belongs to the next token, at the token that predicts it; 0 at the end."""
+    """Return the next token's value at each position; 0 at the end."""
     return np.append(values[1:], values.dtype.type(0))
 
 

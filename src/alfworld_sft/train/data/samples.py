@@ -1,8 +1,7 @@
-"""Rows → samples: token ids, and for every token the weight of the loss of predicting it.
+"""How do rows become samples? Token ids, and for every token the weight of the loss of predicting it.
 
-A sample is the unit of an optimizer step: a single-turn row, or all rows of a trajectory folded
-into one conversation (see fold.py). The loss of a step is Σ weight·nll ÷ Σ weight over its samples, which is the token
-mean of training row by row.
+A sample is the unit of an optimizer step: a single-turn row, or all rows of a trajectory folded into one conversation
+(see fold.py). The loss of a step is Σ weight·nll ÷ Σ weight over its samples, the token mean of row-by-row training.
 """
 
 from __future__ import annotations
@@ -44,10 +43,10 @@ NEXT_STATE_QUESTION = (
 
 @dataclass(frozen=True, slots=True)
 class SampleOptions:
-    """What decides a sample's tokens and weights.
+    """The options that determine a sample's tokens and weights.
 
     `prediction_weight` scales the loss on <prediction>, `observation_weight` is that of the observations in a
-    conversation, `next_state_rows` adds so many rows per action row that only predict what comes next.
+    conversation. `next_state_rows` adds this many rows per action row that predict only the next observation.
     """
 
     max_length: int = 2048
@@ -61,7 +60,7 @@ class SampleOptions:
 
 
 def sample_options(config: TrainConfig) -> SampleOptions:
-    """Return the options that a training config gives."""
+    """Return the options of a training config."""
     data, world = config.data, config.worldmodel
     return SampleOptions(
         max_length=data.max_length,
@@ -77,7 +76,7 @@ def sample_options(config: TrainConfig) -> SampleOptions:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One sequence. `weight[t]` belongs to the loss of predicting token t; 0 where nothing is trained."""
+    """One sequence. `weight[t]` applies to the loss of predicting token t; 0 for untrained tokens."""
 
     ids: NDArray[np.int32]  # (tokens,)
     weight: NDArray[np.float32]  # (tokens,)
@@ -92,7 +91,7 @@ class Sample:
 
 @dataclass
 class LoadReport:
-    """What became of the rows. `lengths` are those before any cut, one for each sequence."""
+    """What happened to the rows. `lengths` has one entry per sequence, before any cut."""
 
     rows: int = 0
     samples: int = 0
@@ -102,14 +101,14 @@ class LoadReport:
     branches: int = 0
     unstable: int = 0
     begun_by_assistant: int = 0
-    extra_rows: int = 0  # that were made of rows which train several replies apart
+    extra_rows: int = 0  # split from rows that train several replies
     tokens: int = 0
     trained_tokens: int = 0
     lengths: list[int] = field(default_factory=list)
     notes: Counter[str] = field(default_factory=Counter)
 
     def add(self, sample: Sample | None, rows: int, length: int) -> None:
-        """Count a sequence that stands for some rows, whether a sample came of it or not."""
+        """Count a sequence that stands for some rows, whether or not it became a sample."""
         self.lengths.append(length)
         if sample is None:
             self.dropped_rows += rows
@@ -120,7 +119,7 @@ class LoadReport:
         self.trained_tokens += int(np.count_nonzero(sample.weight))
 
     def warnings(self, options: SampleOptions) -> list[str]:
-        """Return what a user should know before training, a line each."""
+        """Return warnings that a user should see before training, one per line."""
         lines = [f"{count} of {counted(self.rows, 'row')}: {note}" for note, count in self.notes.items()]
         longer = f"longer than data.max_length={options.max_length}"
         if self.cut:
@@ -154,7 +153,7 @@ class LoadReport:
 
 @dataclass(frozen=True, slots=True)
 class LoadedSamples:
-    """Samples in the order of the files, and what became of the rows."""
+    """Samples in the order of the files, and what happened to the rows."""
 
     samples: list[Sample]
     report: LoadReport
@@ -168,10 +167,10 @@ def load_samples(
     *,
     option: str = "data.train_files",
 ) -> LoadedSamples:
-    """Return the samples of dataset files or folders, which may be none; `option` names them in errors.
+    """Return the samples of dataset files or folders, possibly none; `option` names them in errors.
 
-    Raises DatasetError for what cannot be read (see table.py) or is named twice, and for a sequence that is too long
-    where `truncation` is error.
+    Raises DatasetError for anything unreadable (see table.py) or named twice, and for a sequence that is too long if
+    `truncation` is error.
     """
     paths = [dataset_file(file, FILE_NAMES.get(option, "train.parquet"), option) for file in files]
     refuse_duplicates(paths, option)
@@ -184,12 +183,12 @@ def load_samples(
 def samples_of(
     rows: Iterable[TrainingRow], encoder: ChatEncoder, options: SampleOptions, *, multiturn: bool
 ) -> list[Sample]:
-    """Return the samples of rows that are at hand; those without a trained token are left out."""
+    """Return the samples of rows already in memory; those without a trained token are left out."""
     return list(_samples_of_rows(iter(rows), encoder, options, LoadReport(), single=not multiturn))
 
 
 def _log_progress(samples: Iterator[Sample], report: LoadReport, option: str) -> Iterator[Sample]:
-    """Pass samples on, and say now and then how many there were: a large dataset takes minutes."""
+    """Pass samples through, logging their number now and then: a large dataset takes minutes."""
     said = time.monotonic()
     for sample in samples:
         yield sample
@@ -202,7 +201,7 @@ def _log_progress(samples: Iterator[Sample], report: LoadReport, option: str) ->
 def _samples_of_rows(
     rows: Iterator[TrainingRow], encoder: ChatEncoder, options: SampleOptions, report: LoadReport, *, single: bool
 ) -> Iterator[Sample]:
-    """Yield the samples of all rows: of single-turn rows at once, of trajectories when all of them are known."""
+    """Yield the samples of all rows: single-turn rows immediately, a trajectory once all of its rows are known."""
     trajectories: dict[tuple[str, ...], list[Chain]] = {}
     actions: list[tuple[str, tuple[str, ...], int, str]] = []
     for row in rows:
@@ -231,7 +230,7 @@ def _samples_of_rows(
 
 
 def _trajectory_key(row: TrainingRow) -> tuple[str, ...]:
-    """Return what rows of one trajectory have in common; a row without an episode id is one of its own."""
+    """Return a key shared by the rows of one trajectory; a row without an episode id is a trajectory of its own."""
     file = row.place.rpartition(" row ")[0]
     episode = row.extra.get("episode_id")
     return (row.place,) if episode is None else (file, str(episode))
@@ -241,7 +240,7 @@ _ONCE = TurnWeights((1.0,), (1.0,))
 
 
 def _single_turn_weights(row: TrainingRow) -> TurnWeights:
-    """Return the weights of a single-turn row: replies in the prompt are context, and so may the response be."""
+    """Return the weights of a single-turn row: replies in the prompt are context, and possibly the response too."""
     asked = (0.0,) * sum(message.role == "assistant" for message in row.prompt)
     return TurnWeights((*asked, float(row.response_trained)), (*asked, 1.0))
 
@@ -249,7 +248,7 @@ def _single_turn_weights(row: TrainingRow) -> TurnWeights:
 def _trajectory_samples(
     chain: Chain, encoder: ChatEncoder, options: SampleOptions, report: LoadReport
 ) -> Iterator[Sample]:
-    """Yield the samples of a chain of rows: one, where all rows can be folded."""
+    """Yield the samples of a chain of rows: one, if all rows can be folded."""
     parts = chain.parts
     weights = weights_by_row(parts, options.weighting)
     report.begun_by_assistant += chain.messages[0].role == "assistant"
@@ -275,7 +274,7 @@ def _samples_by_reply(
     options: SampleOptions,
     report: LoadReport,
 ) -> Iterator[Sample]:
-    """Yield a sample for each reply that is trained, rendered as its own prefix: it weighs what the rows give it."""
+    """Yield a sample per trained reply, rendered as its own prefix, with the reply's weight in the rows."""
     reply_indexes = [index for index, message in enumerate(chain.messages) if message.role == "assistant"]
     trained = [turn for turn, times in enumerate(weight.trained) if times and reply_indexes[turn]]
     report.unstable += len(reply_indexes) > 1
@@ -297,14 +296,14 @@ def _samples_by_reply(
 
 
 def _single_reply_weights(turn: int, weight: float) -> TurnWeights:
-    """Return the weights of a conversation of which one reply alone is trained."""
+    """Return the weights of a conversation with only one trained reply."""
     weights = (*[0.0] * turn, weight)
     return TurnWeights(weights, weights)
 
 
 @contextmanager
 def _name_row(place: str) -> Iterator[None]:
-    """Let what a chat template refuses name the row."""
+    """Add the row to errors raised by a chat template."""
     try:
         yield
     except DatasetError as error:
@@ -312,7 +311,7 @@ def _name_row(place: str) -> Iterator[None]:
 
 
 def _group_rows(parts: Sequence[Part], full: Encoded, options: SampleOptions) -> list[list[int]]:
-    """Return which rows go into one sample. Cut at the left, a longer row is no prefix any more: it stays alone."""
+    """Return which rows go into one sample. If truncated on the left, a longer row is no prefix and stays alone."""
     every = range(len(parts))
     if not options.fold:
         return [[index] for index in every]
@@ -333,7 +332,7 @@ def _take_prefix(full: Encoded, part: Part) -> Encoded:
 def _make_sample(
     encoded: Encoded, weights: TurnWeights, options: SampleOptions, rows: int, place: str
 ) -> Sample | None:
-    """Return a sample of one sequence, cut to fit; None where no trained token is left of it."""
+    """Return a sample of one sequence, cut to fit; None if no trained token remains."""
     first, last = _token_range(encoded, options, place)
     turn = np.asarray(encoded.turn[first:last], dtype=np.intp)  # (tokens,)
     kind = np.asarray(encoded.kind[first:last], dtype=np.uint8)
@@ -341,7 +340,7 @@ def _make_sample(
     scale = np.where(kind == TokenKind.PREDICTION, options.prediction_weight, 1.0)
     weight = np.where(mask, np.asarray(weights.trained)[turn] * scale, 0.0)
     weight += np.where(kind == TokenKind.OBSERVATION, np.asarray(weights.held)[turn] * options.observation_weight, 0.0)
-    weight[:1] = 0.0  # nothing comes before the first token that could predict it
+    weight[:1] = 0.0  # no token precedes the first one to predict it
     if not weight.any():
         return None
     return Sample(
@@ -355,7 +354,7 @@ def _make_sample(
 
 
 def _token_range(encoded: Encoded, options: SampleOptions, place: str) -> tuple[int, int]:
-    """Return which tokens, [first, last), stay."""
+    """Return the range of tokens to keep, [first, last)."""
     length, limit = len(encoded), options.max_length
     if length <= limit:
         return 0, length
@@ -386,15 +385,15 @@ def _next_state_samples(
     options: SampleOptions,
     report: LoadReport,
 ) -> Iterator[Sample]:
-    """Yield rows that ask what comes after an action: the next user message of the same conversation.
+    """Yield rows that ask for the observation after an action: the conversation's next user message.
 
-    As many as `next_state_rows` says per action row, chosen by the seed; the last action of a trajectory has none.
+    The seed chooses `next_state_rows` of them per action row; a trajectory's last action has none.
     """
     found: list[tuple[int, str, str, str]] = []
     for place, trajectory, messages, question in actions:
         longest = max((chain.messages for chain in trajectories[trajectory]), key=len)
         if len(longest) > messages and longest[messages].role == "user":
-            name = place.rpartition("/")[2]  # "train.parquet row 5": the choice does not depend on where the files are
+            name = place.rpartition("/")[2]  # e.g. "train.parquet row 5": the choice does not depend on the folder
             found.append((derive_seed(options.seed, name), place, question, longest[messages].content))
     found.sort()
     for _, place, question, answer in found[: round(options.next_state_rows * len(actions))]:

@@ -1,4 +1,4 @@
-"""Attention over packed rows."""
+"""How does attention work over packed rows?"""
 
 from __future__ import annotations
 
@@ -15,17 +15,18 @@ from alfworld_sft.models.load import ModelError, first_line, load_config
 logger = logging.getLogger(__name__)
 
 PACKED = "alfworld_packed"
-"""Name of our attention function in transformers' registry."""
+"""The name of our attention function in transformers' registry."""
 
 PACKED_FAMILIES = frozenset({"llama", "mistral", "olmo2", "phi3", "qwen2", "qwen3", "smollm3", "granite"})
-"""Architectures whose attention is plain (causal, without sinks and soft caps), as are their RMS norms."""
+"""Architectures with plain attention (causal, without sinks or soft caps) and plain RMS norms."""
 
 
 @dataclass(frozen=True, slots=True)
 class Segments:
-    """Where the sequences of a micro-batch lie, for attention that stays inside each.
+    """Boundaries of a micro-batch's sequences, for attention that stays within each one.
 
-    `cu_seqlens` (sequences + 1,) is int32 and on the device. `longest` is rounded up, so that it has few values.
+    `cu_seqlens` (sequences + 1,) is int32 and on the device. `longest` is rounded up, so that it has few distinct
+    values.
     """
 
     lengths: tuple[int, ...]
@@ -34,15 +35,15 @@ class Segments:
 
     @classmethod
     def of(cls, cu_seqlens: Tensor, device: torch.device) -> Segments:
-        """Make them from the bounds of the sequences, (sequences + 1,)."""
+        """Build from the boundaries of the sequences, (sequences + 1,)."""
         lengths = tuple(cu_seqlens.diff().tolist())
         return cls(lengths, cu_seqlens.to(device=device, dtype=torch.int32), 1 << (max(lengths) - 1).bit_length())
 
 
 def choose_attention(name: str, wish: Literal["auto", "packed", "sdpa"], max_length: int) -> str:
-    """Return the attention to load a model with: ours, where the architecture's attention is plain."""
+    """Return the attention to load a model with: ours, if the architecture's attention is plain."""
     config = load_config(name)
-    layer_types = getattr(config, "layer_types", None)  # without them a window holds for every layer
+    layer_types = getattr(config, "layer_types", None)  # if missing, a window applies to every layer
     windowed = layer_types is None or "sliding_attention" in layer_types
     window = getattr(config, "sliding_window", None) if windowed else None
     plain = config.model_type in PACKED_FAMILIES and (window is None or window >= max_length)
@@ -65,7 +66,7 @@ def packed_attention(
     segments: Segments | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
-    """Attend causally inside each sequence of a micro-batch.
+    """Attend causally within each sequence of a micro-batch.
 
     `query` is (1, heads, tokens, d), `key` and `value` (1, kv_heads, tokens, d); returns (1, tokens, heads, d).
     """
@@ -79,7 +80,7 @@ def packed_attention(
 
 
 def _attend_each(query: Tensor, key: Tensor, value: Tensor, segments: Segments, scaling: float | None) -> Tensor:
-    """Attend to one sequence after the other: exact, and a sequence's result does not depend on its neighbours."""
+    """Attend to one sequence after another: exact, and a sequence's result does not depend on its neighbours."""
     gqa = query.shape[1] != key.shape[1]
     lengths = list(segments.lengths)
     parts = zip(*(torch.split(x, lengths, dim=2) for x in (query, key, value)), strict=True)
@@ -89,7 +90,7 @@ def _attend_each(query: Tensor, key: Tensor, value: Tensor, segments: Segments, 
 
 
 def _varlen(q: Tensor, k: Tensor, v: Tensor, segments: Segments, scaling: float | None) -> Tensor:
-    """Call PyTorch's variable-length kernel under the names that its version has for causal attention."""
+    """Call PyTorch's variable-length kernel with its version's arguments for causal attention."""
     from torch.nn.attention.varlen import varlen_attn  # noqa: PLC0415 - absent from older versions
 
     out: Any = varlen_attn(
@@ -122,7 +123,7 @@ _varlen_verdict: dict[int, bool] = {}
 
 
 def varlen_works(device: torch.device) -> bool:
-    """Compare the kernel with plain attention, once for each device; a kernel that differs is not used."""
+    """Compare the kernel with plain attention, once per device; a kernel that differs is not used."""
     index = device.index or 0
     if index not in _varlen_verdict:
         _varlen_verdict[index] = bool(_VARLEN_NAMES) and _varlen_agrees(device)
@@ -140,7 +141,7 @@ def _varlen_agrees(device: torch.device) -> bool:
     tokens_first = [x[0].transpose(0, 1).contiguous() for x in (q, k, v)]
     try:
         kernel = _varlen(tokens_first[0], tokens_first[1], tokens_first[2], segments, 0.125)
-    except (RuntimeError, TypeError, ValueError) as error:  # torch's words for a GPU or a version without the kernel
+    except (RuntimeError, TypeError, ValueError) as error:  # a GPU or a version without the kernel
         logger.info("variable-length attention: %s", first_line(error))
         return False
     plain = _attend_each(q, k, v, segments, 0.125)[0]

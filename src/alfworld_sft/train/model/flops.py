@@ -1,4 +1,4 @@
-"""Floating-point operations of a training step, and what a device can do."""
+"""How many floating-point operations does a training step need, and how many can a device do?"""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ PEAK_FLOPS = {
     "RTX 3090": 71e12,
     "MI300X": 1307e12,
 }
-"""Dense bfloat16 FLOP/s by the makers' data sheets; the first name that a device's name contains counts."""
+"""Dense bfloat16 FLOP/s from the makers' data sheets; the first name contained in a device's name counts."""
 
 
 def peak_flops(device: torch.device) -> float | None:
-    """Return a device's peak, or None where it is not known."""
+    """Return a device's peak, or None if unknown."""
     if device.type != "cuda":
         return None
     name = torch.cuda.get_device_name(device)
@@ -36,8 +36,11 @@ def peak_flops(device: torch.device) -> float | None:
 
 
 class FlopCounter:
-    """Counts what a training step needs: 2 FLOP a weight and token forward, 2 for the gradient of the layer's input,
-    2 for the weight's own where it is trained; and causal attention. What is computed twice counts once."""
+    """Counts the operations of a training step.
+
+    Per weight and token: 2 FLOP forward, 2 for the gradient of the layer's input, and 2 for the weight's own if it is
+    trained; plus causal attention. Recomputation counts once.
+    """
 
     def __init__(self, model: nn.Module, config: Any) -> None:
         linear = {id(m.weight): m.weight for m in model.modules() if isinstance(m, nn.Linear)}

@@ -1,4 +1,4 @@
-"""LoRA adapters."""
+"""How are LoRA adapters added and computed?"""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from alfworld_sft.models.load import ModelError, base_of, first_line, plain_name
 
 
 def add_lora(model: Any, rank: int, alpha: float, target_modules: str | Sequence[str], *, autocast: bool) -> Any:
-    """Return the model with float32 adapters on its linear layers, the output layer excepted.
+    """Return the model with float32 adapters on its linear layers, except the output layer.
 
-    Under autocast the adapters take the layer's input as it is, and are computed in its type.
+    Under autocast the adapters take the layer's input as it is and compute in its dtype.
     """
     from peft import LoraConfig, get_peft_model  # noqa: PLC0415 - slow to import, and not needed without adapters
     from peft.tuners.lora import LoraLayer  # noqa: PLC0415
@@ -35,9 +35,9 @@ def add_lora(model: Any, rank: int, alpha: float, target_modules: str | Sequence
     )
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # of PEFT's own use of transformers
-            warnings.filterwarnings("ignore", "The following (rank|alpha)_pattern keys")  # its own, for experts
-            warnings.filterwarnings("ignore", "Model (with|has) `tie_word_embeddings=True`")  # merging parts the two
+            warnings.simplefilter("ignore", FutureWarning)  # from PEFT's own use of transformers
+            warnings.filterwarnings("ignore", "The following (rank|alpha)_pattern keys")  # PEFT's own, for experts
+            warnings.filterwarnings("ignore", "Model (with|has) `tie_word_embeddings=True`")  # merging unties the two
             adapted: Any = get_peft_model(model, config, autocast_adapter_dtype=True)
     except (ValueError, re.error) as error:
         said = f"{first_line(error)} (there are {', '.join(names)})"
@@ -55,7 +55,7 @@ def add_lora(model: Any, rank: int, alpha: float, target_modules: str | Sequence
 def _lora_linear(layer: Any, plain: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """Return base(x) + alpha/rank · x·Aᵀ·Bᵀ as PEFT does (`plain`), without its passes over the full output.
 
-    The scaled product is added in the last matrix multiplication. Inputs are not cast: without autocast all is float32.
+    The last matrix multiplication adds the scaled product. Inputs are not cast: without autocast everything is float32.
     """
     if layer.disable_adapters or layer.merged:
         return plain(x)
@@ -68,12 +68,15 @@ def _lora_linear(layer: Any, plain: Callable[[Tensor], Tensor], x: Tensor) -> Te
 
 
 def adapted_name(name: str, layer: Any) -> str:
-    """Return the plain name of the weight that an adapter's layer of this name changes."""
+    """Return the plain name of the weight changed by the adapter's layer of this name."""
     return plain_name(f"{name}.{getattr(layer, 'parameter_name', 'weight')}")
 
 
 def _modules_of(target_modules: str | Sequence[str]) -> str | list[str]:
-    """Return what PEFT takes: a list of names, a pattern for full names, or all-linear; one name becomes a list."""
+    """Return target modules as PEFT takes them: a list of names, a pattern for full names, or all-linear.
+
+    A single name becomes a list.
+    """
     if not isinstance(target_modules, str):
         return list(target_modules)
     if target_modules != "all-linear" and re.fullmatch(r"[\w.]+(\s*,\s*[\w.]+)*", target_modules):
@@ -82,17 +85,17 @@ def _modules_of(target_modules: str | Sequence[str]) -> str | list[str]:
 
 
 def _layer_names(model: Any) -> list[str]:
-    """Return the last parts of the names of a model's matrices, the output layer's excepted."""
+    """Return the last parts of the names of a model's matrices, except the output layer's."""
     head = model.get_output_embeddings()
     linear = (n for n, m in model.named_modules() if isinstance(m, nn.Linear) and m is not head)
     return sorted({name.rsplit(".", 1)[-1] for name in linear})
 
 
 def _check_targets(adapted: Any, said: str | Sequence[str], wanted: str | list[str], names: list[str]) -> None:
-    """Raise ModelError where a name is no layer's, where nothing is trained, or where the output layer would be."""
+    """Raise ModelError if a name matches no layer, if nothing is trained, or if the output layer would be."""
     option = f"model.target_modules={_format_targets(said)}"
     present = [plain_name(name) for name, _ in adapted.named_modules()]
-    experts = getattr(adapted.peft_config["default"], "target_parameters", None)  # named as they once were
+    experts = getattr(adapted.peft_config["default"], "target_parameters", None)  # under their former names
     unknown = [w for w in wanted if not any(f".{n}".endswith(f".{w}") for n in present)]
     if not isinstance(wanted, str) and unknown and not experts:
         raise ModelError(f"{option}: there is no layer {', '.join(unknown)} (there are {', '.join(names)})")
@@ -103,5 +106,5 @@ def _check_targets(adapted: Any, said: str | Sequence[str], wanted: str | list[s
 
 
 def _format_targets(target_modules: str | Sequence[str]) -> str:
-    """Return the option as it is written on the command line."""
+    """Format the option as on the command line."""
     return target_modules if isinstance(target_modules, str) else f"[{','.join(target_modules)}]"

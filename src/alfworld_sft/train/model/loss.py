@@ -1,7 +1,7 @@
-"""Weighted cross-entropy that never holds all logits: chunks of tokens, gradients made in the forward pass.
+"""How is weighted cross-entropy computed without holding all logits? In chunks, with gradients in the forward pass.
 
-At 16k tokens and 151,936 words one float32 copy of the logits has 10 GB. Here only tokens that carry loss reach the
-output layer, `chunk` of them at a time, and what the backward pass needs is d numbers a token.
+At 16k tokens and a vocabulary of 151,936, one float32 copy of the logits takes 10 GB. Here only tokens with a loss
+reach the output layer, `chunk` of them at a time, and the backward pass needs only d numbers per token.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ from alfworld_sft.train.data.pack import IGNORED
 
 
 class TokenLoss(NamedTuple):
-    """`loss` is Σ weight·nll, the only one with a gradient. `nll` and `correct` (the likeliest token is the label)
-    have the labels' shape and are 0 where the label is ignored."""
+    """The losses of a batch's tokens; only `loss`, Σ weight·nll, has a gradient.
+
+    `nll` and `correct` (the most probable token is the label) have the labels' shape and are 0 for ignored labels.
+    """
 
     loss: Tensor  # ()
     nll: Tensor  # (...,) float32
@@ -30,7 +32,7 @@ def weighted_cross_entropy(
     """Return the weighted loss of the labels under softmax(scale · hidden · weightᵀ).
 
     hidden (..., d), weight (V, d) in any dtype, labels (...) with IGNORED for none, weights (...). The logits are
-    multiplied in hidden's dtype and normalised in float32 at least. Gradients reach hidden and weight.
+    multiplied in hidden's dtype and normalised in at least float32. Gradients reach hidden and weight.
     """
     wanted = (labels != IGNORED).flatten().nonzero().squeeze(1)  # (n,)
     loss, nll, correct = _ChunkedLoss.apply(
@@ -76,7 +78,7 @@ class _ChunkedLoss(torch.autograd.Function):
                 nll[part] = (norm - logits.gather(1, label)).squeeze(1)
                 if not (wants_hidden or wants_weight):
                     continue
-                grad = logits.sub_(norm).exp_()  # softmax, in the logits' own memory
+                grad = logits.sub_(norm).exp_()  # softmax, reusing the logits' memory
                 grad.scatter_add_(1, label, torch.full_like(label, -1, dtype=exact))
                 grad *= weights[part, None] if scale == 1 else weights[part, None] * scale
                 small = grad.to(hidden.dtype)

@@ -1,8 +1,8 @@
-"""Muon: momentum whose every matrix is made orthogonal before it moves the weights.
+"""What is Muon? Momentum with every matrix orthogonalised before it updates the weights.
 
-The update of torch.optim.Muon with adjust_lr_fn="match_rms_adamw" (K. Jordan and others, 2024; the scale is that of
-J. Liu and others, 2025, arXiv:2502.16982), with matrices of one shape computed together: in a small model the
-iteration is many tiny products, and calling them costs more than computing them.
+The update of torch.optim.Muon with adjust_lr_fn="match_rms_adamw" (K. Jordan and others, 2024; the scale is that of J.
+Liu and others, 2025, arXiv:2502.16982), with matrices of equal shape computed together: in a small model the iteration
+consists of many tiny products that cost more to launch than to compute.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from torch import Tensor, nn
 
 COEFFICIENTS = (3.4445, -4.775, 2.0315)
 ITERATIONS = 5
-_RMS = 0.2  # that of AdamW's updates
+_RMS = 0.2  # the RMS of AdamW's updates
 
 
 class Muon(torch.optim.Optimizer):
-    """Moves matrices, (rows, columns); its state has the names of torch's."""
+    """Updates matrices, (rows, columns); its state uses torch's names."""
 
     def __init__(self, parameters: Iterable[nn.Parameter], lr: float, weight_decay: float, momentum: float) -> None:
         super().__init__(parameters, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:
-        """Move all parameters that have a gradient."""
+        """Update all parameters that have a gradient."""
         for group in self.param_groups:
             alike: dict[torch.Size, list[nn.Parameter]] = defaultdict(list)
             for parameter in group["params"]:
@@ -38,7 +38,7 @@ class Muon(torch.optim.Optimizer):
                 self._move(parameters, group)
 
     def _move(self, parameters: Sequence[nn.Parameter], group: dict[str, Any]) -> None:
-        """Move matrices of one shape."""
+        """Update matrices of one shape."""
         lr, momentum = group["lr"], group["momentum"]
         updates = orthogonalize(torch.stack([self._nesterov_gradient(parameter, momentum) for parameter in parameters]))
         scale = _RMS * math.sqrt(max(parameters[0].shape))
@@ -58,7 +58,7 @@ class Muon(torch.optim.Optimizer):
 def orthogonalize(matrices: Tensor) -> Tensor:
     """Return matrices with singular values near 1, by the quintic Newton-Schulz iteration; (number, rows, columns).
 
-    It computes in bfloat16, as torch's does.
+    It computes in bfloat16, like torch's.
     """
     a, b, c = COEFFICIENTS
     x = matrices.bfloat16()

@@ -1,7 +1,7 @@
-"""Optimizers and the learning rate over a run.
+"""Which optimizers are there, and how does the learning rate change over a run?
 
-The learning rate is a function of the step alone, so there is no schedule to save. An optimizer's state is kept by
-the names of the parameters and whole, so it can be loaded by another number of processes.
+The learning rate is a function of the step alone, so there is no schedule to save. An optimizer's state is saved
+unsharded, by parameter name, so it can be loaded with any number of processes.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ OptimizerState = dict[str, dict[str, Any]]
 
 
 def lr_factor(step: int, total: int, warmup_ratio: float, schedule: Schedule, floor: float = 0.0) -> float:
-    """Return the share of the peak learning rate at a step, counted from 0.
+    """Return the fraction of the peak learning rate at a step, counted from 0.
 
-    It rises linearly over `warmup_ratio` of the steps, reaching the peak at the last of them, then falls to `floor`
-    as if that were the step after the last one; `constant` stays at the peak.
+    It rises linearly over `warmup_ratio` of the steps, reaching the peak at the last of them, then falls so that it
+    would reach `floor` at the step after the last one; `constant` stays at the peak.
     """
     warmup = int(total * warmup_ratio)
     if step < warmup:
@@ -42,8 +42,8 @@ def lr_factor(step: int, total: int, warmup_ratio: float, schedule: Schedule, fl
 class Optimizer:
     """AdamW for all weights, or Muon for the matrices inside the layers and AdamW for the rest.
 
-    Matrices decay, vectors (norms, biases) do not. Muon's update is scaled to the size of AdamW's, so both take the
-    same learning rate.
+    Matrices decay, vectors (norms, biases) do not. Muon's update is scaled to the size of AdamW's, so both use the same
+    learning rate.
     """
 
     def __init__(
@@ -76,11 +76,11 @@ class Optimizer:
 
     @property
     def parameters(self) -> list[nn.Parameter]:
-        """All parameters that are trained."""
+        """All trained parameters."""
         return list(self._names)
 
     def step(self, factor: float) -> float:
-        """Update the weights at this share of the peak learning rate, zero the gradients, and return the rate."""
+        """Update the weights at this fraction of the peak learning rate, zero the gradients, and return the rate."""
         for optimizer in self._optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = self.lr * factor
@@ -94,7 +94,7 @@ class Optimizer:
             optimizer.zero_grad(set_to_none=True)
 
     def clip(self, largest: float) -> float:
-        """Scale the gradients down to a norm, 0 for none, and return the norm they had."""
+        """Clip the gradients to this norm (0: no limit) and return the norm before clipping."""
         parameters = self.parameters
         norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
         norm = full_tensor(norm)
@@ -103,7 +103,7 @@ class Optimizer:
         return float(norm)
 
     def state(self, *, keep: bool = True) -> OptimizerState:
-        """Return the full state on the CPU; every process must call this, and only those that `keep` get it."""
+        """Return the full state on the CPU; every process must call this, and only those with `keep` get it."""
         states: OptimizerState = {}
         for optimizer in self._optimizers:
             state: Mapping[Any, Mapping[str, Any]] = optimizer.state
@@ -114,7 +114,7 @@ class Optimizer:
         return states
 
     def load(self, states: Mapping[str, Mapping[str, Any]]) -> None:
-        """Take over a state; raises ValueError where it is not of these parameters."""
+        """Load a state; raises ValueError if it does not belong to these parameters."""
         if states and set(states) != set(self._names.values()):
             raise ValueError("its optimizer state is of other weights")
         for optimizer in self._optimizers:
@@ -128,14 +128,14 @@ class Optimizer:
 
 
 def trained_parameters(module: nn.Module) -> Iterable[tuple[str, nn.Parameter]]:
-    """Yield the trained parameters under names that do not depend on wrappers (DDP, compiled layers)."""
+    """Yield the trained parameters under names independent of wrappers (DDP, compiled layers)."""
     for name, parameter in module.named_parameters():
         if parameter.requires_grad:
             yield clean_name(name), parameter
 
 
 def clean_name(name: str) -> str:
-    """Return a parameter's name without what wrappers add to it."""
+    """Return a parameter's name without the prefixes that wrappers add."""
     return name.removeprefix("module.").replace("_orig_mod.", "")
 
 

@@ -1,7 +1,7 @@
-"""Whether training computes the model's own loss: two short rows, packed, against the model's own logits for each.
+"""Does training compute the model's own loss? Two short packed rows are compared with the model's logits for each.
 
-Architectures change their logits, cut their attention to a window, or carry a state from one token to the next; a
-list of such cases would have gaps. So every run checks the model itself before the first step.
+Architectures scale their logits, restrict attention to a window, or carry a state from one token to the next; a list of
+such cases would have gaps. So every run checks the model itself before the first step.
 """
 
 from __future__ import annotations
@@ -25,26 +25,28 @@ from alfworld_sft.train.model.prepare import LossModule
 logger = logging.getLogger(__name__)
 
 SHORT, LONG = 24, 40
-"""Tokens of the two rows; the first is longer than this where the model does something else from some length on."""
+"""Tokens of the two rows; the first is longer if the model behaves differently from some length on."""
 _ROUNDING = {torch.float32: 1e-3, torch.bfloat16: 0.1}
-"""Largest difference of one token's loss, as a share of the mean loss (or of 1), between two kernels."""
+"""Largest difference of one token's loss, relative to the mean loss (or to 1), between two kernels."""
 _NEIGHBOUR = {torch.float32: 1e-5, torch.bfloat16: 1e-4}
-"""The same between two passes of equal shapes that differ in the row's neighbour: measured, exactly 0 without a leak,
-more than twice as much with one."""
+"""The same between two passes of equal shape, in which the row has different neighbours.
+
+Measured: exactly 0 without a leak, more than twice this value with one.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class OwnLoss:
-    """Two rows of token ids, and each one's last losses, at most SHORT - 1, as the model itself computes them."""
+    """Two rows of token ids, and the last losses of each, at most SHORT - 1, as computed by the model itself."""
 
     rows: tuple[Tensor, Tensor]
     nll: tuple[Tensor, Tensor]
 
 
 def probe_rows(samples: Sequence[Sample], config: Any, max_length: int) -> tuple[Tensor, Tensor]:
-    """Return a longer and a shorter row made of the samples' tokens.
+    """Return a longer and a shorter row of the samples' tokens.
 
-    The longer one is long enough for whatever the model does to rows that exceed a window or its original context.
+    The longer one is long enough to trigger any special behaviour beyond a window or the original context.
     """
     bounds = [length for length in _lengths_in(config.to_dict()) if length < max_length]
     longest = max([LONG, *(min(length + 8, max_length) for length in bounds)])
@@ -54,7 +56,7 @@ def probe_rows(samples: Sequence[Sample], config: Any, max_length: int) -> tuple
 
 
 def own_loss(model: Any, rows: tuple[Tensor, Tensor], autocast: torch.dtype | None) -> OwnLoss:
-    """Return the losses of the model, as it was loaded, on each row alone."""
+    """Return the losses of the model as loaded, for each row alone."""
     attention = model.config._attn_implementation
     model.set_attn_implementation("sdpa" if attention == PACKED else attention)
     training = model.training
@@ -86,7 +88,7 @@ def _compare(name: str, module: LossModule, own: OwnLoss) -> bool:
     first, second = own.rows
     alone = [_module_nll(module, [row])[0] for row in own.rows]
     apart = _distance(alone, own.nll)
-    if not apart <= _ROUNDING[dtype]:  # NaN is no agreement
+    if not apart <= _ROUNDING[dtype]:  # also true for NaN
         way_out = "; write model.attention=sdpa" if module.packed else ""
         raise ModelError(
             f"{name}: {architecture} computes another loss than its last layer and output matrix give"
@@ -134,13 +136,13 @@ def _module_nll(module: LossModule, rows: Sequence[Tensor]) -> list[Tensor]:
 
 
 def _distance(found: Sequence[Tensor], expected: Sequence[Tensor]) -> float:
-    """Return the largest difference of one token, as a share of the mean or of 1."""
+    """Return the largest difference of one token, relative to the mean or to 1."""
     a, b = torch.cat(list(found)), torch.cat(list(expected))
     return float((a - b).abs().max() / b.mean().clamp(min=1))
 
 
 def _lengths_in(values: Mapping[str, Any]) -> Iterator[int]:
-    """Yield what a config calls a window, a chunk or an original context."""
+    """Yield the lengths of windows, chunks and original contexts in a config."""
     for key, value in values.items():
         if isinstance(value, Mapping):
             yield from _lengths_in(value)

@@ -1,7 +1,7 @@
-"""From a model's name to a module that returns a loss: loading, adapters, attention between packed sequences.
+"""How does a model's name become a module that returns a loss? Loading, adapters, attention between packed sequences.
 
-Every way in which a model cannot be had is a ModelError of one line. Weights are read from safetensors only, and no
-code from a model's folder is run.
+Every failure to get a model is a one-line ModelError. Weights are read from safetensors only, and no code from a
+model's folder is run.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from alfworld_sft.train.model.loss import weighted_cross_entropy
 
 
 class LossModule(nn.Module):
-    """A causal language model whose forward pass returns the loss of a micro-batch, without storing all logits."""
+    """A causal language model with the loss of a micro-batch as its output, without storing all logits."""
 
     def __init__(self, model: Any, *, autocast: torch.dtype | None = None) -> None:
         super().__init__()
@@ -35,9 +35,9 @@ class LossModule(nn.Module):
     def forward(
         self, input_ids: Tensor, position_ids: Tensor, labels: Tensor, weights: Tensor, segments: Segments
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return Σ weight·nll, and each token's nll and whether the most probable token was right, both (1, tokens).
+        """Return Σ weight·nll, and per token the nll and whether the most probable token was right, both (1, tokens).
 
-        All but `segments` have shape (1, tokens); `labels` are shifted already and -100 where there is none.
+        All but `segments` have shape (1, tokens); `labels` are already shifted, and -100 for none.
         """
         base = base_of(self.model)
         extra: dict[str, Any] = {"segments": segments} if self.packed else {}
@@ -51,13 +51,13 @@ class LossModule(nn.Module):
 
 
 def _logit_scale(config: Any) -> float:
-    """Return what a model multiplies its logits by, under the names that architectures have for it."""
+    """Return a model's factor on its logits, under any of the names that architectures use for it."""
     scale = (getattr(config, "logit_scale", None) or 1.0) * (getattr(config, "lm_head_multiplier", None) or 1.0)
     return float(scale / (getattr(config, "logits_scaling", None) or 1.0))
 
 
 def prepare(model: Any, *, gradient_checkpointing: bool, compile_layers: bool) -> None:
-    """Set a model up for training, in place; see `compile_each_layer` for doing that later."""
+    """Prepare a model for training, in place; see `compile_each_layer` for doing that later."""
     model.train()
     if base_of(model).config.model_type in PACKED_FAMILIES:
         for module in base_of(model).modules():
@@ -76,13 +76,13 @@ def prepare(model: Any, *, gradient_checkpointing: bool, compile_layers: bool) -
 
 
 def compile_each_layer(model: Any) -> None:
-    """Have every layer compiled when it is first used, in place."""
+    """Make every layer compile on first use, in place."""
     for layer in layers_of(model):
         layer.compile()
 
 
 def _rms_norm(norm: Any, hidden: Tensor) -> Tensor:
-    """Return weight · hidden/rms(hidden) in hidden's type, in one kernel; autocast would make it float32."""
+    """Return weight · hidden/rms(hidden) in hidden's dtype, in one kernel; autocast would make it float32."""
     with torch.autocast(hidden.device.type, enabled=False):
         return nn.functional.rms_norm(hidden, norm.weight.shape, norm.weight.to(hidden.dtype), norm.variance_epsilon)
 
