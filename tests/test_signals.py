@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from alfworld_sft.signals import sigterm_interrupts, sigterm_noted
+from alfworld_sft.signals import ignore_further_sigterm, sigterm_interrupts, sigterm_noted
 
 
 def send():
@@ -103,3 +103,11 @@ with sigterm_interrupts():
     os.kill(os.getpid(), signal.SIGTERM)
 """
     assert subprocess.run([sys.executable, "-c", program], check=False, timeout=30).returncode == 0
+
+
+def test_a_command_that_stops_already_is_left_alone():
+    with sigterm_interrupts():
+        ignore_further_sigterm()
+        send()
+    with pytest.raises(SystemExit), sigterm_interrupts():  # the next command can be stopped again
+        send()

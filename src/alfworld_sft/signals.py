@@ -16,6 +16,14 @@ INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
 _arrived = threading.Event()
 
 
+_stopping = threading.Event()
+
+
+def ignore_further_sigterm() -> None:
+    """Let no SIGTERM interrupt what is left of this command: it stops already, and its message is still to come."""
+    _stopping.set()
+
+
 def sigterm_came() -> bool:
     """Return whether SIGTERM has come to this process while one of the contexts of this module was open."""
     return _arrived.is_set()
@@ -43,7 +51,7 @@ class StopRequest:
         """Note the signal; a second one changes nothing, for cleaning up is not to be interrupted."""
         _arrived.set()
         first, self.received = not self.received, True
-        if first and self._interrupts:
+        if first and self._interrupts and not _stopping.is_set():
             _interrupt(frame)
 
 
@@ -51,6 +59,7 @@ class StopRequest:
 def sigterm_noted() -> Iterator[StopRequest]:
     """Note SIGTERM for as long as the block lasts, which looks after it; in the main thread only."""
     request = StopRequest()
+    _stopping.clear()
     with _handler(request.handle):
         yield request
 
@@ -59,6 +68,7 @@ def sigterm_noted() -> Iterator[StopRequest]:
 def sigterm_interrupts() -> Iterator[StopRequest]:
     """Let SIGTERM stop the block as Ctrl-C does; what then exits with 130 exits with 143."""
     request = StopRequest()
+    _stopping.clear()
     try:
         with _handler(request.handle), request.interrupting():
             yield request

@@ -234,10 +234,10 @@ def test_two_processes_share_the_games(data, model, games, tmp_path, strategy, r
 
 
 def test_a_game_that_ends_in_an_error_is_told_and_counts_as_lost(caplog):
-    figures = play.figures_of([episode(0, success=True), episode(1, error="the prompt has 900 tokens")])
+    figures = play.play_figures([episode(0, success=True), episode(1, error="the prompt has 900 tokens")])
     assert figures["val/success"] == 0.5
     assert "1 of 2 games failed and count as lost: the prompt has 900 tokens" in caplog.text
 
 
 def test_where_no_game_was_played_to_its_end_there_are_no_steps_to_count():
-    assert play.figures_of([episode(0, error="no")]).keys() & {"val/success", "val/mean_steps"} == {"val/success"}
+    assert play.play_figures([episode(0, error="no")]).keys() & {"val/success", "val/mean_steps"} == {"val/success"}

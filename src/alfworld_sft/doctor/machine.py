@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import resource
 import shutil
 import subprocess
 import sys
@@ -52,6 +51,8 @@ def look_at_machine(*folders: Path) -> Machine:
     except PackageNotFoundError:
         torch = None
     existing = {next(place for place in (folder, *folder.parents) if place.exists()) for folder in folders}
+    import resource  # noqa: PLC0415 - it is missing on Windows, where commands still say what they need
+
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]  # runs raise the soft limit by themselves
     return Machine(
         python=f"{platform.python_version()} in {sys.prefix}",

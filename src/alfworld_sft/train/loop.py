@@ -28,7 +28,7 @@ from alfworld_sft.models.chat_encoder import ChatEncoder
 from alfworld_sft.models.load import base_of, layers_of, load_model, load_tokenizer
 from alfworld_sft.models.stamp import CheckpointError, base_fingerprint
 from alfworld_sft.models.stopping import stop_at
-from alfworld_sft.signals import StopRequest, sigterm_noted
+from alfworld_sft.signals import StopRequest, ignore_further_sigterm, sigterm_noted
 from alfworld_sft.train import checkpoint as checkpoints
 from alfworld_sft.train.checkpoint import Checkpoint, Position
 from alfworld_sft.train.config import TrainConfig
@@ -267,6 +267,7 @@ class _Run:
         if self._is_asked_to_stop(request):
             if self.saved != self.position:
                 self.save()
+            ignore_further_sigterm()  # torchrun sends one when another process has ended first
             raise StoppedError(f"stopped by SIGTERM after step {self.position.step}; saved {self.last_saved}")
 
     def _is_test_owed(self) -> bool:
