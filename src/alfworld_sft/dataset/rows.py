@@ -42,7 +42,7 @@ def rows_of(episode: Episode, rendering: Rendering) -> Iterator[Row]:
     ({"content": …}), ability, reward_model and extra_info (JSON strings).
     """
     prompts = prompts_of(episode, rendering.template, history_length=rendering.history_length)
-    messages = _as_dicts(conversation_of(episode, rendering))
+    messages = as_dicts(conversation_of(episode, rendering))
     opening = len(messages) - 2 * len(episode.steps)  # a system message, where the template has one
     untrained = [turn for turn, step in enumerate(episode.steps, 1) if not is_target(step)]
     wanted = _turns_with_a_row(episode, rendering.rows_per)
@@ -110,7 +110,8 @@ def _extra_info(episode: Episode, turn: int, untrained_turns: list[int]) -> dict
     }
 
 
-def _as_dicts(messages: tuple[Message, ...]) -> list[dict[str, str]]:
+def as_dicts(messages: tuple[Message, ...]) -> list[dict[str, str]]:
+    """Return messages as plain `{role, content}` dicts."""
     return [{"role": message.role, "content": message.content} for message in messages]
 
 

@@ -16,7 +16,7 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from alfworld_sft.dataset.rows import Rendering, Row, compact_json, conversation_of
+from alfworld_sft.dataset.rows import Rendering, Row, as_dicts, compact_json, conversation_of
 from alfworld_sft.files import whole_file
 from alfworld_sft.runs.records import to_dict
 from alfworld_sft.types import Episode
@@ -103,7 +103,7 @@ def raw_trajectory(episode: Episode, rendering: Rendering) -> dict[str, Any]:
     record = to_dict(episode)
     usage = usage_of(episode)
     return {
-        "messages_list": [{"role": m.role, "content": m.content} for m in conversation_of(episode, spoken)],
+        "messages_list": as_dicts(conversation_of(episode, spoken)),
         "success": episode.success,
         "rewards": [step.reward for step in episode.steps],
         "final_reward": sum(step.reward for step in episode.steps),

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-from alfworld_sft.dataset.rows import Rendering, is_target, training_text
+from alfworld_sft.dataset.rows import Rendering, as_dicts, is_target, training_text
 from alfworld_sft.errors import DatasetError
 from alfworld_sft.export.targets import Record
 from alfworld_sft.games import GameSource
 from alfworld_sft.prompts.tags import replace_section
 from alfworld_sft.prompts.transcript import transcript_of
 from alfworld_sft.seeds import derive_seed
-from alfworld_sft.types import Episode, Message, Step
+from alfworld_sft.types import Episode, Step
 from alfworld_sft.world import Env, admissible, observations, rules
 from alfworld_sft.world.distance import distance as steps_to_goal
 from alfworld_sft.world.game import Game, State
@@ -60,7 +60,7 @@ def preference_pairs(episode: Episode, game: Game, rendering: Rendering) -> Iter
             other = _worse_action(game, before, step.command, distance, Random(seed))
             if other:
                 yield {
-                    "prompt": _plain(prompt.messages),
+                    "prompt": as_dicts(prompt.messages),
                     "chosen": [{"role": "assistant", "content": training_text(step, rendering)}],
                     "rejected": [{"role": "assistant", "content": _reply_with(step, other, rendering)}],
                     "distance": distance,
@@ -109,7 +109,3 @@ def _reply_with(step: Step, other: Alternative, rendering: Rendering) -> str:
     if "prediction" in tags:
         text = replace_section(text, "prediction", other.observation)
     return replace_section(text, "action", other.command) if "action" in tags else other.command
-
-
-def _plain(messages: tuple[Message, ...]) -> list[dict[str, str]]:
-    return [{"role": message.role, "content": message.content} for message in messages]

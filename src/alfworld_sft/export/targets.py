@@ -6,10 +6,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from alfworld_sft.dataset.rows import DATA_SOURCE
+from alfworld_sft.dataset.rows import DATA_SOURCE, as_dicts
 from alfworld_sft.export.dialogues import Dialogue
 from alfworld_sft.prompts.tags import read_action
-from alfworld_sft.types import Message
 
 Form = Literal["single", "multi"]
 Record = dict[str, Any]
@@ -31,13 +30,13 @@ class RowTarget:
 
 def _trl(dialogue: Dialogue, _: int) -> Iterator[Record]:
     for turn in dialogue.turns():
-        yield {"prompt": _plain(turn.messages[:-1]), "completion": _plain(turn.messages[-1:]), **_facts(turn)}
+        yield {"prompt": as_dicts(turn.messages[:-1]), "completion": as_dicts(turn.messages[-1:]), **_facts(turn)}
 
 
 def _verl(dialogue: Dialogue, _: int) -> Iterator[Record]:
     replies = {position for position, message in enumerate(dialogue.messages) if message.role == "assistant"}
     if replies == dialogue.trained:
-        yield {"messages": _plain(dialogue.messages), **_facts(dialogue)}
+        yield {"messages": as_dicts(dialogue.messages), **_facts(dialogue)}
 
 
 def _verl_rl(dialogue: Dialogue, first: int) -> Iterator[Record]:
@@ -45,7 +44,7 @@ def _verl_rl(dialogue: Dialogue, first: int) -> Iterator[Record]:
         reply = turn.messages[-1].content
         yield {
             "data_source": DATA_SOURCE,
-            "prompt": _plain(turn.messages[:-1]),
+            "prompt": as_dicts(turn.messages[:-1]),
             "ability": "agent",
             "reward_model": {"style": "rule", "ground_truth": read_action(reply) or reply.strip()},
             "extra_info": {"split": str(turn.extra.get("split", "")), "index": index, **_facts(turn)},
@@ -54,13 +53,13 @@ def _verl_rl(dialogue: Dialogue, first: int) -> Iterator[Record]:
 
 def _llamafactory(dialogue: Dialogue, _: int) -> Iterator[Record]:
     for turn in dialogue.turns():
-        yield {"messages": _plain(turn.messages), **_facts(turn)}
+        yield {"messages": as_dicts(turn.messages), **_facts(turn)}
 
 
 def _openai(dialogue: Dialogue, _: int) -> Iterator[Record]:
     messages = [
         {**message, "weight": int(position in dialogue.trained)} if message["role"] == "assistant" else message
-        for position, message in enumerate(_plain(dialogue.messages))
+        for position, message in enumerate(as_dicts(dialogue.messages))
     ]
     yield {"messages": messages}
 
@@ -72,10 +71,6 @@ def _sharegpt(dialogue: Dialogue, _: int) -> Iterator[Record]:
         for position, message in enumerate(dialogue.messages)
     ]
     yield {"conversations": conversations, **_facts(dialogue)}
-
-
-def _plain(messages: tuple[Message, ...]) -> list[dict[str, Any]]:
-    return [{"role": message.role, "content": message.content} for message in messages]
 
 
 def _facts(dialogue: Dialogue) -> Record:

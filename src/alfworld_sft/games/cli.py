@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, TypeAlias, TypeVar
 
 import typer
 from rich.console import Console
@@ -36,15 +36,18 @@ from alfworld_sft.types import SHORT_NAMES, TASK_TYPES
 games_app = typer.Typer(name="games", help="List, fetch and generate games.", no_args_is_help=True)
 
 
+SourceOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        help="Data folder, folder of *.tw-pddl files, one file, or 'embedded'."
+        " Default: $ALFWORLD_DATA, else the embedded games."
+    ),
+]
+
+
 @games_app.command("list")
 def list_games(
-    source: Annotated[
-        str | None,
-        typer.Option(
-            help="Data folder, folder of *.tw-pddl files, one file, or 'embedded'."
-            " Default: $ALFWORLD_DATA, else the embedded games."
-        ),
-    ] = None,
+    source: SourceOption = None,
     split: Annotated[str | None, typer.Option(help="Only this split.")] = None,
     skipped: Annotated[
         bool, typer.Option("--skipped", help="Also print every skipped file with its reason, one per line.")

@@ -9,6 +9,7 @@ import typer
 
 from alfworld_sft.errors import UserError
 from alfworld_sft.games import find_all_games, find_games
+from alfworld_sft.games.cli import SourceOption
 from alfworld_sft.terminal import printable
 
 logger = logging.getLogger(__name__)
@@ -21,13 +22,7 @@ def serve_command(
     host: Annotated[str, typer.Option(help="Address to listen on; the default is reached from this machine only.")] = (
         "127.0.0.1"
     ),
-    source: Annotated[
-        str | None,
-        typer.Option(
-            help="Data folder, folder of *.tw-pddl files, one file, or 'embedded'."
-            " Default: $ALFWORLD_DATA, else the embedded games."
-        ),
-    ] = None,
+    source: SourceOption = None,
     split: Annotated[str | None, typer.Option(help="Serve only this split. Default: all that there are.")] = None,
     max_envs: Annotated[int, typer.Option(min=1, help="Most sessions at once; a further client is refused.")] = 256,
     idle_timeout: Annotated[
