@@ -9,7 +9,7 @@ from alfworld_sft.collect.run import collect, start_run
 from alfworld_sft.config import build_config
 from alfworld_sft.evaluate.config import EvaluateConfig
 from alfworld_sft.evaluate.run import evaluate, start_evaluation
-from alfworld_sft.report.journal import open_journal
+from alfworld_sft.runs.journal import read_journal
 from alfworld_sft.runs.records import to_line
 from alfworld_sft.types import Episode
 from tests.collecting import write_games
@@ -35,7 +35,7 @@ def play(folder: Path, name: str, *words: str, kind: str = "evaluate") -> Path:
 
 def episodes(run: Path) -> list[Episode]:
     """Return the episodes of a run by index."""
-    return list(open_journal(run).episodes())
+    return list(read_journal(run / "episodes.jsonl").episodes())
 
 
 def rewrite(run: Path, changed: list[Episode]) -> None:

@@ -5,9 +5,9 @@ import json
 import pytest
 
 from alfworld_sft.errors import RunFolderError, UserError
-from alfworld_sft.report.journal import open_journal
 from alfworld_sft.report.read import read_runs
 from alfworld_sft.report.training import Curve, curves_of
+from alfworld_sft.runs.journal import read_journal
 from alfworld_sft.runs.records import to_line
 from tests.episodes import episode
 from tests.report.runs import play, write_training
@@ -41,7 +41,7 @@ def test_the_later_line_of_an_episode_counts_and_a_torn_one_does_not(tmp_path):
     failed = json.dumps({"index": 1, "game_id": "g", "error": "no server"}).encode() + b"\n"
     lines = [to_line(episode(0, turns=1)), failed, to_line(episode(0, turns=2)), to_line(episode(2))[:-20]]
     (tmp_path / "episodes.jsonl").write_bytes(b"".join(lines))
-    journal = open_journal(tmp_path)
+    journal = read_journal(tmp_path / "episodes.jsonl")
     assert [(found.index, len(found.steps)) for found in journal.episodes()] == [(0, 2)]
     assert [(found.index, found.error) for found in journal.failed] == [(1, "no server")]
     assert (tmp_path / "episodes.jsonl").read_bytes() == b"".join(lines)
@@ -50,7 +50,7 @@ def test_the_later_line_of_an_episode_counts_and_a_torn_one_does_not(tmp_path):
 def test_a_line_that_is_no_episode_is_named(tmp_path):
     (tmp_path / "episodes.jsonl").write_bytes(b'{"index": 0}\n')
     with pytest.raises(RunFolderError, match="the line at byte 0 is no episode"):
-        open_journal(tmp_path)
+        read_journal(tmp_path / "episodes.jsonl")
 
 
 def test_every_logged_figure_becomes_a_curve(tmp_path):

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from alfworld_sft.check.findings import Section
-from alfworld_sft.check.journal import Journal, Line, index_journal, read_episodes
 from alfworld_sft.check.lookup import Lookup
 from alfworld_sft.check.replay import Difference, find_differences
 from alfworld_sft.counts import counted, noun_for
+from alfworld_sft.runs.journal import Journal, Line, read_episodes, read_journal
 from alfworld_sft.types import Episode
 
 MOST_SHOWN = 5
@@ -78,7 +78,7 @@ def in_words(episode: Episode, difference: Difference) -> str:
 
 def replay_journal(path: Path, lookup: Lookup, jobs: int) -> tuple[Journal, Replayed]:
     """Replay all episodes of a journal; raises RunFolderError where a line of it is none."""
-    journal = index_journal(path)
+    journal = read_journal(path)
     chunks = list(_chunks(journal))
     total = Replayed()
     if jobs == 1 or len(chunks) < 2:
@@ -164,7 +164,7 @@ def report_replay(journal: Journal, replayed: Replayed) -> Section:
         "wrong": replayed.wrong,
         "differences": dict(sorted(replayed.by_kind.items())),
         "unknown_games": len(replayed.unknown),
-        "failed": journal.failed,
+        "failed": len(journal.failed),
         "repeats": replayed.repeats,
         "copies": replayed.copies,
     }
@@ -185,8 +185,8 @@ def report_replay(journal: Journal, replayed: Replayed) -> Section:
             section.fault(kind, f"{kind}: {counted(more, 'more episode')} like these")
     _report_duplicates(section, replayed)
     if journal.failed:
-        are = noun_for(journal.failed, "is", "are")
-        section.warn("failed", f"{counted(journal.failed, 'episode')} failed and {are} owed; resume the run")
+        are = noun_for(len(journal.failed), "is", "are")
+        section.warn("failed", f"{counted(len(journal.failed), 'episode')} failed and {are} owed; resume the run")
     if journal.torn:
         section.warn("torn", "the journal's last line is cut off; its episode counts as not played")
     return section

@@ -11,8 +11,8 @@ from alfworld_sft.evaluate.compare import Comparison, Result, compare, protocol_
 from alfworld_sft.evaluate.metrics import UNKNOWN_TYPE, Metrics, Unplayed, measure
 from alfworld_sft.evaluate.worldmodel import ACTION_KINDS, PREDICTORS, WorldModelScore, kind_of, score_predictions
 from alfworld_sft.games.layout import read_task_folder
-from alfworld_sft.report.journal import Journal
 from alfworld_sft.report.read import Run
+from alfworld_sft.runs.journal import Journal
 from alfworld_sft.types import SHORT_NAMES
 
 

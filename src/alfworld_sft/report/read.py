@@ -10,8 +10,8 @@ from typing import Any
 
 from alfworld_sft.errors import RunFolderError, TemplateError, UserError, os_reason
 from alfworld_sft.prompts.template import Template, load_template
-from alfworld_sft.report.journal import Journal, open_journal
 from alfworld_sft.report.training import Records, read_records
+from alfworld_sft.runs.journal import Journal, read_journal
 from alfworld_sft.runs.store import JOURNAL, RUN_FILE, read_stamp
 from alfworld_sft.runs.trust import is_known
 from alfworld_sft.train.log import METRICS_FILE
@@ -75,7 +75,7 @@ def _read(path: Path, name: str) -> Run:
         name=name,
         kind=str(stamp.get("kind", "collect")) if has_journal else "train",
         stamp=stamp,
-        journal=open_journal(path) if has_journal else None,
+        journal=read_journal(path / JOURNAL) if has_journal else None,
         records=read_records(path / METRICS_FILE) if has_records else None,
     )
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from alfworld_sft.evaluate.metrics import LOOP_REPEATS, classify_failure
 from alfworld_sft.evaluate.worldmodel import kind_of
 from alfworld_sft.prompts.tags import read_section
-from alfworld_sft.report.journal import Failed
 from alfworld_sft.report.replay import Replayed
 from alfworld_sft.report.tokens import Token
+from alfworld_sft.runs.journal import Failed
 from alfworld_sft.runs.rollout import CIRCLE, runs_in_circle
 from alfworld_sft.types import Episode, Step
 

@@ -9,12 +9,12 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from alfworld_sft.check.journal import find_episode
 from alfworld_sft.collect.cli import print_contents
 from alfworld_sft.counts import counted
 from alfworld_sft.dataset.read import Columns, dataset_file, read_rows
 from alfworld_sft.dataset.show import read_contents
 from alfworld_sft.errors import ConfigError, DatasetError
+from alfworld_sft.runs.journal import find_episode
 from alfworld_sft.runs.store import JOURNAL, read_stamp
 from alfworld_sft.show.draw import draw_episode, draw_row
 from alfworld_sft.show.tokens import MULTI_TURN, draw_tokens, rows_for_tokens
