@@ -140,7 +140,7 @@ def test_two_steps_of_training_learn_from_exactly_what_was_sampled(spelt, tmp_pa
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
 def test_log_probabilities_are_those_of_the_tokens_that_are_learned(tmp_path, temperature):
     played = games(max_steps=3, max_tokens=24)
-    trainer = trainer_of(tmp_path, played, tiny_tokenizer(), temperature=temperature)
+    trainer = trainer_of(tmp_path, played, tiny_tokenizer(), temperature=temperature, max_completion_length=None)
     output = played.rollout(played.dataset(3)["prompt"][:], trainer)
     for prompt, said, mask, logprobs in zip(
         *(output[name] for name in ("prompt_ids", "completion_ids", "env_mask", "logprobs")), strict=True

@@ -63,7 +63,7 @@ class Games:
 
     def __init__(
         self,
-        source: str | Path | GamePool | None = None,
+        source: str | Path | None = None,
         split: str = "train",
         task_types: Sequence[TaskType] | None = None,
         games_seed: int = 0,
@@ -73,7 +73,7 @@ class Games:
         max_tokens: int = 512,
         max_batch: int = 64,
     ) -> None:
-        for name, number in (("max_steps", max_steps), ("max_tokens", max_tokens), ("max_batch", max_batch)):
+        for name, number in {"max_steps": max_steps, "max_tokens": max_tokens, "max_batch": max_batch}.items():
             if number < 1:
                 raise UserError(f"{name} must be at least 1, not {number}")
         self._source, self._task_types, self._games_seed = source, task_types, games_seed
@@ -110,6 +110,7 @@ class Games:
         self._check_options(trainer)
         games = [self._game_of(prompt) for prompt in prompts]
         args = trainer.args
+        room: int | None = args.max_completion_length
         self._rollouts += 1
         place = (args.seed, trainer.state.global_step, self._rollouts, trainer.accelerator.process_index)
         with _playable(trainer) as model:
@@ -120,7 +121,7 @@ class Games:
                 max_batch=self._max_batch, keep_token_ids=True, tempered_logprobs=True,
             )  # fmt: skip
             with closing(player):
-                policy = GrowingModel(player, self._max_tokens, args.max_completion_length - 1)
+                policy = GrowingModel(player, self._max_tokens, room and room - 1)  # one for the end token
                 episodes = _run(self._play(policy, games, [derive_seed(*place, n) for n in range(len(games))]))
             _report_cut(episodes)
             return _output(episodes, games, player.encoder.end_id)
@@ -176,9 +177,10 @@ class Games:
                 raise UserError(f"{name}={getattr(args, name)!r} has no effect on Games.rollout; leave it out")
         if trainer.is_fsdp_enabled:
             raise UserError("Games.rollout cannot play with a model that FSDP has sharded; use DDP")
-        if self._max_tokens >= args.max_completion_length:
+        room: int | None = args.max_completion_length
+        if room is not None and self._max_tokens >= room:
             raise UserError(
-                f"max_completion_length={args.max_completion_length} must hold a complete episode, and here not even"
+                f"max_completion_length={room} must hold a complete episode, and here not even"
                 f" one reply of max_tokens={self._max_tokens}; raise it in GRPOConfig, or lower max_tokens"
             )
 

@@ -32,13 +32,13 @@ class TokenSequence:
 class GrowingModel:
     """A policy for the multi-turn form; `model` must keep token ids and is closed by its owner.
 
-    An episode ends with a PolicyError before a reply that might exceed `max_completion_tokens`, if `max_tokens` is the
-    longest reply: every reply is complete.
+    An episode ends with a PolicyError before a reply that might exceed `max_completion_tokens`, where `max_tokens` is
+    the longest reply, so that no reply is cut by it. None sets no limit but the model's context.
     """
 
-    def __init__(self, model: LocalModel, max_tokens: int, max_completion_tokens: int) -> None:
+    def __init__(self, model: LocalModel, max_tokens: int, max_completion_tokens: int | None = None) -> None:
         self._model = model
-        self._last_start = max_completion_tokens - max_tokens
+        self._last_start = None if max_completion_tokens is None else max_completion_tokens - max_tokens
 
     @property
     def name(self) -> str:
@@ -58,7 +58,7 @@ class GrowingModel:
 class GrowingPlayer:
     """The player of one episode."""
 
-    def __init__(self, model: LocalModel, last_start: int) -> None:
+    def __init__(self, model: LocalModel, last_start: int | None) -> None:
         self._encoder = model.encoder
         self._player = LocalPlayer(model)
         self._last_start = last_start
@@ -70,7 +70,7 @@ class GrowingPlayer:
         ids = self._continue(prompt) if self._ids else self._encoder.encode_prompt(prompt.messages)
         self._first_length = self._first_length or len(ids)
         used = len(ids) - self._first_length
-        if used > self._last_start:
+        if self._last_start is not None and used > self._last_start:
             raise PolicyError(f"after {used} tokens there is no room for another reply")
         reply = await self._player.act(prompt, ids)
         self._ids = [*ids, *(reply.token_ids or ())]
@@ -78,7 +78,8 @@ class GrowingPlayer:
 
     def _continue(self, prompt: Prompt) -> list[int]:
         between = self._encoder.encode_follow_up(prompt.messages[-1].content)
-        return [*self._ids, *(between[1:] if between[:1] == self._ids[-1:] else between)]
+        has_ended = between[0] == self._encoder.end_id == self._ids[-1]
+        return [*self._ids, *between[has_ended:]]
 
 
 def join_turns(replies: Sequence[Reply], end_id: int | None = None) -> TokenSequence:
