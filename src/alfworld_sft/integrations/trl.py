@@ -98,8 +98,8 @@ class Games:
     def rollout(self, prompts: list[Any], trainer: Any) -> dict[str, list[Any]]:
         """Play the games that the prompts name, each once, with the model in training: TRL's `rollout_func`.
 
-        The trainer repeats a row's prompt for each of its generations. Each plays by a seed of its own, which depends
-        on `args.seed`, the step and the process.
+        The trainer repeats a row's prompt for each of its generations. Each has its own seed, which depends on
+        `args.seed`, the step and the process.
 
         `env_mask` is 1 exactly where the model sampled a token. For reward functions there are `won`, `steps`,
         `progress` (see `progress_of`) and `invalid_replies`, the number of replies without an admissible command. An
