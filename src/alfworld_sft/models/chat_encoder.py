@@ -82,6 +82,11 @@ class ChatEncoder:
         text = self._template.render(plain, ask=True)
         return self._tokenize(text, mark, self._pieces(text, len(text), ()))[0]
 
+    def encode_text(self, text: str) -> list[int]:
+        """Return the ids of a piece of a reply's text."""
+        [plain], mark = _escape([Message("assistant", text)], self._template.control)
+        return self._tokenize(plain.content, mark, self._pieces(plain.content, len(plain.content), ()))[0]
+
     def _encode(self, messages: Sequence[Message], untrained_turns: Collection[int], *, last_only: bool) -> Encoded:
         if not messages or messages[-1].role != "assistant":
             raise DatasetError("a conversation must end with an assistant message")

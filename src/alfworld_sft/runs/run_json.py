@@ -87,8 +87,17 @@ def stamp_of(
             "template": template.name,
             "template_sha256": hash_template(template),
             "seed": config.seed,
+            **_constraint(config, template),
         },
     }
+
+
+def _constraint(config: RunConfig, template: Template) -> dict[str, str]:
+    """Return what a model's replies are restricted to; a free run has no such key, as older ones."""
+    if config.policy.constrain == "none":
+        return {}
+    hidden = "" if template.lists_admissible else ", by commands that the prompt does not list"
+    return {"constrain": f"{config.policy.constrain}{hidden}"}
 
 
 def hash_template(template: Template) -> str:
