@@ -94,7 +94,8 @@ class RestrictedReply:
         if self._start is None:
             return self._restricted(Choice(forced=self._now())) if cut else Choice(forbidden=tuple(self._forbidden()))
         ways = self._ways(self._text[self._start :])
-        if len({command for command, _ in ways}) == 1:
+        left = {command for command, _ in ways}
+        if len(left) == 1 and _THINK_OPEN not in left:
             rest = self._spelling.spell(ways[0][1]) if ways[0][1] else ()
             end = () if self._tags else self._spelling.end
             if rest is not None and rest + end:
@@ -150,10 +151,12 @@ class RestrictedReply:
 
     def _allowed(self, ways: Sequence[tuple[str, str]]) -> tuple[int, ...]:
         found: set[int] = set()
-        for _, rest in ways:
+        for command, rest in ways:
             found.update(self._vocabulary.beginnings(rest))
             if self._tags:
                 found.update(self._vocabulary.starting(rest))
+            elif command == _THINK_OPEN:  # what follows it in the same token begins the thought
+                found.update(filter(self._is_possible, self._vocabulary.starting(rest)))
             elif not rest:
                 found.update(self._spelling.ends)
         if not found:
@@ -166,11 +169,12 @@ class RestrictedReply:
             begun = next((n for n in range(len(mark) - 1, 0, -1) if self._text.endswith(mark[:n])), 0)
             ending = self._vocabulary.starting(mark[begun:]) if begun else ()
             for token in {*ending, *self._vocabulary.containing(mark)}:
-                if not self._is_possible(self._text + self._vocabulary.text(token)):
+                if not self._is_possible(token):
                     yield token
 
-    def _is_possible(self, text: str) -> bool:
-        """Return whether a reply that has been free so far may continue with this text."""
+    def _is_possible(self, token: int) -> bool:
+        """Return whether a reply that has been free so far, or is now, may continue with this token."""
+        text = self._text + self._vocabulary.text(token)
         if self._tags and find_reply_end(text, self._tags) is not None:
             last = self._sections(text)[-1:]
             return any(s.tag == "action" and text[s.start : s.end].strip() in self._commands for s in last)

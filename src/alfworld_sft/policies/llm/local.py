@@ -81,6 +81,7 @@ class _Turn:
     read: int = field(init=False)
     draws: Random = field(init=False)
     restricted: RestrictedReply | None = field(init=False)
+    next: Choice = field(init=False)
 
     def __post_init__(self) -> None:
         self.begin()
@@ -90,23 +91,31 @@ class _Turn:
         self.said, self.logprobs, self.read = [], [], 0
         self.draws = Random(self.prompt.seed)
         self.restricted = RestrictedReply(self.spelling, self.prompt) if self.spelling else None
+        self.next = ANYTHING
 
     def choice(self) -> Choice | None:
-        """Say what is forced, without the model; return what may come next, None if the model has to read first."""
-        if self.read < len(self.said):
-            return None
-        if self.restricted is None:
-            return ANYTHING
-        choice = self.restricted.choice(cut=len(self.said) >= self.room)
-        for token in choice.forced:
-            self.say(token, 0.0)
-        return None if choice.forced else choice
+        """Return what may come next; None if the reply is done, or has tokens that the model has to read first."""
+        if not self.said:
+            self._say_forced()
+        return self.next if self.read == len(self.said) else None
 
     def say(self, token: int, logprob: float) -> None:
-        """Add a token to the reply; after an end of turn that stands for the action's tag, add that instead."""
+        """Add a token, and all that is forced to follow; where an end of turn stands for the action's tag, add that."""
         written = self.restricted.say(token) if self.restricted else (token,)
-        self.said += written
-        self.logprobs += [logprob, *([0.0] * (len(written) - 1))]
+        self._write(written, logprob)
+        self._say_forced()
+
+    def _say_forced(self) -> None:
+        while self.restricted and not self.restricted.done:
+            self.next = self.restricted.choice(cut=len(self.said) >= self.room)
+            if not self.next.forced:
+                return
+            self._write([number for token in self.next.forced for number in self.restricted.say(token)], 0.0)
+
+    def _write(self, tokens: Sequence[int], logprob: float) -> None:
+        """Add tokens of which only the first was a choice."""
+        self.said += tokens
+        self.logprobs += [logprob, *([0.0] * (len(tokens) - 1))]
 
 
 class LocalModel:

@@ -14,6 +14,7 @@ from typing import Any
 
 _BYTE = re.compile(r"<0x([0-9A-F]{2})>")  # how SentencePiece spells a byte of an unknown character
 
+
 def in_bytes(text: str) -> str:
     """Return a text with one character per byte of its UTF-8 form; ASCII stays as it is."""
     return text.encode("utf-8", "surrogatepass").decode("latin-1")
