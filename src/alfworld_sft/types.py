@@ -101,7 +101,7 @@ class Reply:
     `reasoning` is what a server gave beside the text, where it is not part of it.
 
     With `policy.constrain`, `constrained_from` is the index of the first reply token whose choice was restricted; from
-    there on, log-probabilities are those among the allowed tokens.
+    there on, a local model's log-probabilities are those among the allowed tokens.
 
     Where a model was to write the expert's reason, `think_by` says whose the reason is, and `rejected` why each of the
     model's replies before was not taken.

@@ -40,6 +40,7 @@ def make_policy(options: PolicySection) -> Policy:
                 Patience(options.timeout_s, options.attempts),
                 truncated=options.truncated,
                 keep_token_ids=options.keep_token_ids,
+                constrain=options.constrain == "action",
                 managed=_managed_server(options),
             )
         case "local":

@@ -223,7 +223,7 @@ def test_the_tag_that_is_forced_is_read_in_one_pass():
     shapes = watched(policy)
     [reply] = ask(policy, [asking()])
     assert shapes[0] == (1, reply.prompt_tokens)
-    assert shapes[1][1] > 5
+    assert shapes[1][1] > 2
     assert {shape for shape in shapes[2:]} <= {(1, 1)}
     assert reply.constrained_from == 1
 
@@ -366,12 +366,12 @@ def test_a_context_that_is_nearly_full_keeps_room_for_the_action():
     assert parse_reply(reply.text, TAGS, COMMANDS).problem is None
     assert reply.reply_tokens <= 90
     policy._context = length + 20
-    with pytest.raises(PolicyError, match="of which policy.constrain keeps"):
+    with pytest.raises(PolicyError, match=r"of which policy\.constrain keeps"):
         ask(policy, [asked])
 
 
 def test_a_prompt_without_commands_cannot_be_answered():
-    with pytest.raises(PolicyError, match="^policy.constrain=action: the prompt comes without admissible commands$"):
+    with pytest.raises(PolicyError, match=r"^policy\.constrain=action: the prompt comes without admissible commands$"):
         ask(local(), [asking(commands=())])
 
 
