@@ -17,6 +17,9 @@ from alfworld_sft.prompts.template import Template
 from alfworld_sft.runs.config import RunConfig, RunKind
 from alfworld_sft.runs.store import RunFolder
 
+CONSTRAIN = "constrain"
+"""The key of the protocol that says what a model's replies were restricted to; free runs have none, as older ones."""
+
 
 def keep_sampling(run: RunFolder, sampling: Mapping[str, object] | None) -> None:
     """Record in the stamp how the model is really sampled: a server may turn out to reject some parameters.
@@ -93,11 +96,11 @@ def stamp_of(
 
 
 def _constraint(config: RunConfig, template: Template) -> dict[str, str]:
-    """Return what a model's replies are restricted to; a free run has no such key, as older ones."""
+    """Return what the replies are restricted to: knowledge that a prompt does not show is named."""
     if config.policy.constrain == "none":
         return {}
     hidden = "" if template.lists_admissible else ", by commands that the prompt does not list"
-    return {"constrain": f"{config.policy.constrain}{hidden}"}
+    return {CONSTRAIN: f"{config.policy.constrain}{hidden}"}
 
 
 def hash_template(template: Template) -> str:

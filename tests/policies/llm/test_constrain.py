@@ -224,7 +224,7 @@ def test_the_tag_that_is_forced_is_read_in_one_pass():
     [reply] = ask(policy, [asking()])
     assert shapes[0] == (1, reply.prompt_tokens)
     assert shapes[1][1] > 2
-    assert {shape for shape in shapes[2:]} <= {(1, 1)}
+    assert set(shapes[2:]) <= {(1, 1)}
     assert reply.constrained_from == 1
 
 
