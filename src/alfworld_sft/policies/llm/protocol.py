@@ -64,9 +64,8 @@ def request_body(
 
     Sampling parameters are always sent in full; otherwise a server uses the model's own generation config (vLLM does:
     Qwen2.5 has top_k=20 and repetition_penalty=1.1 there). `draw` counts the replies requested at this turn: 0 uses the
-    prompt's seed as it is. With `constrain` the reply is restricted, unless the server has refused every parameter for it.
-    A server that rejects `max_tokens` gets `max_completion_tokens`, the name in OpenAI's newer
-    models.
+    prompt's seed as it is. A server that rejects `max_tokens` gets `max_completion_tokens`, the name in OpenAI's newer
+    models. With `constrain` the reply is restricted, unless the server has refused every parameter that does so.
     """
     stop = stop_of(prompt)
     body: dict[str, Any] = {

@@ -244,8 +244,9 @@ class OpenAIServer:
         """Return the error for a server that has no parameter to restrict replies."""
         said = f" ({error.complaint.shown}: {self._short(error.complaint.words)})" if error else ""
         return RefusedError(
-            f"policy.constrain=action: the server at {self.base_url} refuses or ignores {', '.join(RESTRICTIONS)}{said};"
-            " serve the model with vLLM or SGLang, play it with policy.name=local, or leave out policy.constrain"
+            f"policy.constrain=action: the server at {self.base_url} refuses or ignores {', '.join(RESTRICTIONS)}"
+            f"{said}; serve the model with vLLM or SGLang, play it with policy.name=local, or leave out"
+            " policy.constrain"
         )
 
     def _explains_nothing(self, complaint: Complaint) -> bool:
