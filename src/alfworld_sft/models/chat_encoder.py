@@ -94,6 +94,11 @@ class ChatEncoder:
         after = text[text.index(LONE) + len(LONE) :]
         return self._tokenize(after, mark, self._pieces(after, len(after), ()))[0]
 
+    def encode_text(self, text: str) -> list[int]:
+        """Return the ids of a piece of a reply's text."""
+        [plain], mark = _escape([Message("assistant", text)], self._template.control)
+        return self._tokenize(plain.content, mark, self._pieces(plain.content, len(plain.content), ()))[0]
+
     def _encode(self, messages: Sequence[Message], untrained_turns: Collection[int], *, last_only: bool) -> Encoded:
         if not messages or messages[-1].role != "assistant":
             raise DatasetError("a conversation must end with an assistant message")

@@ -17,6 +17,9 @@ from alfworld_sft.prompts.template import Template
 from alfworld_sft.runs.config import RunConfig, RunKind
 from alfworld_sft.runs.store import RunFolder
 
+CONSTRAIN = "constrain"
+"""The key of the protocol that says what a model's replies were restricted to; free runs have none, as older ones."""
+
 
 def keep_sampling(run: RunFolder, sampling: Mapping[str, object] | None) -> None:
     """Record in the stamp how the model is really sampled: a server may turn out to reject some parameters.
@@ -87,8 +90,17 @@ def stamp_of(
             "template": template.name,
             "template_sha256": hash_template(template),
             "seed": config.seed,
+            **_constraint(config, template),
         },
     }
+
+
+def _constraint(config: RunConfig, template: Template) -> dict[str, str]:
+    """Return what the replies are restricted to: knowledge that a prompt does not show is named."""
+    if config.policy.constrain == "none":
+        return {}
+    hidden = "" if template.lists_admissible else ", by commands that the prompt does not list"
+    return {CONSTRAIN: f"{config.policy.constrain}{hidden}"}
 
 
 def hash_template(template: Template) -> str:
