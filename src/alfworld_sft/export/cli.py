@@ -48,6 +48,8 @@ def export_command(
 def export_pairs(path: Path, out: Path, source: str | None) -> int:
     """Write the preference pairs of a collection's episodes; return their number."""
     with RunFolder(path) as run, new_folder(out) as folder:
+        if run.kind == "import":
+            raise RunFolderError(f"{path}: imported; pairs are made of what 'alfworld-sft collect' has played")
         number = write_jsonl(folder / "train.jsonl", _pairs(run, source))
         if not number:
             raise RunFolderError(f"{path}: no trained turn of its episodes has a worse alternative; nothing to export")

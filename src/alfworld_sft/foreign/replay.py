@@ -1,0 +1,102 @@
+"""Which game is another project's episode of, and what becomes of it there? Its actions are played again.
+
+The wording follows the game, not the data: a `put x in/on y` of before November 2024 is played as `move x to y` in a
+game that says so, and counted, since a model trained on it would say what those games do not understand. For the same
+reason answers are compared by what they tell, not by the version's words: an arrival counts by what is seen there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from alfworld_sft.foreign.read import ForeignEpisode
+from alfworld_sft.games.finder import GameFinder
+from alfworld_sft.world import Env, Game
+from alfworld_sft.world.language import ARRIVED, NOTHING_HAPPENS, PUT, PUT_DOWN, read_command, read_sentence
+
+MOST_TRIALS = 64
+"""How many games that begin alike are tried for one episode."""
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignReplay:
+    """An episode replayed in one game. `reworded` actions are in the other version's words; `answers` were compared,
+    of which `different` tell something else than the game."""
+
+    game_id: str
+    won: bool
+    actions: int
+    invalid: int
+    reworded: int
+    answers: int
+    different: int
+    missing: int
+
+    @property
+    def agreement(self) -> tuple[int, int]:
+        """How well the game fits: more answers as recorded, fewer invalid actions."""
+        return self.answers - self.different, -self.invalid
+
+
+def replay_foreign(episode: ForeignEpisode, game: Game) -> ForeignReplay:
+    """Play an episode's actions in a game; after the game is won the rest is not played."""
+    env = Env(game, max_steps=len(episode.turns) + 1)
+    now = env.reset()
+    invalid = reworded = answers = different = missing = actions = 0
+    for turn in episode.turns:
+        if now.won:
+            break
+        if turn.action is None:
+            missing += 1
+            continue
+        actions += 1
+        said = " ".join(turn.action.lower().split())
+        command = in_words_of(game, said)
+        playable = command in now.admissible_commands
+        reworded += playable and command != said
+        invalid += not playable
+        now = env.step(command)
+        if turn.answer is not None:
+            answers += 1
+            different += not tells(turn.answer, now.text)
+    return ForeignReplay(game.id, now.won, actions, invalid, reworded, answers, different, missing)
+
+
+def in_words_of(game: Game, command: str) -> str:
+    """Return a command in the wording of the game's version; any other text as it is."""
+    said = read_command(command)
+    return PUT[game.grammar].format(*said.names) if said and said.command.verb == "put" else command
+
+
+def tells(answer: str, text: str) -> bool:
+    """Return whether a recorded answer tells what the game says; a prompt may say more around it."""
+    told = told_by(text)
+    return told_by(answer) == told or told in answer
+
+
+def told_by(answer: str) -> str:
+    """Return what an answer tells, the same for both versions: an arrival by what is seen, a thing put down by where.
+
+    Data sets leave out the arrival itself.
+    """
+    text = " ".join(answer.split())
+    said = read_sentence(text)
+    if said and said.sentence is ARRIVED:
+        return said.values[1]
+    if said and said.sentence in PUT_DOWN.values():
+        return PUT_DOWN["move"].format(*said.values)
+    return NOTHING_HAPPENS if text.rstrip(".").lower() in ("nothing happens", "nothing happened") else text
+
+
+def find_replay(episode: ForeignEpisode, finder: GameFinder) -> tuple[Game, ForeignReplay] | None:
+    """Return the game that fits best and the replay in it, None where no game begins like this."""
+    best: tuple[Game, ForeignReplay] | None = None
+    for number, game in enumerate(finder.find(episode.task, episode.opening, episode.game)):
+        if number == MOST_TRIALS:
+            break
+        replay = replay_foreign(episode, game)
+        if best is None or replay.agreement > best[1].agreement:
+            best = game, replay
+        if not replay.different and not replay.invalid and replay.answers:
+            break
+    return best
