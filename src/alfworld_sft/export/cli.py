@@ -19,7 +19,7 @@ from alfworld_sft.export.targets import Form, Record
 from alfworld_sft.export.write import export_rows, new_folder, write_jsonl
 from alfworld_sft.prompts.template import load_template
 from alfworld_sft.runs.job import games_of
-from alfworld_sft.runs.store import RunFolder
+from alfworld_sft.runs.store import IMPORT, RunFolder
 from alfworld_sft.terminal import printable
 
 Target = Literal["trl", "verl", "verl-rl", "llamafactory", "openai", "sharegpt", "inspect", "dpo"]
@@ -48,7 +48,7 @@ def export_command(
 def export_pairs(path: Path, out: Path, source: str | None) -> int:
     """Write the preference pairs of a collection's episodes; return their number."""
     with RunFolder(path) as run, new_folder(out) as folder:
-        if run.kind == "import":
+        if run.kind == IMPORT:
             raise RunFolderError(f"{path}: imported; pairs are made of what 'alfworld-sft collect' has played")
         number = write_jsonl(folder / "train.jsonl", _pairs(run, source))
         if not number:

@@ -20,7 +20,7 @@ from alfworld_sft.games.listed import ListedGames
 from alfworld_sft.games.refs import hash_of
 from alfworld_sft.prompts.template import Template
 from alfworld_sft.runs.run_json import hash_template, now_in_utc, versions
-from alfworld_sft.runs.store import RunFolder
+from alfworld_sft.runs.store import IMPORT, RunFolder
 
 _CARD = """---
 language:
@@ -71,7 +71,7 @@ def stamp_of(files: Sequence[Path], kind: Format, config: ImportConfig, template
         with file_errors("read", file, "name a file that can be read"):
             named.append({"name": file.name, "sha256": sha256_of(file)})
     return {
-        "kind": "import",
+        "kind": IMPORT,
         "status": "running",
         "started": now_in_utc(),
         "versions": versions(),

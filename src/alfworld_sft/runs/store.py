@@ -26,6 +26,8 @@ from alfworld_sft.types import Episode
 
 JOURNAL = "episodes.jsonl"
 RUN_FILE = "run.json"
+IMPORT = "import"
+"""The kind of a folder whose episodes another project played: it is complete, and not resumed."""
 SYNC_INTERVAL_S = 0.25
 
 
@@ -230,7 +232,7 @@ def read_stamp(path: Path) -> dict[str, Any]:
 
 def make_again(stamp: Mapping[str, Any], path: Path) -> str:
     """Return what makes the dataset's files of a run again, for error messages."""
-    if stamp.get("kind") == "import":
+    if stamp.get("kind") == IMPORT:
         return "import its files again, into a new folder"
     return f"make the files again: alfworld-sft collect --resume {path}"
 
