@@ -55,7 +55,7 @@ def test_put_in_the_words_before_november_2024_is_played_and_counted(
     assert (
         found["reworded_actions"] == sum(json.dumps(record(game, "eto")).count("Action: move ") for game in games) > 0
     )
-    assert "these games refuse" in next(f["text"] for f in found["findings"] if f["about"] == "reworded")
+    assert "these games refuse them" in next(f["text"] for f in found["findings"] if f["about"] == "reworded")
 
 
 def test_invalid_actions_lost_episodes_and_false_claims_are_counted(

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from alfworld_sft.foreign.read import ForeignEpisode, ForeignTurn, read_conversation
-from alfworld_sft.foreign.replay import find_replay, replay_foreign, tells, told_by
+from alfworld_sft.foreign.replay import command_for, find_replay, replay_foreign, tells, told_by
 from alfworld_sft.games import find_games
 from alfworld_sft.games.finder import GameFinder
 from alfworld_sft.world import Game
@@ -70,3 +70,27 @@ def test_a_game_named_by_its_id_needs_no_task(data: Path, games: list[Game]) -> 
     finder = GameFinder(find_games(data, "train"))
     assert [game.id for game in finder.find("", "", named=games[3].id)] == [games[3].id]
     assert list(finder.find("", "", named="elsewhere/trial")) == []
+
+
+@pytest.mark.parametrize(
+    ("action", "command"),
+    [
+        ("take pen 2 from drawer 1", "take pen 2 from drawer 1"),
+        ("Take  Pen 2 from Drawer 1", "take pen 2 from drawer 1"),
+        ("put credit card 1 in/on counter top 1", "move creditcard 1 to countertop 1"),
+        ("put creditcard 1 on countertop 1", "move creditcard 1 to countertop 1"),
+        ("use desk lamp 1", "use desklamp 1"),
+        ("put pen 7 in/on desk 1", "move pen 7 to desk 1"),
+        ("fly to moon 1", "fly to moon 1"),
+    ],
+)
+def test_an_action_is_played_in_the_words_of_the_game(games: list[Game], action: str, command: str) -> None:
+    admissible = ("move creditcard 1 to countertop 1", "take pen 2 from drawer 1", "use desklamp 1")
+    assert command_for(action, games[0], admissible) == command
+
+
+def test_answers_are_compared_by_their_letters() -> None:
+    """As the published sets have them: no comma before "and", names with capitals and spaces."""
+    text = "On the sidetable 2, you see a alarmclock 1, a cd 3, and a pen 2."
+    assert tells("On the sidetable 2, you see an alarm clock 1, a CD 3 and a pen 2.", text)
+    assert not tells("On the sidetable 2, you see an alarm clock 1, a CD 3 and a pen 21.", text)

@@ -129,8 +129,8 @@ def _report_differences(section: Section, tally: ForeignTally) -> None:
     if tally.reworded:
         section.warn(
             "reworded",
-            f"{counted(tally.reworded, 'action')} {noun_for(tally.reworded, 'is', 'are')} in the other version's words"
-            " for putting things down, which these games refuse",
+            f"{counted(tally.reworded, 'action')} {noun_for(tally.reworded, 'is', 'are')} in other words than the"
+            " games', such as the other version's for putting things down, and these games refuse them",
         )
     if tally.missing:
         section.warn("turns_without_action", f"{counted(tally.missing, 'reply', 'replies')} without an action")

@@ -53,7 +53,7 @@ def _report(result: Result, config: ImportConfig, out: Path) -> None:
     summary, tally = result.summary, result.tally
     Console(soft_wrap=True).print(success_table(summary.success_by_task_type, summary.won, summary.episodes))
     typer.echo(
-        f"{tally.imported:,} of {counted(tally.records, 'record')} imported, {tally.replayed:,} replayed in their games"
+        f"{tally.imported} of {counted(tally.records, 'record')} imported, {tally.replayed} replayed in their games"
     )
     if dropped := summary.episodes - summary.kept:
         typer.echo(f"{counted(dropped, 'episode')} not known to be won dropped (dataset.require_success)")

@@ -10,7 +10,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from alfworld_sft.foreign.read import ForeignEpisode
-from alfworld_sft.foreign.replay import in_words_of
+from alfworld_sft.foreign.replay import command_for
 from alfworld_sft.prompts.formats import read_reply, shown_answer, write_reply
 from alfworld_sft.prompts.tags import ParsedReply, strip_tags
 from alfworld_sft.prompts.template import Template
@@ -37,8 +37,7 @@ class Played:
 def play_recorded(recorded: ForeignEpisode, game: Game, template: Template | None, *, index: int, seed: int) -> Played:
     """Play a conversation's actions in a game, up to the win; replies without an action are left out.
 
-    With a template the replies are written as it has them. An action in another version's words is played in the
-    game's.
+    With a template the replies are written as it has them. An action in other words is played in the game's.
     """
     env = Env(game, max_steps=max(1, len(recorded.turns)))
     now, seen = env.reset(), opening_look(game)
@@ -49,7 +48,7 @@ def play_recorded(recorded: ForeignEpisode, game: Game, template: Template | Non
             break
         if turn.action is None:
             continue
-        command = in_words_of(game, " ".join(turn.action.lower().split()))
+        command = command_for(turn.action, game, now.admissible_commands)
         if template is None:
             text, parsed = recorded.messages[turn.position].content, _judge(command, now.admissible_commands)
         else:

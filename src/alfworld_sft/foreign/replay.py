@@ -1,13 +1,17 @@
 """Which game is another project's episode of, and what becomes of it there? Its actions are played again.
 
 The wording follows the game, not the data: a `put x in/on y` of before November 2024 is played as `move x to y` in a
-game that says so, and counted, since a model trained on it would say what those games do not understand. For the same
-reason answers are compared by what they tell, not by the version's words: an arrival counts by what is seen there.
+game that says so, and counted, since a model trained on it would say what those games do not understand. So is a name
+in other letters, as in "credit card 1"; published data has some. For the same reason answers are compared by what they
+tell, not by the version's words: an arrival counts by what is seen there.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Collection
 from dataclasses import dataclass
+from functools import lru_cache
 
 from alfworld_sft.foreign.read import ForeignEpisode
 from alfworld_sft.games.finder import GameFinder
@@ -50,10 +54,9 @@ def replay_foreign(episode: ForeignEpisode, game: Game) -> ForeignReplay:
             missing += 1
             continue
         actions += 1
-        said = " ".join(turn.action.lower().split())
-        command = in_words_of(game, said)
+        command = command_for(turn.action, game, now.admissible_commands)
         playable = command in now.admissible_commands
-        reworded += playable and command != said
+        reworded += playable and command != " ".join(turn.action.lower().split())
         invalid += not playable
         now = env.step(command)
         if turn.answer is not None:
@@ -62,16 +65,38 @@ def replay_foreign(episode: ForeignEpisode, game: Game) -> ForeignReplay:
     return ForeignReplay(game.id, now.won, actions, invalid, reworded, answers, different, missing)
 
 
-def in_words_of(game: Game, command: str) -> str:
-    """Return a command in the wording of the game's version; any other text as it is."""
-    said = read_command(command)
-    return PUT[game.grammar].format(*said.names) if said and said.command.verb == "put" else command
+def command_for(action: str, game: Game, admissible: Collection[str]) -> str:
+    """Return a recorded action in the game's words: the admissible command of the same letters, else its wording."""
+    said = " ".join(action.lower().split())
+    if said in admissible:
+        return said
+    letters = _letters(said)
+    if same := next((command for command in admissible if letters in _spellings(command)), None):
+        return same
+    read = read_command(said)
+    return PUT[game.grammar].format(*read.names) if read and read.command.verb == "put" else said
+
+
+@lru_cache(maxsize=1 << 14)
+def _spellings(command: str) -> frozenset[str]:
+    """Return the letters of a command, and of what other versions and people say for it."""
+    read = read_command(command)
+    if read is None or read.command.verb != "put":
+        return frozenset({_letters(command)})
+    forms = (form.format(*read.names) for form in PUT.values())
+    loose = (f"put {read.names[0]} {where} {read.names[1]}" for where in ("in", "on"))
+    return frozenset(map(_letters, (*forms, *loose)))
+
+
+def _letters(text: str) -> str:
+    """Return the letters, digits and stops of a text, to compare what is written otherwise but says the same."""
+    return re.sub(r"[^a-z0-9.]+", "", re.sub(r"\ban\b", "a", text.lower()))
 
 
 def tells(answer: str, text: str) -> bool:
     """Return whether a recorded answer tells what the game says; a prompt may say more around it."""
-    told = told_by(text)
-    return told_by(answer) == told or told in answer
+    told = _letters(told_by(text))
+    return _letters(told_by(answer)).rstrip(".") == told.rstrip(".") or told in _letters(answer)
 
 
 def told_by(answer: str) -> str:

@@ -77,8 +77,8 @@ def warnings_of(tally: Tally, *, rewritten: bool) -> list[str]:
             lines.append(f"{counted(reason.records, 'record')} {why} (the first: {reason.first})")
     if tally.reworded and not rewritten:
         lines.append(
-            f"{counted(tally.reworded, 'action')} {noun_for(tally.reworded, 'is', 'are')} in the other version's words"
-            " for putting things down, which these games refuse; prompt.template=default writes them as the games do"
+            f"{counted(tally.reworded, 'action')} {noun_for(tally.reworded, 'is', 'are')} in other words than the"
+            " games', which refuse them; prompt.template=default writes them as the games do"
         )
     if tally.refused:
         lines.append(f"{counted(tally.refused, 'action')} refused by the game; kept as context without loss")
