@@ -10,11 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from alfworld_sft.check.cli import check_command
-from alfworld_sft.collect.run import collect
+from alfworld_sft.collect.run import collect, resume_run
 from alfworld_sft.config import build_config
 from alfworld_sft.dataset.read import Columns, read_rows
 from alfworld_sft.dataset.write import DATA_FILES
 from alfworld_sft.errors import ConfigError, DatasetError, UserError
+from alfworld_sft.export.cli import Target, export_command
 from alfworld_sft.export.write import export_rows
 from alfworld_sft.foreign.build import Result, import_foreign
 from alfworld_sft.foreign.config import ImportConfig
@@ -277,9 +278,29 @@ def test_the_same_files_give_the_same_bytes(tmp_path: Path, data: Path, games: l
     assert first == second
 
 
-def test_an_imported_run_is_not_resumed_by_collect(tmp_path: Path, data: Path, games: list[Game]) -> None:
-    from alfworld_sft.collect.run import resume_run
+def test_what_needs_a_collection_says_so(tmp_path: Path, data: Path, games: list[Game]) -> None:
+    imported(tmp_path, data, [record(games[0], "eto")], kind="eto")
+    targets: tuple[Target, ...] = ("dpo", "inspect")
+    for target in targets:
+        with pytest.raises(UserError, match=f"imported; --to {target} needs episodes that this package has played"):
+            export_command(tmp_path / "out", target, tmp_path / "exported")
+    (tmp_path / "out" / "val.parquet").unlink()
+    with pytest.raises(UserError, match=r"val\.parquet is missing; import its files again, into a new folder"):
+        show_command(tmp_path / "out")
 
+
+def test_check_says_how_many_were_not_replayed(
+    tmp_path: Path, data: Path, games: list[Game], capsys: pytest.CaptureFixture[str]
+) -> None:
+    unknown = json.loads(json.dumps(record(games[2], "sharegpt")).replace("shelf 1", "throne 1"))
+    imported(tmp_path, data, [unknown, record(games[0], "sharegpt")])
+    check_command(tmp_path / "out", jobs=1)
+    out = capsys.readouterr().out
+    assert "1 episode of 1 replayed" in out
+    assert "warning: 1 episode imported without a game, and not verified" in out
+
+
+def test_an_imported_run_is_not_resumed_by_collect(tmp_path: Path, data: Path, games: list[Game]) -> None:
     imported(tmp_path, data, [record(games[0], "eto")], kind="eto")
     with pytest.raises(UserError, match="was imported"):
         collect(resume_run(tmp_path / "out"))

@@ -10,7 +10,7 @@ import pytest
 from alfworld_sft.foreign.read import ForeignEpisode, ForeignTurn, read_conversation
 from alfworld_sft.foreign.replay import command_for, find_replay, replay_foreign, tells, told_by
 from alfworld_sft.games import find_games
-from alfworld_sft.games.finder import GameFinder
+from alfworld_sft.games.finder import GameFinder, is_named
 from alfworld_sft.world import Game
 from alfworld_sft.world.observations import opening_look
 from alfworld_sft.world.plan import shortest_plan
@@ -69,7 +69,17 @@ def test_a_prompt_around_an_answer_tells_the_same() -> None:
 def test_a_game_named_by_its_id_needs_no_task(data: Path, games: list[Game]) -> None:
     finder = GameFinder(find_games(data, "train"))
     assert [game.id for game in finder.find("", "", named=games[3].id)] == [games[3].id]
+    assert [game.id for game in finder.find("", "", named=f"data/{games[3].id}")] == [games[3].id]
     assert list(finder.find("", "", named="elsewhere/trial")) == []
+
+
+@pytest.mark.parametrize(
+    ("named", "is_it"),
+    [("T/t1", True), ("a/T/t1", True), ("a/T/t1/game.tw-pddl", True), ("a/T/t1.tw-pddl", True), ("a/T/t12", False),
+     ("xT/t1", False), (None, False)],
+)  # fmt: skip
+def test_a_game_is_named_by_id_or_by_a_path_with_it(named: str | None, is_it: bool) -> None:
+    assert is_named("T/t1", named) is is_it
 
 
 @pytest.mark.parametrize(
