@@ -66,6 +66,20 @@ def test_a_record_that_names_its_game_need_not_show_it() -> None:
         read_conversation(said("Begin.", "look"), "x")
 
 
+@pytest.mark.parametrize(
+    ("more", "success"),
+    [
+        ({}, None),
+        ({"success": True}, True),
+        ({"reward": 0.0}, False),
+        ({"reward": 10**400}, True),
+        ({"success": "x"}, None),
+    ],
+)
+def test_what_a_record_claims(more: dict[str, Any], success: bool | None) -> None:
+    assert read_conversation(said("Begin.", "look", game_id="a/b", **more), "x").success is success
+
+
 def test_loss_flags_are_honoured() -> None:
     record = said(f"{ROOM}\nYour task is to: put a mug in desk.", "Action: look", "You see.", "Action: look")
     record["conversations"][0]["loss"] = None

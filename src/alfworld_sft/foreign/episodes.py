@@ -52,8 +52,7 @@ def play_recorded(recorded: ForeignEpisode, game: Game, template: Template | Non
         if template is None:
             text, parsed = recorded.messages[turn.position].content, _judge(command, now.admissible_commands)
         else:
-            predicted = env.fork().step(command).text
-            text = _write(template, observation=seen, think=turn.thought, prediction=predicted, action=command)
+            text = _write(template, turn.thought, command, seen, env)
             parsed = read_reply(template.reply_format, text, template.tags, now.admissible_commands)
         command = parsed.action or ""
         before, now = now, env.step(command)
@@ -72,7 +71,13 @@ def play_recorded(recorded: ForeignEpisode, game: Game, template: Template | Non
         )
         positions.append(turn.position)
         seen = now.text if template is None else shown_answer(template.reply_format, parsed, now.text)
-    episode = Episode(
+    return Played(recorded, _episode(game, template, steps, env.max_steps, index=index, seed=seed), tuple(positions))
+
+
+def _episode(
+    game: Game, template: Template | None, steps: list[Step], max_steps: int, *, index: int, seed: int
+) -> Episode:
+    return Episode(
         index=index,
         game_id=game.id,
         split=game.split,
@@ -82,19 +87,20 @@ def play_recorded(recorded: ForeignEpisode, game: Game, template: Template | Non
         seed=seed,
         template=template.name if template else RECORDED,
         policy=IMPORTED,
-        max_steps=max(1, len(recorded.turns)),
-        success=now.won,
+        max_steps=max_steps,
+        success=bool(steps) and steps[-1].won,
         steps=tuple(steps),
     )
-    return Played(recorded, episode, tuple(positions))
 
 
 def _judge(command: str, admissible: Collection[str]) -> ParsedReply:
     return ParsedReply(command, None if command in admissible else "not admissible", None, None, None)
 
 
-def _write(template: Template, **parts: str) -> str:
+def _write(template: Template, thought: str, command: str, seen: str, env: Env) -> str:
     """Return a reply in a template's form; of tags, those without content are left out."""
-    parts = {name: strip_tags(text) for name, text in parts.items()}
+    predicted = env.fork().step(command).text
+    said = {"observation": seen, "think": thought, "prediction": predicted, "action": command}
+    parts = {name: strip_tags(text) for name, text in said.items()}
     tags = [tag for tag in template.tags if parts[tag]] if template.reply_format == "tags" else template.tags
     return write_reply(template.reply_format, tags, parts)

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from alfworld_sft.dataset.messages import ParsedMessage, parse_message, short_repr
 from alfworld_sft.errors import DatasetError, file_errors
+from alfworld_sft.games.layout import plain_text
 from alfworld_sft.prompts.tags import read_action, read_section
 from alfworld_sft.types import Message, Role
 from alfworld_sft.world.language import IN_ROOM, TASK_PREFIX, read_command
@@ -64,7 +65,7 @@ class ForeignEpisode:
 def read_foreign(file: Path, kind: Format) -> Iterator[ForeignEpisode | str]:
     """Yield the episodes of a file, or why a record is none; raises DatasetError for a file that cannot be read."""
     for number, record in enumerate(_records(file)):
-        place = f"{file.name} record {number}"
+        place = f"{plain_text(file.name)} record {number}"
         if kind == "agentgym" and not str(record.get("item_id", "")).startswith("alfworld"):
             yield f"{place}: item_id {short_repr(record.get('item_id'))} is of another environment"
             continue
@@ -124,7 +125,7 @@ def _task(text: str) -> str:
 def _claim(record: Mapping[str, Any]) -> bool | None:
     values = (record.get(key) for key in ("success", "reward"))
     value = next((value for value in values if isinstance(value, bool | int | float)), None)
-    return None if value is None else float(value) >= 1
+    return None if value is None else value >= 1
 
 
 def find_action(reply: str) -> str | None:

@@ -16,6 +16,7 @@ from alfworld_sft.foreign.config import ImportConfig
 from alfworld_sft.foreign.episodes import IMPORTED
 from alfworld_sft.foreign.read import Format
 from alfworld_sft.foreign.tally import Tally
+from alfworld_sft.games.layout import plain_text
 from alfworld_sft.games.listed import ListedGames
 from alfworld_sft.games.refs import hash_of
 from alfworld_sft.prompts.template import Template
@@ -69,7 +70,7 @@ def stamp_of(files: Sequence[Path], kind: Format, config: ImportConfig, template
     named = []
     for file in files:
         with file_errors("read", file, "name a file that can be read"):
-            named.append({"name": file.name, "sha256": sha256_of(file)})
+            named.append({"name": plain_text(file.name), "sha256": sha256_of(file)})
     return {
         "kind": IMPORT,
         "status": "running",
