@@ -15,6 +15,7 @@ from alfworld_sft.doctor.cli import doctor_command
 from alfworld_sft.errors import UserError
 from alfworld_sft.evaluate.cli import evaluate_command
 from alfworld_sft.export.cli import export_command
+from alfworld_sft.foreign.cli import import_command
 from alfworld_sft.games.cli import games_app
 from alfworld_sft.integrations.alfworld.cli import shim
 from alfworld_sft.integrations.serve_cli import serve_command
@@ -40,6 +41,7 @@ app.command("collect")(collect_command)
 app.command("show")(show_command)
 app.command("evaluate")(evaluate_command)
 app.command("export")(export_command)
+app.command("import")(import_command)
 app.command("report")(report_command)
 app.command("train")(train_command)
 app.command("merge")(merge_command)

@@ -52,7 +52,7 @@ def final_stamp(run: RunFolder) -> dict[str, Any]:
     return {
         **run.stamp,
         "status": "incomplete" if owed else "complete",
-        "finished": _now(),
+        "finished": now_in_utc(),
         "failed": {str(index): reason for index, reason in owed.items()},
     }
 
@@ -64,12 +64,8 @@ def stamp_of(
     return {
         "kind": kind,
         "status": "running",
-        "started": _now(),
-        "versions": {
-            "alfworld-sft": __version__,
-            "python": platform.python_version(),
-            "pyarrow": version("pyarrow"),
-        },
+        "started": now_in_utc(),
+        "versions": versions(),
         "config": config.model_dump(),
         "num_episodes": total,
         "policy": policy.name,
@@ -108,5 +104,11 @@ def hash_template(template: Template) -> str:
     return hashlib.sha256("\x1f".join(template.texts).encode()).hexdigest()
 
 
-def _now() -> str:
+def versions() -> dict[str, str]:
+    """Return the versions that a stamp records."""
+    return {"alfworld-sft": __version__, "python": platform.python_version(), "pyarrow": version("pyarrow")}
+
+
+def now_in_utc() -> str:
+    """Return the time, to the second, as stamps have it."""
     return datetime.now(UTC).isoformat(timespec="seconds")
