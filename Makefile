@@ -6,7 +6,7 @@ PIP := $(BIN)/pip --disable-pip-version-check install --quiet -c constraints.txt
 
 INTEGRATIONS = $(basename $(notdir $(wildcard scripts/integrations/*.txt)))
 
-.PHONY: demo test reference integrations docs dist server-env train-env clean
+.PHONY: demo test commands reference integrations docs dist server-env train-env clean
 
 demo: $(VENV)/.train  ## Train an agent from random weights, and let it play
 	@scripts/demo.sh
@@ -16,6 +16,9 @@ test: $(VENV)/.dev  ## Lint, types and tests
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest -n auto
+
+commands: $(VENV)/.dev  ## Run every command of README.md and docs/, made small
+	$(BIN)/python -m scripts.run_documented_commands
 
 reference: $(VENV)/.dev  ## Make the environment of the reference, and compare with it
 	scripts/make_reference_env.sh
