@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import typer
 
-from alfworld_sft.cli import app
+from alfworld_sft.cli import COMMANDS, app, load_command
 from scripts.run_documented_commands import (
     REPOSITORY,
     Command,
@@ -107,7 +107,8 @@ def find_command(words: list[str]) -> tuple[Any, list[str]]:
     """The command of the program that words begin with, and the words after its name."""
     command: Any = typer.main.get_command(app)
     while words and words[0] in getattr(command, "commands", {}):
-        command, words = command.commands[words[0]], words[1:]
+        command = load_command(words[0]) if words[0] in COMMANDS else command.commands[words[0]]
+        words = words[1:]
     return command, words
 
 
