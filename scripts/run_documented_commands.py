@@ -27,7 +27,7 @@ from string import Template
 from tests.fake_server import says, serving
 
 REPOSITORY = Path(__file__).parents[1]
-TABLE = Path(__file__).with_suffix("").with_name("documented_commands.toml")
+TABLE = Path(__file__).with_name("documented_commands.toml")
 REPLY = "<think>I look.</think>\n<prediction>You see nothing.</prediction>\n<action>look</action>"
 TIMEOUT_S = 300
 _BLOCK = re.compile(r"^```(bash|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -45,7 +45,7 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """The table's four parts, in the order in which it explains them."""
+    """What the file says; it explains its parts itself."""
 
     environment: Mapping[str, str]
     prepare: Sequence[str]
