@@ -23,6 +23,7 @@ class Terminal:
 
     def __init__(self, *words: str) -> None:
         self.screen, inside = pty.openpty()
+        self.unread = ""
         environment = os.environ | {"TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1", "COLUMNS": "200", "LINES": "50"}
         self.process = subprocess.Popen(words, stdin=inside, stdout=inside, stderr=inside, env=environment)
         os.close(inside)
@@ -30,13 +31,14 @@ class Terminal:
     def press(self, keys: str) -> None:
         os.write(self.screen, keys.encode())
 
-    def read_until(self, text: str) -> str:
-        """Return what the program shows up to a text, without control sequences."""
-        shown = ""
-        while text not in shown:
-            assert select.select([self.screen], [], [], PATIENCE_S)[0], f"{text!r} does not appear after {shown!r}"
-            shown += re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", os.read(self.screen, 65536).decode(errors="replace"))
-        return shown
+    def read_until(self, text: str) -> None:
+        """Wait until the program shows a text after what was waited for last."""
+        while text not in self.unread:
+            ready, _, _ = select.select([self.screen], [], [], PATIENCE_S)
+            assert ready, f"{text!r} does not appear after {self.unread!r}"
+            self.unread += os.read(self.screen, 65536).decode(errors="replace")
+            self.unread = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", self.unread)
+        self.unread = self.unread.partition(text)[2]
 
     def close(self) -> None:
         self.process.kill()
