@@ -4,8 +4,6 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check install --quiet -c constraints.txt
 
-INTEGRATIONS = $(basename $(notdir $(wildcard scripts/integrations/*.txt)))
-
 .PHONY: demo test browser commands reference integrations docs dist server-env train-env clean
 
 demo: $(VENV)/.train  ## Train an agent from random weights, and let it play
@@ -27,11 +25,11 @@ reference: $(VENV)/.dev  ## Make the environment of the reference, and compare w
 	scripts/make_reference_env.sh
 	$(BIN)/pytest -m reference
 
-integrations: $(INTEGRATIONS:%=integration-%)  ## Make an environment for each outside framework, and test our bridges in it
+integrations: $(BIN)/alfworld-sft  ## Make an environment for each outside framework, test our bridges in it, record the result
+	$(BIN)/python -m benchmarks.integrations
 
-integration-%:
-	scripts/make_integration_env.sh $*
-	.venv-integration-$*/bin/pytest tests/integrations/test_$(subst -,_,$*).py
+integration-%: $(BIN)/alfworld-sft  ## The same for one framework
+	$(BIN)/python -m benchmarks.integrations $*
 
 docs: $(VENV)/.docs  ## Build the documentation site into site/; a dead link or an undocumented name is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

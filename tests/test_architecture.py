@@ -16,7 +16,7 @@ PACKAGE = Path(alfworld_sft.__file__).parent
 ARCHITECTURE = Path(__file__).parents[1] / "docs" / "architecture.md"
 LEARNING = {"torch", "transformers", "peft", "accelerate", "safetensors", "bitsandbytes", "trl"}
 """What is installed with the extra `train` only."""
-LEARNERS = ("train/", "models/", "policies/llm/local.py", "policies/llm/kv_cache.py")
+LEARNERS = ("train/", "models/", "policies/llm/local.py", "policies/llm/kv_cache.py", "integrations/trl.py")
 
 
 def imports(source: str, module: str = "alfworld_sft.module") -> set[str]:

@@ -90,8 +90,12 @@ class LocalModel:
         *,
         max_batch: int = 64,
         keep_token_ids: bool = False,
+        tempered_logprobs: bool = False,
     ) -> None:
-        """Play a transformers model in evaluation mode, on its own device and in its own dtype."""
+        """Play a transformers model in evaluation mode, on its own device and in its own dtype.
+
+        Log-probabilities are those of the model, or with `tempered_logprobs` those at the temperature of sampling.
+        """
         self._model, self._tokenizer = model, tokenizer
         self._device, self._dtype = model.device, model.dtype
         self._encoder = ChatEncoder(tokenizer)
@@ -102,6 +106,7 @@ class LocalModel:
         self._temperature, self._top_p = _numbers_of(self._sampling)
         self._max_batch = max_batch
         self._keep_token_ids = keep_token_ids
+        self._logprob_temperature = (self._temperature or 1.0) if tempered_logprobs else 1.0
         self._name = f"local:{name}"
         self._thread = ThreadPoolExecutor(1, "local-model")
         self._closing: dict[int, bool] = {}
@@ -134,6 +139,11 @@ class LocalModel:
         return cls(whole, tokenizer, short_name(model), sampling, max_batch=max_batch, keep_token_ids=keep_token_ids)
 
     @property
+    def encoder(self) -> ChatEncoder:
+        """What makes token ids of its prompts."""
+        return self._encoder
+
+    @property
     def name(self) -> str:
         """The policy's name in every result."""
         return self._name
@@ -151,10 +161,14 @@ class LocalModel:
         """Return the player of an episode."""
         return LocalPlayer(self)
 
-    async def answer(self, prompt: Prompt, player: LocalPlayer) -> Reply:
-        """Wait for the reply; raises PolicyError for a prompt that fills the model's context or the memory."""
+    async def answer(self, prompt: Prompt, player: LocalPlayer, ids: list[int] | None = None) -> Reply:
+        """Wait for the reply; `ids` are the prompt's tokens, by default those of its messages.
+
+        Raises PolicyError for a prompt that fills the model's context or the memory.
+        """
         loop = asyncio.get_running_loop()
-        ids = self._encoder.encode_prompt(prompt.messages)
+        if ids is None:
+            ids = self._encoder.encode_prompt(prompt.messages)
         room = min(self._sampling.max_tokens, self._context - len(ids))
         if room <= 0:
             raise PolicyError(f"the prompt has {len(ids)} tokens, and the model's context {self._context}")
@@ -276,7 +290,7 @@ class LocalModel:
         for turn, token in zip(turns, tokens.tolist(), strict=True):
             turn.said.append(token)
         if self._keep_token_ids:
-            said = logits.float().log_softmax(-1).gather(1, tokens[:, None])[:, 0]
+            said = (logits.float() / self._logprob_temperature).log_softmax(-1).gather(1, tokens[:, None])[:, 0]
             for turn, logprob in zip(turns, said.tolist(), strict=True):
                 turn.logprobs.append(logprob)
         return tokens
@@ -332,9 +346,9 @@ class LocalPlayer:
     def __init__(self, model: LocalModel) -> None:
         self._model = model
 
-    async def act(self, prompt: Prompt) -> Reply:
-        """Wait for the reply; raises PolicyError for a prompt that fills the model's context or the memory."""
-        return await self._model.answer(prompt, self)
+    async def act(self, prompt: Prompt, ids: list[int] | None = None) -> Reply:
+        """Wait for the reply, see `LocalModel.answer`; raises PolicyError if there can be none."""
+        return await self._model.answer(prompt, self, ids)
 
 
 def pick_tokens(logits: Tensor, draws: Tensor, temperature: float, top_p: float) -> Tensor:
