@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check install --quiet -c constraints.txt
 
-.PHONY: demo test reference integrations docs dist server-env train-env clean
+.PHONY: demo test browser commands reference integrations docs dist server-env train-env clean
 
 demo: $(VENV)/.train  ## Train an agent from random weights, and let it play
 	@scripts/demo.sh
@@ -14,6 +14,12 @@ test: $(VENV)/.dev  ## Lint, types and tests
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest -n auto
+
+browser: $(VENV)/.browser  ## Install what the report's browser tests need, so that make test runs them
+	scripts/install_browser.sh
+
+commands: $(VENV)/.dev  ## Run every command of README.md and docs/, made small
+	$(BIN)/python -m scripts.run_documented_commands
 
 reference: $(VENV)/.dev  ## Make the environment of the reference, and compare with it
 	scripts/make_reference_env.sh
@@ -56,6 +62,10 @@ $(VENV)/.train: $(BIN)/alfworld-sft
 
 $(VENV)/.dev: $(BIN)/alfworld-sft
 	$(PIP) -e '.[dev]'
+	@touch $@
+
+$(VENV)/.browser: $(BIN)/alfworld-sft
+	$(PIP) -e '.[browser]'
 	@touch $@
 
 $(VENV)/.docs: $(BIN)/alfworld-sft
