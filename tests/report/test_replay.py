@@ -51,6 +51,13 @@ def test_a_false_observation_is_named_and_ends_the_replay(kitchen: Game):
     assert [turn.world_says for turn in turns] == [None, true]
 
 
+def test_what_a_protocol_adds_to_the_game_s_answer_does_not_end_the_replay(kitchen: Game):
+    script, protocol = Scripted(("fly to the moon", "look")), Protocol(max_steps=2)
+    episode = asyncio.run(run_episode(kitchen, script, load_template("trinity"), protocol))
+    assert episode.steps[1].observation != episode.steps[0].next_observation
+    assert [turn.world_says for turn in replay(KnownGame(kitchen), episode)] == [None, None]
+
+
 def test_an_opening_of_another_game_is_named(kitchen: Game):
     episode = played(kitchen, "look")
     true = episode.steps[0].observation

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
+from alfworld_sft.prompts.formats import FORMATS, formats_that_show
 from alfworld_sft.types import Episode, Step
 from alfworld_sft.world import Env, Game, Observation
 from alfworld_sft.world.observations import opening_look
@@ -54,19 +55,23 @@ def _differences(episode: Episode, game: Game) -> Iterator[Difference]:
         yield Difference("grammar", None, episode.grammar, game.grammar)
     env = Env(game, episode.max_steps)
     now, seen = env.reset(), opening_look(game)
+    reply, possible = "", now.admissible_commands
+    formats = set(FORMATS)
     for turn, step in enumerate(episode.steps, 1):
         if now.over:
             yield Difference("length", turn, "another step", "the end of the game")
+        if step.observation != seen:
+            formats &= formats_that_show(step.observation, reply, possible, seen)
+            if not formats:
+                yield Difference("observation", turn, step.observation, seen)
         before, now = now, env.step(step.command)
-        yield from _differences_of(step, turn, seen, before, now)
-        seen = now.text
+        yield from _differences_of(step, turn, before, now)
+        reply, possible, seen = str(step.reply.text), before.admissible_commands, now.text
     if episode.success is not now.won:
         yield Difference("success", None, episode.success, now.won)
 
 
-def _differences_of(step: Step, turn: int, seen: str, before: Observation, after: Observation) -> Iterator[Difference]:
-    if step.observation != seen:
-        yield Difference("observation", turn, step.observation, seen)
+def _differences_of(step: Step, turn: int, before: Observation, after: Observation) -> Iterator[Difference]:
     if step.admissible_commands != before.admissible_commands:
         yield Difference("admissible_commands", turn, step.admissible_commands, before.admissible_commands)
     playable = step.command.strip() in before.admissible_commands

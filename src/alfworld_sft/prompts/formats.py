@@ -144,3 +144,8 @@ FORMATS: Mapping[ReplyFormat, Format] = {
     "react": Format(lambda parts: parts["action"], _parse_line, _answer_line, stop="\n", end=_end_of_line),
 }
 """The formats of published protocols, by their names."""
+
+
+def formats_that_show(shown: str, reply: str, admissible: Collection[str], answer: str) -> set[ReplyFormat]:
+    """Return the published formats in which the game's answer to a reply reaches the policy as `shown`."""
+    return {name for name, rules in FORMATS.items() if rules.answer(rules.parse(reply, admissible), answer) == shown}

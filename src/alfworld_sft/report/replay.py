@@ -14,6 +14,7 @@ from typing import TypeAlias
 from alfworld_sft.errors import PolicyError, UserError
 from alfworld_sft.games import GENERATE, GameRef, GameStream, find_games
 from alfworld_sft.policies.expert.expert import Expert, ExpertPlayer
+from alfworld_sft.prompts.formats import formats_that_show
 from alfworld_sft.report.read import Run
 from alfworld_sft.types import Episode, Exchange, View
 from alfworld_sft.world import Env, Game
@@ -58,13 +59,15 @@ def replay(known: KnownGame, episode: Episode) -> list[Replayed]:
     seen = opening_look(known.game)
     history: list[Exchange] = []
     turns: list[Replayed] = []
+    reply, possible = "", observation.admissible_commands
     for step in episode.steps:
         before = known.distance(env.game_state)
         view = View(episode.task, len(history), tuple(history), seen, observation.admissible_commands)
         expert = _decide(player, view)
-        if step.observation != seen:
+        if step.observation != seen and not formats_that_show(step.observation, reply, possible, seen):
             turns.append(Replayed(None, None, None, world_says=seen))
             break
+        reply, possible = step.reply.text, observation.admissible_commands
         observation = env.step(step.command)
         differs = observation.text != step.next_observation
         after = known.distance(env.game_state)
