@@ -1,0 +1,37 @@
+"""What differs between an episode and its replay, whatever its protocol shows of the game's answers."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from alfworld_sft.check.replay import Difference, find_differences
+from alfworld_sft.policies.scripted import Scripted
+from alfworld_sft.prompts.formats import TRY_ANOTHER
+from alfworld_sft.prompts.template import load_template
+from alfworld_sft.runs.rollout import Protocol, run_episode
+from alfworld_sft.types import Episode
+from alfworld_sft.world import Game
+from alfworld_sft.world.plan import shortest_plan
+
+
+def played(game: Game, template: str) -> Episode:
+    """An episode whose first command cannot be played."""
+    commands = ("fly to the moon", *shortest_plan(game))
+    return asyncio.run(
+        run_episode(game, Scripted(commands), load_template(template), Protocol(max_steps=len(commands)))
+    )
+
+
+def test_a_protocol_may_add_to_the_game_s_answer(kitchen: Game):
+    assert played(kitchen, "trinity").steps[1].observation == f"Nothing happens. {TRY_ANOTHER}"
+    assert played(kitchen, "default").steps[1].observation == "Nothing happens."
+
+
+@pytest.mark.parametrize("template", ["default", "verl-agent", "react", "eto", "trinity"])
+def test_what_a_protocol_shows_is_no_difference_and_anything_else_is(kitchen: Game, template: str):
+    episode = played(kitchen, template)
+    assert find_differences(episode, kitchen) == []
+    first, second, *rest = episode.steps
+    changed = replace(episode, steps=(first, replace(second, observation="You fly."), *rest))
+    assert find_differences(changed, kitchen) == [Difference("observation", 2, "You fly.", "Nothing happens.")]
