@@ -99,6 +99,8 @@ class Reply:
 
     Where a model was to write the expert's reason, `think_by` says whose the reason is, and `rejected` why each of the
     model's replies before was not taken.
+
+    `said_by` is "teacher" where a teacher acted in the policy's place.
     """
 
     text: str
@@ -112,6 +114,20 @@ class Reply:
     think_by: Literal["model", "expert"] | None = None
     rejected: tuple[str, ...] | None = None
     reasoning: str | None = None
+    said_by: Literal["teacher"] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """What a teacher would do at a turn that another policy played, and what the game answers to it.
+
+    `problem` says why the game could not execute the teacher's `command`, None if it could.
+    """
+
+    reply: Reply
+    command: str
+    problem: str | None
+    next_observation: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +135,8 @@ class Step:
     """One turn of an episode: what was seen and possible, what was said and sent, and what came of it.
 
     `action` is the command that the reply asked for, or None with the reason in `problem`; `command` is what was
-    sent to the game. `reward` is 1.0 on the step that wins, else 0.0.
+    sent to the game. `reward` is 1.0 on the step that wins, else 0.0. `teacher` is what a teacher would have done, in
+    runs that have one.
     """
 
     observation: str
@@ -131,6 +148,7 @@ class Step:
     next_observation: str
     reward: float
     won: bool
+    teacher: Advice | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
-from alfworld_sft.types import Episode, Step
+from alfworld_sft.types import Advice, Episode, Step
 from alfworld_sft.world import Env, Game, Observation
 from alfworld_sft.world.observations import opening_look
 
 About = Literal[
     "record", "task", "task_type", "grammar", "length", "observation", "admissible_commands", "problem",
-    "next_observation", "reward", "won", "success",
+    "next_observation", "reward", "won", "success", "teacher",
 ]  # fmt: skip
 """What differs: a field of the episode or of a step; `record` is one whose fields are of the wrong types."""
 
@@ -40,8 +40,9 @@ def _wrong_types(episode: Episode) -> Difference | None:
     if type(episode.max_steps) is not int or episode.max_steps < 1:
         return Difference("record", None, episode.max_steps, "a number of steps, 1 or more")
     for turn, step in enumerate(episode.steps, 1):
-        if not isinstance(step.command, str):
-            return Difference("record", turn, step.command, "a command's text")
+        for said in (step, step.teacher) if step.teacher else (step,):
+            if not isinstance(said.command, str):
+                return Difference("record", turn, said.command, "a command's text")
     return None
 
 
@@ -57,6 +58,8 @@ def _differences(episode: Episode, game: Game) -> Iterator[Difference]:
     for turn, step in enumerate(episode.steps, 1):
         if now.over:
             yield Difference("length", turn, "another step", "the end of the game")
+        if step.teacher is not None:
+            yield from _differences_of_teacher(step.teacher, turn, now, env)
         before, now = now, env.step(step.command)
         yield from _differences_of(step, turn, seen, before, now)
         seen = now.text
@@ -78,3 +81,12 @@ def _differences_of(step: Step, turn: int, seen: str, before: Observation, after
         yield Difference("reward", turn, step.reward, float(after.won))
     if step.won is not after.won:
         yield Difference("won", turn, step.won, after.won)
+
+
+def _differences_of_teacher(advice: Advice, turn: int, now: Observation, env: Env) -> Iterator[Difference]:
+    playable = advice.command.strip() in now.admissible_commands
+    if (advice.problem is None) is not playable:
+        yield Difference("teacher", turn, advice.problem, None if playable else "not admissible")
+    answer = env.fork().step(advice.command).text
+    if advice.next_observation != answer:
+        yield Difference("teacher", turn, advice.next_observation, answer)

@@ -52,6 +52,27 @@ class CollectConfig(RunConfig):
     dataset: DatasetSection = DatasetSection()
 
     @model_validator(mode="after")
+    def _check_teacher(self) -> Self:
+        teacher = self.policy.teacher
+        if teacher is None:
+            return self
+        if self.policy.rationalize:
+            raise ValueError(
+                "policy.teacher: with policy.rationalize the expert acts already; leave out one of the two"
+            )
+        if self.dataset.rows_per == "episode":
+            raise ValueError(
+                "dataset.rows_per=episode: a teacher's answers leave the conversation, so each needs a row of its own;"
+                " use dataset.rows_per=turn with policy.teacher"
+            )
+        if teacher == "planner" and self.prompt.form == "single" and self.prompt.history_length == 0:
+            raise ValueError(
+                "policy.teacher=planner follows the game by the prompt's last step, and prompt.history_length=0 shows"
+                " none; use 1 or more"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _check_rationalize(self) -> Self:
         policy = self.policy
         if policy.rationalize and policy.name not in ("server", "local"):

@@ -8,7 +8,7 @@ from dataclasses import fields
 from typing import Any
 
 from alfworld_sft.strict_json import to_json
-from alfworld_sft.types import Episode, Reply, Step
+from alfworld_sft.types import Advice, Episode, Reply, Step
 
 
 def to_line(episode: Episode) -> bytes:
@@ -22,7 +22,7 @@ def to_line(episode: Episode) -> bytes:
 def to_dict(episode: Episode) -> dict[str, Any]:
     """Return plain dicts and lists, without values that the policy did not provide (e.g. token ids)."""
     record = _shallow(episode)
-    record["steps"] = [{**_shallow(step), "reply": _without_none(_shallow(step.reply))} for step in episode.steps]
+    record["steps"] = [_step_record(step) for step in episode.steps]
     return record
 
 
@@ -35,19 +35,29 @@ def from_line(line: bytes) -> Episode:
         raise ValueError(f"not an episode: {error}") from None
 
 
+def _step_record(step: Step) -> dict[str, Any]:
+    """Return a step's record; what only some runs record is left out of the others'."""
+    record = {**_shallow(step), "reply": _without_none(_shallow(step.reply))}
+    if step.teacher is None:
+        del record["teacher"]
+    else:
+        record["teacher"] = {**_shallow(step.teacher), "reply": _without_none(_shallow(step.teacher.reply))}
+    return record
+
+
 def _step(data: dict[str, Any]) -> Step:
-    reply = data["reply"]
+    read = {**data, "reply": _reply(data["reply"]), "admissible_commands": tuple(data["admissible_commands"])}
+    if "teacher" in data:
+        read["teacher"] = Advice(**{**data["teacher"], "reply": _reply(data["teacher"]["reply"])})
+    return Step(**read)
+
+
+def _reply(data: dict[str, Any]) -> Reply:
     listed = ("prompt_token_ids", "token_ids", "logprobs", "rejected")
-    tuples = {key: tuple(reply[key]) for key in listed if key in reply}
+    tuples = {key: tuple(data[key]) for key in listed if key in data}
     if "logprobs" in tuples:
         tuples["logprobs"] = tuple(math.nan if value is None else value for value in tuples["logprobs"])
-    return Step(
-        **{
-            **data,
-            "reply": Reply(**{**reply, **tuples}),
-            "admissible_commands": tuple(data["admissible_commands"]),
-        }
-    )
+    return Reply(**{**data, **tuples})
 
 
 def _shallow(value: Any) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from alfworld_sft.policies.base import Policy
 from alfworld_sft.prompts.formats import read_reply, shown_answer
 from alfworld_sft.prompts.template import Template
 from alfworld_sft.prompts.transcript import Transcript
+from alfworld_sft.runs.probes import ask_teacher
 from alfworld_sft.seeds import derive_seed
 from alfworld_sft.types import Episode, Form, Reply, Step
 from alfworld_sft.world import Env, Game
@@ -56,19 +57,21 @@ async def run_episode(
     steps: list[Step] = []
     error = None
     while not observation.over:
-        prompt = transcript.prompt(seen, observation.admissible_commands, derive_seed(seed, len(steps)))
+        commands = observation.admissible_commands
+        prompt = transcript.prompt(seen, commands, derive_seed(seed, len(steps)))
         try:
             reply = _writable(await player.act(prompt))
+            advice = None if reply.said_by else await ask_teacher(player, prompt, template, env, commands)
         except PolicyError as failure:
             error = str(failure)
             break
-        parsed = read_reply(template.reply_format, reply.text, template.tags, observation.admissible_commands)
+        parsed = read_reply(template.reply_format, reply.text, template.tags, commands)
         command = parsed.action or ""
-        before, observation = observation, env.step(command)
+        observation = env.step(command)
         steps.append(
             Step(
                 observation=seen,
-                admissible_commands=before.admissible_commands,
+                admissible_commands=commands,
                 reply=reply,
                 action=parsed.action if parsed.problem is None else None,
                 problem=parsed.problem,
@@ -76,6 +79,7 @@ async def run_episode(
                 next_observation=observation.text,
                 reward=float(observation.won),
                 won=observation.won,
+                teacher=advice,
             )
         )
         transcript.add(prompt, reply.text, command)
