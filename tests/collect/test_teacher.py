@@ -172,5 +172,5 @@ def test_show_draws_the_teacher_s_answer_beside_the_student_s(data, tmp_path):
 
 
 def test_an_evaluated_policy_has_no_teacher():
-    with pytest.raises(ConfigError, match="policy.teacher'; an evaluated policy plays alone"):
+    with pytest.raises(ConfigError, match=r"'policy\\.teacher'; an evaluated policy plays alone"):
         config_of(["policy.teacher=expert"])
