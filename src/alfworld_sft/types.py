@@ -7,7 +7,7 @@ from it. This module imports the standard library alone, so every other room may
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Role = Literal["system", "user", "assistant"]
 Form = Literal["single", "multi"]
@@ -121,13 +121,34 @@ class Reply:
 class Advice:
     """What a teacher would do at a turn that another policy played, and what the game answers to it.
 
-    `problem` says why the game could not execute the teacher's `command`, None if it could.
+    `problem` says why the game could not execute the teacher's `command`, None if it could. `distance` is the number
+    of steps to the goal after it where the step records distances.
     """
 
     reply: Reply
     command: str
     problem: str | None
     next_observation: str
+    distance: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Alternative:
+    """Another command that was admissible at a turn, and what the game answers to it.
+
+    `distance` is the number of steps to the goal after it where the step records distances.
+    """
+
+    command: str
+    next_observation: str
+    distance: int | None = None
+
+
+class Distance(NamedTuple):
+    """The exact number of steps to the goal before and after a command; None where it can no longer be reached."""
+
+    before: int | None
+    after: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +156,8 @@ class Step:
     """One turn of an episode: what was seen and possible, what was said and sent, and what came of it.
 
     `action` is the command that the reply asked for, or None with the reason in `problem`; `command` is what was
-    sent to the game. `reward` is 1.0 on the step that wins, else 0.0. `teacher` is what a teacher would have done, in
-    runs that have one.
+    sent to the game. `reward` is 1.0 on the step that wins, else 0.0. The last three fields are what only
+    some runs record: what a teacher would have done, other commands that were tried, and the distance to the goal.
     """
 
     observation: str
@@ -149,6 +170,8 @@ class Step:
     reward: float
     won: bool
     teacher: Advice | None = None
+    alternatives: tuple[Alternative, ...] = ()
+    distance: Distance | None = None
 
 
 @dataclass(frozen=True, slots=True)

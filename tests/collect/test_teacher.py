@@ -7,40 +7,26 @@ import subprocess
 import sys
 import time
 
-import pyarrow.parquet as pq
 import pytest
 
 from alfworld_sft.check.replay import find_differences
 from alfworld_sft.collect.run import resume_run
 from alfworld_sft.errors import ConfigError
 from alfworld_sft.evaluate.config import config_of
-from alfworld_sft.games import find_games
 from alfworld_sft.prompts.tags import read_action, read_section
 from alfworld_sft.report.turns import turns_of
 from alfworld_sft.runs.records import from_line, to_line
 from alfworld_sft.show.draw import draw_episode
-from tests.collecting import contents, play, stamp_of, start, write_games
+from tests.collecting import collected, contents, episodes, game_of, play, rows, stamp_of, start, write_games
 from tests.policies.expert.claims import false_claims
 
 WORDS = ("policy.name=random", "policy.teacher=expert", "env.max_steps=12")
+PROBED = ("worldmodel.alternatives=2", "env.record_distance=true")
 
 
 @pytest.fixture
 def data(tmp_path):
     return write_games(tmp_path / "data")
-
-
-def collected(parent, data, *words, name="run"):
-    play(start(parent, f"games.source={data}", *words, name=name))
-    return parent / name
-
-
-def rows(run):
-    return [row for split in ("train", "val") for row in pq.read_table(run / f"{split}.parquet").to_pylist()]
-
-
-def episodes(run):
-    return [from_line(line) for line in (run / "episodes.jsonl").read_bytes().splitlines(keepends=True)]
 
 
 def test_a_row_has_the_teacher_s_answer_after_what_the_student_said(data, tmp_path):
@@ -56,10 +42,6 @@ def test_a_row_has_the_teacher_s_answer_after_what_the_student_said(data, tmp_pa
         assert answer == row["response_data"]["content"] == played[-1].teacher.reply.text
         assert info["answer_by"] == "teacher"
         assert info["untrained_turns"] == list(range(1, info["turn"]))
-
-
-def game_of(episode, data):
-    return next(ref.load() for ref in find_games(str(data), "train") if ref.id == episode.game_id)
 
 
 def test_the_teacher_s_reasons_are_true_of_the_state_that_the_student_got_into(data, tmp_path):
@@ -150,7 +132,7 @@ def test_a_false_record_of_the_teacher_is_found(data, tmp_path):
 
 
 def test_a_killed_and_resumed_run_ends_in_the_same_bytes(data, tmp_path):
-    words = (f"games.source={data}", *WORDS, "policy.teacher_share=0.3", "num_episodes=200")
+    words = (f"games.source={data}", *WORDS, *PROBED, "policy.teacher_share=0.3", "num_episodes=200")
     collected(tmp_path, data, *words[1:], name="calm")
     command = [sys.executable, "-m", "alfworld_sft", "collect", "--output-dir", str(tmp_path), "--name", "killed"]
     with subprocess.Popen([*command, *words], env={**os.environ, "OMP_NUM_THREADS": "1"}) as process:
@@ -172,5 +154,5 @@ def test_show_draws_the_teacher_s_answer_beside_the_student_s(data, tmp_path):
 
 
 def test_an_evaluated_policy_has_no_teacher():
-    with pytest.raises(ConfigError, match=r"'policy\\.teacher'; an evaluated policy plays alone"):
+    with pytest.raises(ConfigError, match=r"'policy\.teacher'; an evaluated policy plays alone"):
         config_of(["policy.teacher=expert"])

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
-from alfworld_sft.types import Advice, Episode, Step
+from alfworld_sft.types import Advice, Alternative, Distance, Episode, Step
 from alfworld_sft.world import Env, Game, Observation
 from alfworld_sft.world.observations import opening_look
 
 About = Literal[
     "record", "task", "task_type", "grammar", "length", "observation", "admissible_commands", "problem",
-    "next_observation", "reward", "won", "success", "teacher",
+    "next_observation", "reward", "won", "success", "teacher", "alternative", "distance",
 ]  # fmt: skip
 """What differs: a field of the episode or of a step; `record` is one whose fields are of the wrong types."""
 
@@ -40,9 +40,10 @@ def _wrong_types(episode: Episode) -> Difference | None:
     if type(episode.max_steps) is not int or episode.max_steps < 1:
         return Difference("record", None, episode.max_steps, "a number of steps, 1 or more")
     for turn, step in enumerate(episode.steps, 1):
-        for said in (step, step.teacher) if step.teacher else (step,):
-            if not isinstance(said.command, str):
-                return Difference("record", turn, said.command, "a command's text")
+        commands = [step.command, *(other.command for other in step.alternatives)]
+        for command in [*commands, step.teacher.command] if step.teacher else commands:
+            if not isinstance(command, str):
+                return Difference("record", turn, command, "a command's text")
     return None
 
 
@@ -58,10 +59,11 @@ def _differences(episode: Episode, game: Game) -> Iterator[Difference]:
     for turn, step in enumerate(episode.steps, 1):
         if now.over:
             yield Difference("length", turn, "another step", "the end of the game")
-        if step.teacher is not None:
-            yield from _differences_of_teacher(step.teacher, turn, now, env)
-        before, now = now, env.step(step.command)
+        yield from _differences_of_tries(step, turn, now, env)
+        start, before, now = env.fork(), now, env.step(step.command)
         yield from _differences_of(step, turn, seen, before, now)
+        if step.distance is not None and step.distance != (real := (start.distance(), env.distance())):
+            yield Difference("distance", turn, step.distance, Distance(*real))
         seen = now.text
     if episode.success is not now.won:
         yield Difference("success", None, episode.success, now.won)
@@ -83,10 +85,25 @@ def _differences_of(step: Step, turn: int, seen: str, before: Observation, after
         yield Difference("won", turn, step.won, after.won)
 
 
-def _differences_of_teacher(advice: Advice, turn: int, now: Observation, env: Env) -> Iterator[Difference]:
-    playable = advice.command.strip() in now.admissible_commands
-    if (advice.problem is None) is not playable:
-        yield Difference("teacher", turn, advice.problem, None if playable else "not admissible")
-    answer = env.fork().step(advice.command).text
-    if advice.next_observation != answer:
-        yield Difference("teacher", turn, advice.next_observation, answer)
+def _differences_of_tries(step: Step, turn: int, now: Observation, env: Env) -> Iterator[Difference]:
+    """Yield what differs in the commands of the teacher and of the alternatives, tried in forks of the game."""
+    if advice := step.teacher:
+        playable = advice.command.strip() in now.admissible_commands
+        if (advice.problem is None) is not playable:
+            yield Difference("teacher", turn, advice.problem, None if playable else "not admissible")
+        yield from _differences_of_try("teacher", advice, turn, step, env)
+    for other in step.alternatives:
+        if other.command not in now.admissible_commands:
+            yield Difference("alternative", turn, other.command, "an admissible command")
+        yield from _differences_of_try("alternative", other, turn, step, env)
+
+
+def _differences_of_try(
+    about: Literal["teacher", "alternative"], tried: Advice | Alternative, turn: int, step: Step, env: Env
+) -> Iterator[Difference]:
+    fork = env.fork()
+    answer = fork.step(tried.command).text
+    if tried.next_observation != answer:
+        yield Difference(about, turn, tried.next_observation, answer)
+    if step.distance is not None and tried.distance != (real := fork.distance()):
+        yield Difference("distance", turn, tried.distance, real)

@@ -87,6 +87,7 @@ class Summary:
     games_train: int = 0
     games_val: int = 0
     untrained_turns: int = 0
+    alternatives: int = 0
     grammar: Counter[str] = field(default_factory=Counter)
     success_by_task_type: dict[str, tuple[int, int]] = field(default_factory=dict)
     reasons: Reasons = field(default_factory=Reasons)
@@ -105,6 +106,7 @@ class Summary:
         for step in episode.steps:
             self.reasons.add(step.reply)
             self.lessons.add(step)
+            self.alternatives += len(step.alternatives)
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for the stamp."""
@@ -116,6 +118,7 @@ class Summary:
             "dropped": self.episodes - self.kept,
             "steps": self.steps,
             "untrained_turns": self.untrained_turns,
+            **({"alternatives": self.alternatives} if self.alternatives else {}),
             "rows_train": self.rows_train,
             "rows_val": self.rows_val,
             "games_train": self.games_train,

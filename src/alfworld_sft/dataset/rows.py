@@ -56,9 +56,12 @@ def rows_of(episode: Episode, rendering: Rendering) -> Iterator[Row]:
         before = opening + 2 * turn - 1
         answer = messages[before]
         info = _extra_info(episode, turn, [t for t in untrained if t < turn])
-        if step.teacher is not None and turn in untrained:
-            answer = {"role": "assistant", "content": teacher_text(step.teacher, rendering)}
+        lesson = step.teacher if turn in untrained else None
+        if lesson is not None:
+            answer = {"role": "assistant", "content": teacher_text(lesson, rendering)}
             info["answer_by"] = "teacher"
+        if tried := _tried_commands(step, lesson):
+            info["alternatives"] = tried
         yield {
             "data_source": DATA_SOURCE,
             "messages": [*messages[:before], answer],
@@ -136,6 +139,20 @@ def _extra_info(episode: Episode, turn: int, untrained_turns: list[int]) -> dict
         "untrained_turns": untrained_turns,
         **({"think_by": writers} if any(writers) else {}),
     }
+
+
+def _tried_commands(step: Step, lesson: Advice | None) -> list[dict[str, str]]:
+    """Return the alternatives of a turn, with the game's answers.
+
+    Where the row's answer is the teacher's `lesson`, the conversation does not continue it: the teacher's command is
+    then among them, and so is the policy's own.
+    """
+    tried = {other.command: other.next_observation for other in step.alternatives}
+    if lesson is not None:
+        tried[lesson.command] = lesson.next_observation
+        if step.problem is None:
+            tried[step.command] = step.next_observation
+    return [{"action": command, "observation": answer} for command, answer in tried.items()]
 
 
 def as_dicts(messages: tuple[Message, ...]) -> list[dict[str, str]]:

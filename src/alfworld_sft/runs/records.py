@@ -8,7 +8,7 @@ from dataclasses import fields
 from typing import Any
 
 from alfworld_sft.strict_json import to_json
-from alfworld_sft.types import Advice, Episode, Reply, Step
+from alfworld_sft.types import Advice, Alternative, Distance, Episode, Reply, Step
 
 
 def to_line(episode: Episode) -> bytes:
@@ -38,17 +38,22 @@ def from_line(line: bytes) -> Episode:
 def _step_record(step: Step) -> dict[str, Any]:
     """Return a step's record; what only some runs record is left out of the others'."""
     record = {**_shallow(step), "reply": _without_none(_shallow(step.reply))}
-    if step.teacher is None:
-        del record["teacher"]
-    else:
-        record["teacher"] = {**_shallow(step.teacher), "reply": _without_none(_shallow(step.teacher.reply))}
-    return record
+    extras = {name: record.pop(name) for name in ("teacher", "alternatives", "distance")}
+    if step.teacher is not None:
+        reply = _without_none(_shallow(step.teacher.reply))
+        extras["teacher"] = _without_none({**_shallow(step.teacher), "reply": reply})
+    extras["alternatives"] = [_without_none(_shallow(other)) for other in step.alternatives] or None
+    return record | _without_none(extras)
 
 
 def _step(data: dict[str, Any]) -> Step:
     read = {**data, "reply": _reply(data["reply"]), "admissible_commands": tuple(data["admissible_commands"])}
     if "teacher" in data:
-        read["teacher"] = Advice(**{**data["teacher"], "reply": _reply(data["teacher"]["reply"])})
+        read["teacher"] = Advice(**{"problem": None, **data["teacher"], "reply": _reply(data["teacher"]["reply"])})
+    if "alternatives" in data:
+        read["alternatives"] = tuple(Alternative(**other) for other in data["alternatives"])
+    if "distance" in data:
+        read["distance"] = Distance(*data["distance"])
     return Step(**read)
 
 

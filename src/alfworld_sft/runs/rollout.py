@@ -11,7 +11,7 @@ from alfworld_sft.policies.base import Policy
 from alfworld_sft.prompts.formats import read_reply, shown_answer
 from alfworld_sft.prompts.template import Template
 from alfworld_sft.prompts.transcript import Transcript
-from alfworld_sft.runs.probes import ask_teacher
+from alfworld_sft.runs.probes import NO_PROBES, Probes, ask_teacher, probe
 from alfworld_sft.seeds import derive_seed
 from alfworld_sft.types import Episode, Form, Reply, Step
 from alfworld_sft.world import Env, Game
@@ -36,9 +36,16 @@ class Protocol:
 
 
 async def run_episode(
-    game: Game, policy: Policy, template: Template, protocol: Protocol, *, index: int = 0, seed: int = 0
+    game: Game,
+    policy: Policy,
+    template: Template,
+    protocol: Protocol,
+    *,
+    index: int = 0,
+    seed: int = 0,
+    probes: Probes = NO_PROBES,
 ) -> Episode:
-    """Play one game to its end; the Episode records every step.
+    """Play one game to its end; the Episode records every step, and what the `probes` ask of it.
 
     A policy that cannot act ends the episode: the steps so far are kept, with the reason in `error`.
     """
@@ -67,21 +74,20 @@ async def run_episode(
             break
         parsed = read_reply(template.reply_format, reply.text, template.tags, commands)
         command = parsed.action or ""
-        observation = env.step(command)
-        steps.append(
-            Step(
-                observation=seen,
-                admissible_commands=commands,
-                reply=reply,
-                action=parsed.action if parsed.problem is None else None,
-                problem=parsed.problem,
-                command=command,
-                next_observation=observation.text,
-                reward=float(observation.won),
-                won=observation.won,
-                teacher=advice,
-            )
+        before, observation = env.fork(), env.step(command)
+        step = Step(
+            observation=seen,
+            admissible_commands=commands,
+            reply=reply,
+            action=parsed.action if parsed.problem is None else None,
+            problem=parsed.problem,
+            command=command,
+            next_observation=observation.text,
+            reward=float(observation.won),
+            won=observation.won,
+            teacher=advice,
         )
+        steps.append(step if probes == NO_PROBES else probe(step, before, env, probes, prompt.seed))
         transcript.add(prompt, reply.text, command)
         seen = shown_answer(template.reply_format, parsed, observation.text)
         if protocol.max_repeats is not None and runs_in_circle(steps, protocol.max_repeats):

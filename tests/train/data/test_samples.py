@@ -344,6 +344,32 @@ def test_next_state_rows_ask_for_what_comes_after_an_action_and_are_mixed_with_a
         assert said(sample) == records[turn + 1]["messages"][-2]["content"] + "<|im_end|>"
 
 
+def with_alternatives(record: dict[str, Any], *tried: tuple[str, str]) -> dict[str, Any]:
+    listed = [{"action": action, "observation": observation} for action, observation in tried]
+    return {**record, "extra_info": json.dumps({**json.loads(record["extra_info"]), "alternatives": listed})}
+
+
+def test_actions_that_were_only_tried_ask_for_the_game_s_answer(load: Any) -> None:
+    records = [with_alternatives(row, ("open desk 1", "It is locked.")) for row in rows([wandering(turns=3)])]
+    loaded = load(records, Columns(next_state=True), next_state_rows=2.0)
+    tried = [sample for sample in loaded.samples if sample.key.endswith("next state of open desk 1")]
+    assert (len(tried), loaded.report.next_state, loaded.report.next_state_missing) == (3, 5, 1)
+    for sample in tried:
+        text = TOKENIZER.decode(sample.ids.tolist())
+        assert "Suppose you answer with this action: open desk 1\nDo not act now. Write only the game's answer" in text
+        assert said(sample) == "It is locked.<|im_end|>"
+    warnings = " ".join(loaded.report.warnings(SampleOptions(next_state_rows=2.0)))
+    assert "worldmodel.next_state_rows=2 asks for 6 rows, of which the data has 5; collect with" in warnings
+
+
+@pytest.mark.parametrize("listed", ["locked", [{"action": "go"}], {"action": "go", "observation": 7}, [3]])
+def test_alternatives_that_are_none_are_refused(load: Any, listed: Any) -> None:
+    (record,) = rows([wandering(turns=1)])
+    record["extra_info"] = json.dumps({"alternatives": listed})
+    with pytest.raises(DatasetError, match=r"row 0: extra_info.alternatives is .*; it must be a list of objects"):
+        load([record], Columns(next_state=True), next_state_rows=1.0)
+
+
 def test_a_reply_of_two_actions_asks_for_no_next_state(load: Any) -> None:
     records = rows([wandering(turns=4)])
     torn = {"content": "<action>go</action> or <action>look</action>"}

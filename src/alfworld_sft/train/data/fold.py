@@ -54,6 +54,12 @@ class Chain:
         self._parts.append(part)
         return True
 
+    def message_after(self, messages: int, reply: str) -> Message | None:
+        """Return what follows the first `messages`, if they end in this reply; else None."""
+        if len(self.messages) <= messages or self.messages[messages - 1].content != reply:
+            return None
+        return self.messages[messages]
+
     @property
     def parts(self) -> list[Part]:
         """The rows, shortest first."""

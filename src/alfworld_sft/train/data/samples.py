@@ -23,10 +23,9 @@ from alfworld_sft.dataset.read import Columns, TrainingRow, dataset_file, read_r
 from alfworld_sft.errors import DatasetError
 from alfworld_sft.models.chat_encoder import ChatEncoder
 from alfworld_sft.models.loss_mask import Encoded, TokenKind
-from alfworld_sft.prompts.tags import read_action
-from alfworld_sft.seeds import derive_seed
 from alfworld_sft.train.config import TrainConfig
 from alfworld_sft.train.data.fold import Chain, Part, TurnWeights, Weighting, add_to_chains, fold, weights_by_row
+from alfworld_sft.train.data.next_state import NextStates
 from alfworld_sft.train.log import CONSOLE_INTERVAL_S
 from alfworld_sft.types import Message
 
@@ -36,9 +35,6 @@ Truncation = Literal["turn", "right", "left", "error"]
 """turn: cut after the last reply that fits; right and left: cut at that end; error: refuse."""
 
 FILE_NAMES = {"data.train_files": "train.parquet", "data.val_files": "val.parquet"}
-NEXT_STATE_QUESTION = (
-    "{prompt}\n\nSuppose you answer with this action: {action}\nDo not act now. Write only what you are told next."
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +42,7 @@ class SampleOptions:
     """The options that determine a sample's tokens and weights.
 
     `prediction_weight` scales the loss on <prediction>, `observation_weight` is that of the observations in a
-    conversation. `next_state_rows` adds this many rows per action row that predict only the next observation.
+    conversation. `next_state_rows` adds this many rows per action row that predict only what the game says next.
     """
 
     max_length: int = 2048
@@ -96,6 +92,7 @@ class LoadReport:
     rows: int = 0
     samples: int = 0
     next_state: int = 0
+    next_state_missing: int = 0
     cut: int = 0
     dropped_rows: int = 0
     branches: int = 0
@@ -132,6 +129,12 @@ class LoadReport:
             rows = counted(self.rows + self.extra_rows, "row")
             dropped = f"{self.dropped_rows} of {rows} {noun_for(self.dropped_rows, 'was', 'were')}"
             lines.append(f"{dropped} dropped: no trained token is left (too long, as context, or nothing new to learn)")
+        if self.next_state_missing > 0 and options.next_state_rows > 1:
+            wanted = f"{self.next_state + self.next_state_missing} rows"
+            lines.append(
+                f"worldmodel.next_state_rows={options.next_state_rows:g} asks for {wanted}, of which the data has"
+                f" {self.next_state}; collect with worldmodel.alternatives=K for more"
+            )
         if self.branches:
             alone = noun_for(self.branches, "is", "are")
             continued = f"{counted(self.branches, 'row')} {noun_for(self.branches, 'does', 'do')} not continue"
@@ -203,16 +206,16 @@ def _samples_of_rows(
 ) -> Iterator[Sample]:
     """Yield the samples of all rows: single-turn rows immediately, a trajectory once all of its rows are known."""
     trajectories: dict[tuple[str, ...], list[Chain]] = {}
-    actions: list[tuple[str, tuple[str, ...], int, str]] = []
+    next_states = NextStates()
     for row in rows:
         report.rows += 1
         report.notes.update(row.notes)
+        chains: list[Chain] = []
         if row.messages:
             chains = trajectories.setdefault(_trajectory_key(row), [])
             add_to_chains(chains, row.messages, Part(row.place, len(row.messages), row.turns, row.untrained))
-        if options.next_state_rows and row.prompt and (action := read_action(row.response)) is not None:
-            question = NEXT_STATE_QUESTION.format(prompt=row.prompt[-1].content, action=action)
-            actions.append((row.place, _trajectory_key(row), len(row.messages), question))
+        if options.next_state_rows:
+            next_states.add(row, chains)
         if single:
             messages = (*row.prompt, Message("assistant", row.response))
             with _name_row(row.place):
@@ -226,7 +229,7 @@ def _samples_of_rows(
             for chain in chains:
                 yield from _trajectory_samples(chain, encoder, options, report)
     if options.next_state_rows:
-        yield from _next_state_samples(actions, trajectories, encoder, options, report)
+        yield from _next_state_samples(next_states, encoder, options, report)
 
 
 def _trajectory_key(row: TrainingRow) -> tuple[str, ...]:
@@ -379,27 +382,16 @@ def _record(samples: Sequence[Sample | None], rows: int, encoded: Encoded, repor
 
 
 def _next_state_samples(
-    actions: Sequence[tuple[str, tuple[str, ...], int, str]],
-    trajectories: dict[tuple[str, ...], list[Chain]],
-    encoder: ChatEncoder,
-    options: SampleOptions,
-    report: LoadReport,
+    next_states: NextStates, encoder: ChatEncoder, options: SampleOptions, report: LoadReport
 ) -> Iterator[Sample]:
-    """Yield rows that ask for the observation after an action: the conversation's next user message.
-
-    The seed chooses `next_state_rows` of them per action row; a trajectory's last action has none.
-    """
-    found: list[tuple[int, str, str, str]] = []
-    for place, trajectory, messages, question in actions:
-        longest = max((chain.messages for chain in trajectories[trajectory]), key=len)
-        if len(longest) > messages and longest[messages].role == "user":
-            name = place.rpartition("/")[2]  # e.g. "train.parquet row 5": the choice does not depend on the folder
-            found.append((derive_seed(options.seed, name), place, question, longest[messages].content))
-    found.sort()
-    for _, place, question, answer in found[: round(options.next_state_rows * len(actions))]:
-        with _name_row(place):
-            encoded = encoder.encode_pair(question, answer)
+    """Yield the samples that ask what the game says after an action, `next_state_rows` of them per action row."""
+    chosen = next_states.choose(options.next_state_rows, options.seed)
+    report.next_state_missing = round(options.next_state_rows * next_states.actions) - len(chosen)
+    for one in chosen:
+        with _name_row(one.place):
+            encoded = encoder.encode_pair(one.question, one.answer)
         told = [TokenKind.PREDICTION if t else kind for t, kind in zip(encoded.mask, encoded.kind, strict=True)]
         encoded = replace(encoded, kind=told)
         report.next_state += 1
-        yield from _record([_make_sample(encoded, _ONCE, options, 1, f"{place}, next state")], 1, encoded, report)
+        name = f"{one.place}, {one.name}"
+        yield from _record([_make_sample(encoded, _ONCE, options, 1, name)], 1, encoded, report)
