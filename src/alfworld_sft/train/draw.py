@@ -10,7 +10,7 @@ from alfworld_sft.counts import counted
 from alfworld_sft.train.check import escape_controls, token_spans
 
 if TYPE_CHECKING:
-    from alfworld_sft.train.data.samples import Sample
+    from alfworld_sft.train.data.sample import Sample
 
 KIND_NAMES = ("prompt", "observation", "think", "prediction", "action", "tags and end")
 KIND_STYLES = ("dim", "blue", "magenta", "yellow", "green", "cyan")

@@ -9,14 +9,13 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from alfworld_sft.counts import counted, noun_for
 from alfworld_sft.dataset.read import Columns, TrainingRow, dataset_file, read_rows, refuse_duplicates
@@ -24,8 +23,18 @@ from alfworld_sft.errors import DatasetError
 from alfworld_sft.models.chat_encoder import ChatEncoder
 from alfworld_sft.models.loss_mask import Encoded, TokenKind
 from alfworld_sft.train.config import TrainConfig
-from alfworld_sft.train.data.fold import Chain, Part, TurnWeights, Weighting, add_to_chains, fold, weights_by_row
+from alfworld_sft.train.data.fold import (
+    Chain,
+    Part,
+    TurnWeights,
+    Weighting,
+    add_to_chains,
+    fold,
+    graft_chains,
+    weights_by_row,
+)
 from alfworld_sft.train.data.next_state import NextStates
+from alfworld_sft.train.data.sample import Leaf, Sample, join
 from alfworld_sft.train.log import CONSOLE_INTERVAL_S
 from alfworld_sft.types import Message
 
@@ -68,21 +77,6 @@ def sample_options(config: TrainConfig) -> SampleOptions:
         next_state_rows=world.next_state_rows,
         seed=config.trainer.seed,
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One sequence. `weight[t]` applies to the loss of predicting token t; 0 for untrained tokens."""
-
-    ids: NDArray[np.int32]  # (tokens,)
-    weight: NDArray[np.float32]  # (tokens,)
-    kind: NDArray[np.uint8]  # (tokens,) TokenKind
-    rows: int
-    truncated: bool
-    key: str
-
-    def __len__(self) -> int:
-        return len(self.ids)
 
 
 @dataclass
@@ -224,9 +218,9 @@ def _samples_of_rows(
                 [_make_sample(encoded, _single_turn_weights(row), options, 1, row.place)], 1, encoded, report
             )
     if not single:
-        for chains in trajectories.values():
-            report.branches += len(chains) - 1
-            for chain in chains:
+        for of_one in map(graft_chains, trajectories.values()):
+            report.branches += len(of_one) - 1
+            for chain in of_one:
                 yield from _trajectory_samples(chain, encoder, options, report)
     if options.next_state_rows:
         yield from _next_state_samples(next_states, encoder, options, report)
@@ -258,44 +252,93 @@ def _trajectory_samples(
     with _name_row(parts[-1].place):
         full = encoder.encode_conversation(chain.messages)
     if not full.stable:
-        yield from _samples_by_reply(chain, parts, fold(weights), encoder, options, report)
+        yield from _samples_by_reply(chain, parts, weights, encoder, options, report)
         return
-    for group in _group_rows(parts, full, options):
-        longest = parts[group[-1]]
-        encoded = full if longest.messages == len(chain.messages) else _take_prefix(full, longest)
-        weight = fold(weights[index] for index in group)
-        yield from _record(
-            [_make_sample(encoded, weight, options, len(group), longest.place)], len(group), encoded, report
-        )
+    leaves: dict[int, Encoded] = {}
+    for index, part in enumerate(parts):
+        if part.branch is not None:
+            with _name_row(part.place):
+                leaves[index] = encoder.encode_conversation((*chain.messages[: part.messages - 1], part.branch))
+    for group in _group_rows(parts, full, leaves, options):
+        yield from _group_samples(group, parts, weights, full, leaves, options, report)
+
+
+def _group_samples(
+    group: Sequence[int],
+    parts: Sequence[Part],
+    weights: Sequence[TurnWeights],
+    full: Encoded,
+    leaves: Mapping[int, Encoded],
+    options: SampleOptions,
+    report: LoadReport,
+) -> Iterator[Sample]:
+    """Yield the sample of some rows of a chain, given by their numbers: the conversation, and the branches of it."""
+    along = [index for index in group if index not in leaves]
+    branching = [index for index in group if index in leaves]
+    place, rows = parts[group[-1]].place, len(group)
+    if not branching:
+        encoded = _take_prefix(full, parts[group[-1]])
+        made = _make_sample(encoded, fold(weights[index] for index in along), options, rows, place)
+    elif rows == 1:
+        encoded = leaves[group[0]]
+        made = _make_sample(encoded, weights[group[0]], options, rows, place)
+    else:
+        encoded = full
+        turns = len(full.ends)
+        of_trunk = fold([TurnWeights((0.0,) * turns, (0.0,) * turns), *(weights[index] for index in along)])
+        trunk = _weigh(full, of_trunk, options, rows, place, keep_all=True)
+        joined = join(trunk, [_leaf(leaves[index], weights[index], options, parts[index]) for index in branching])
+        made = joined if joined.weight.any() else None
+    yield from _record([made], rows, encoded, report)
+
+
+def _leaf(encoded: Encoded, weights: TurnWeights, options: SampleOptions, part: Part) -> Leaf:
+    """Return a branch's row with its weights; its reply is never taken from the trunk, even where it begins alike."""
+    reply = part.turns - 1
+    leaves = next(
+        t for t, (turn, said) in enumerate(zip(encoded.turn, encoded.mask, strict=True)) if said and turn == reply
+    )
+    return Leaf(_weigh(encoded, weights, options, 1, part.place), leaves)
 
 
 def _samples_by_reply(
     chain: Chain,
     parts: Sequence[Part],
-    weight: TurnWeights,
+    weights: Sequence[TurnWeights],
     encoder: ChatEncoder,
     options: SampleOptions,
     report: LoadReport,
 ) -> Iterator[Sample]:
     """Yield a sample per trained reply, rendered as its own prefix, with the reply's weight in the rows."""
-    reply_indexes = [index for index, message in enumerate(chain.messages) if message.role == "assistant"]
-    trained = [turn for turn, times in enumerate(weight.trained) if times and reply_indexes[turn]]
-    report.unstable += len(reply_indexes) > 1
-    if not trained:
+    ends = [index + 1 for index, message in enumerate(chain.messages) if message.role == "assistant"]
+    report.unstable += len(ends) > 1
+    replies = []
+    of_trunk = fold(
+        row if part.branch is None else _without_reply(row) for part, row in zip(parts, weights, strict=True)
+    )
+    for turn, weight in enumerate(of_trunk.trained):
+        if weight and ends[turn] > 1:
+            part = next(part for part in parts if part.turns > turn + bool(part.branch) and turn not in part.untrained)
+            replies.append((part, turn, weight, chain.messages[: ends[turn]]))
+    for part, row in zip(parts, weights, strict=True):
+        if part.branch is not None and row.trained[-1]:
+            context = chain.messages[: part.messages - 1]
+            replies.append((part, part.turns - 1, row.trained[-1], (*context, part.branch)))
+    if not replies:
         report.dropped_rows += len(parts)
         return
-    report.extra_rows += len(trained) - len(parts)
-    for turn in trained:
-        part = next(part for part in parts if part.turns > turn and turn not in part.untrained)
+    report.extra_rows += len(replies) - len(parts)
+    for part, turn, weight, messages in replies:
         place = part.place if part.turns == turn + 1 else f"{part.place}, reply {turn + 1}"
         with _name_row(place):
-            encoded = encoder.encode_reply(chain.messages[: reply_indexes[turn] + 1])
-        yield from _record(
-            [_make_sample(encoded, _single_reply_weights(turn, weight.trained[turn]), options, 1, place)],
-            1,
-            encoded,
-            report,
-        )
+            encoded = encoder.encode_reply(messages)
+        made = _make_sample(encoded, _single_reply_weights(turn, weight), options, 1, place)
+        yield from _record([made], 1, encoded, report)
+
+
+def _without_reply(weights: TurnWeights) -> TurnWeights:
+    """Return the weights of a row for all but its last reply."""
+    return TurnWeights((*weights.trained[:-1], 0.0), weights.held)
 
 
 def _single_reply_weights(turn: int, weight: float) -> TurnWeights:
@@ -313,19 +356,24 @@ def _name_row(place: str) -> Iterator[None]:
         raise DatasetError(f"{place}: {error}") from None
 
 
-def _group_rows(parts: Sequence[Part], full: Encoded, options: SampleOptions) -> list[list[int]]:
+def _group_rows(
+    parts: Sequence[Part], full: Encoded, leaves: Mapping[int, Encoded], options: SampleOptions
+) -> list[list[int]]:
     """Return which rows go into one sample. If truncated on the left, a longer row is no prefix and stays alone."""
     every = range(len(parts))
     if not options.fold:
         return [[index] for index in every]
     if options.truncation != "left":
         return [list(every)]
-    fits = [index for index in every if full.ends[parts[index].turns - 1] <= options.max_length]
+    lengths = [len(leaves[i]) if i in leaves else full.ends[part.turns - 1] for i, part in enumerate(parts)]
+    fits = [index for index in every if lengths[index] <= options.max_length]
     return [group for group in (fits, *([index] for index in every if index not in fits)) if group]
 
 
 def _take_prefix(full: Encoded, part: Part) -> Encoded:
-    """Return one of the chain's shorter rows in tokens."""
+    """Return one of the chain's rows in tokens."""
+    if part.turns == len(full.ends):
+        return full
     end = full.ends[part.turns - 1]
     return Encoded(
         full.ids[:end], full.mask[:end], full.turn[:end], full.kind[:end], full.ends[: part.turns], stable=True
@@ -336,22 +384,30 @@ def _make_sample(
     encoded: Encoded, weights: TurnWeights, options: SampleOptions, rows: int, place: str
 ) -> Sample | None:
     """Return a sample of one sequence, cut to fit; None if no trained token remains."""
+    sample = _weigh(encoded, weights, options, rows, place)
+    return sample if sample.weight.any() else None
+
+
+def _weigh(
+    encoded: Encoded, weights: TurnWeights, options: SampleOptions, rows: int, place: str, *, keep_all: bool = False
+) -> Sample:
+    """Return a sequence with its weights, cut to fit; `keep_all` keeps the tokens that are cut off, without weight."""
     first, last = _token_range(encoded, options, place)
-    turn = np.asarray(encoded.turn[first:last], dtype=np.intp)  # (tokens,)
-    kind = np.asarray(encoded.kind[first:last], dtype=np.uint8)
-    mask = np.asarray(encoded.mask[first:last], dtype=bool)
+    turn = np.asarray(encoded.turn, dtype=np.intp)  # (tokens,)
+    kind = np.asarray(encoded.kind, dtype=np.uint8)
     scale = np.where(kind == TokenKind.PREDICTION, options.prediction_weight, 1.0)
-    weight = np.where(mask, np.asarray(weights.trained)[turn] * scale, 0.0)
+    weight = np.where(np.asarray(encoded.mask, dtype=bool), np.asarray(weights.trained)[turn] * scale, 0.0)
     weight += np.where(kind == TokenKind.OBSERVATION, np.asarray(weights.held)[turn] * options.observation_weight, 0.0)
-    weight[:1] = 0.0  # no token precedes the first one to predict it
-    if not weight.any():
-        return None
+    weight[first : first + 1] = 0.0  # no token precedes the first one to predict it
+    weight[last:] = 0.0
+    if keep_all:
+        first, last = 0, len(encoded)
     return Sample(
         ids=np.asarray(encoded.ids[first:last], dtype=np.int32),
-        weight=weight.astype(np.float32),
-        kind=kind,
+        weight=weight[first:last].astype(np.float32),
+        kind=kind[first:last],
         rows=rows,
-        truncated=last - first < len(encoded),
+        truncated=len(encoded) > options.max_length,
         key=place,
     )
 
