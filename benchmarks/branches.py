@@ -16,14 +16,14 @@ from typing import Any
 
 from benchmarks._result import versions_of, write_result
 
-EPISODES = 6
+EPISODES = {"compact": 6, "add_wm1": 2}
 BUDGET = 4096
 
 
 def main() -> None:
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     found = {}
-    for template in ("compact", "add_wm1"):
+    for template in EPISODES:
         with tempfile.TemporaryDirectory() as folder:
             found[template] = measure(Path(folder), template)
         print(template, json.dumps(found[template]), flush=True)
@@ -75,12 +75,17 @@ def collect_run(folder: Path, template: str) -> Path:
     from alfworld_sft.collect.run import collect, start_run
     from alfworld_sft.config import build_config
 
-    words = ["games.source=embedded", f"num_episodes={EPISODES}", f"prompt.template={template}", "prompt.form=multi"]
+    words = [
+        "games.source=embedded",
+        f"num_episodes={EPISODES[template]}",
+        f"prompt.template={template}",
+        "prompt.form=multi",
+    ]
     words += [
         "policy.name=random",
         "policy.teacher=expert",
         "policy.teacher_share=0.3",
-        "env.max_steps=20",
+        "env.max_steps=12",
         "dataset.val_fraction=0",
     ]
     job = start_run(build_config(CollectConfig, words), folder, name="run")
