@@ -85,8 +85,7 @@ def join(trunk: Sample, leaves: Sequence[Leaf]) -> Sample:
     trained = np.flatnonzero(weight)
     kept = max([int(trained[-1]) + 1 if len(trained) else 1, *(branch.start for branch in branches)])
     parts = [_slice(replace(trunk, weight=weight), 0, kept), *tails]
-    truncated = trunk.truncated or any(leaf.sample.truncated for leaf in leaves)
-    return _concatenate(parts, replace(trunk, truncated=truncated), tuple(branches))
+    return _concatenate(parts, trunk, tuple(branches))
 
 
 def split(sample: Sample, most_tokens: int) -> list[Sample]:

@@ -242,6 +242,20 @@ def _single_turn_weights(row: TrainingRow) -> TurnWeights:
     return TurnWeights((*asked, float(row.response_trained)), (*asked, 1.0))
 
 
+@dataclass(frozen=True, slots=True)
+class _EncodedRows:
+    """The rows of a chain in tokens: the full conversation, and each branch (by its row's number) up to its own end."""
+
+    parts: Sequence[Part]
+    weights: Sequence[TurnWeights]
+    full: Encoded
+    branches: Mapping[int, Encoded]
+
+    def length(self, row: int) -> int:
+        """Return how many tokens a row has."""
+        return len(self.branches[row]) if row in self.branches else self.full.ends[self.parts[row].turns - 1]
+
+
 def _trajectory_samples(
     chain: Chain, encoder: ChatEncoder, options: SampleOptions, report: LoadReport
 ) -> Iterator[Sample]:
@@ -254,50 +268,36 @@ def _trajectory_samples(
     if not full.stable:
         yield from _samples_by_reply(chain, parts, weights, encoder, options, report)
         return
-    leaves: dict[int, Encoded] = {}
-    for index, part in enumerate(parts):
+    branches: dict[int, Encoded] = {}
+    for row, part in enumerate(parts):
         if part.branch is not None:
             with _name_row(part.place):
-                leaves[index] = encoder.encode_conversation((*chain.messages[: part.messages - 1], part.branch))
-    for group in _group_rows(parts, full, leaves, options):
-        yield from _group_samples(group, parts, weights, full, leaves, options, report)
+                branches[row] = encoder.encode_conversation((*chain.messages[: part.messages - 1], part.branch))
+    rows = _EncodedRows(parts, weights, full, branches)
+    for group in _group_rows(rows, options):
+        encoded = branches.get(group[-1]) or _take_prefix(full, parts[group[-1]])
+        yield from _record([_fold_rows(rows, group, encoded, options)], len(group), encoded, report)
 
 
-def _group_samples(
-    group: Sequence[int],
-    parts: Sequence[Part],
-    weights: Sequence[TurnWeights],
-    full: Encoded,
-    leaves: Mapping[int, Encoded],
-    options: SampleOptions,
-    report: LoadReport,
-) -> Iterator[Sample]:
-    """Yield the sample of some rows of a chain, given by their numbers: the conversation, and the branches of it."""
-    along = [index for index in group if index not in leaves]
-    branching = [index for index in group if index in leaves]
-    place, rows = parts[group[-1]].place, len(group)
-    if not branching:
-        encoded = _take_prefix(full, parts[group[-1]])
-        made = _make_sample(encoded, fold(weights[index] for index in along), options, rows, place)
-    elif rows == 1:
-        encoded = leaves[group[0]]
-        made = _make_sample(encoded, weights[group[0]], options, rows, place)
-    else:
-        encoded = full
-        turns = len(full.ends)
-        of_trunk = fold([TurnWeights((0.0,) * turns, (0.0,) * turns), *(weights[index] for index in along)])
-        trunk = _weigh(full, of_trunk, options, rows, place, keep_all=True)
-        joined = join(trunk, [_leaf(leaves[index], weights[index], options, parts[index]) for index in branching])
-        made = joined if joined.weight.any() else None
-    yield from _record([made], rows, encoded, report)
+def _fold_rows(rows: _EncodedRows, group: Sequence[int], last: Encoded, options: SampleOptions) -> Sample | None:
+    """Return the sample of some rows of a chain, of which `last` is the longest, with a branch for each of theirs."""
+    place = rows.parts[group[-1]].place
+    branching = [row for row in group if row in rows.branches]
+    if not branching or len(group) == 1:
+        return _make_sample(last, fold(rows.weights[row] for row in group), options, len(group), place)
+    turns = (0.0,) * len(rows.full.ends)
+    along = [rows.weights[row] for row in group if row not in rows.branches]
+    trunk = _weigh(rows.full, fold([TurnWeights(turns, turns), *along]), options, len(group), place, keep_all=True)
+    leaves = [_leaf(rows.branches[row], rows.weights[row], options, rows.parts[row]) for row in branching]
+    truncated = any(rows.length(row) > options.max_length for row in group)
+    joined = replace(join(trunk, leaves), truncated=truncated)
+    return joined if joined.weight.any() else None
 
 
 def _leaf(encoded: Encoded, weights: TurnWeights, options: SampleOptions, part: Part) -> Leaf:
     """Return a branch's row with its weights; its reply is never taken from the trunk, even where it begins alike."""
-    reply = part.turns - 1
-    leaves = next(
-        t for t, (turn, said) in enumerate(zip(encoded.turn, encoded.mask, strict=True)) if said and turn == reply
-    )
+    tokens = enumerate(zip(encoded.turn, encoded.mask, strict=True))
+    leaves = next((token for token, (turn, said) in tokens if said and turn == part.turns - 1), len(encoded))
     return Leaf(_weigh(encoded, weights, options, 1, part.place), leaves)
 
 
@@ -356,18 +356,15 @@ def _name_row(place: str) -> Iterator[None]:
         raise DatasetError(f"{place}: {error}") from None
 
 
-def _group_rows(
-    parts: Sequence[Part], full: Encoded, leaves: Mapping[int, Encoded], options: SampleOptions
-) -> list[list[int]]:
+def _group_rows(rows: _EncodedRows, options: SampleOptions) -> list[list[int]]:
     """Return which rows go into one sample. If truncated on the left, a longer row is no prefix and stays alone."""
-    every = range(len(parts))
+    every = range(len(rows.parts))
     if not options.fold:
-        return [[index] for index in every]
+        return [[row] for row in every]
     if options.truncation != "left":
         return [list(every)]
-    lengths = [len(leaves[i]) if i in leaves else full.ends[part.turns - 1] for i, part in enumerate(parts)]
-    fits = [index for index in every if lengths[index] <= options.max_length]
-    return [group for group in (fits, *([index] for index in every if index not in fits)) if group]
+    fits = [row for row in every if rows.length(row) <= options.max_length]
+    return [group for group in (fits, *([row] for row in every if row not in fits)) if group]
 
 
 def _take_prefix(full: Encoded, part: Part) -> Encoded:
@@ -391,8 +388,14 @@ def _make_sample(
 def _weigh(
     encoded: Encoded, weights: TurnWeights, options: SampleOptions, rows: int, place: str, *, keep_all: bool = False
 ) -> Sample:
-    """Return a sequence with its weights, cut to fit; `keep_all` keeps the tokens that are cut off, without weight."""
-    first, last = _token_range(encoded, options, place)
+    """Return a sequence with its weights, cut to fit.
+
+    `keep_all` is for a trunk: tokens at its end stay, without weight, as branches may need them; of its rows those that
+    would be cut on the left are not among them.
+    """
+    first, last = (
+        (0, len(encoded)) if keep_all and options.truncation == "left" else _token_range(encoded, options, place)
+    )
     turn = np.asarray(encoded.turn, dtype=np.intp)  # (tokens,)
     kind = np.asarray(encoded.kind, dtype=np.uint8)
     scale = np.where(kind == TokenKind.PREDICTION, options.prediction_weight, 1.0)
