@@ -47,8 +47,8 @@ async def ask_teacher(
 
 
 def probe(step: Step, before: Env, after: Env, probes: Probes, seed: int) -> Step:
-    """Return the step with what a run records of it; `before` and `after` its command stands the game."""
-    taken = {step.command.strip(), step.teacher.command.strip()} if step.teacher else {step.command.strip()}
+    """Return the step with what a run records of it; `before` and `after` are the game around the step's command."""
+    taken = [step.command.strip(), step.teacher.command.strip() if step.teacher else ""]
     others = [command for command in step.admissible_commands if command not in taken]
     chosen = choose_alternatives(others, probes.alternatives, derive_seed(seed, "alternatives"))
     tried = tuple(try_command(command, before, measure=probes.distance) for command in chosen)

@@ -49,12 +49,20 @@ def _step_record(step: Step) -> dict[str, Any]:
 def _step(data: dict[str, Any]) -> Step:
     read = {**data, "reply": _reply(data["reply"]), "admissible_commands": tuple(data["admissible_commands"])}
     if "teacher" in data:
+        _check_distance(data["teacher"].get("distance"))
         read["teacher"] = Advice(**{"problem": None, **data["teacher"], "reply": _reply(data["teacher"]["reply"])})
     if "alternatives" in data:
         read["alternatives"] = tuple(Alternative(**other) for other in data["alternatives"])
     if "distance" in data:
         read["distance"] = Distance(*data["distance"])
+    for distance in (*read.get("distance", ()), *(other.distance for other in read.get("alternatives", ()))):
+        _check_distance(distance)
     return Step(**read)
+
+
+def _check_distance(value: object) -> None:
+    if value is not None and type(value) is not int:
+        raise ValueError(f"a distance is a number of steps, not {value!r}")
 
 
 def _reply(data: dict[str, Any]) -> Reply:
