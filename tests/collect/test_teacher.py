@@ -17,7 +17,19 @@ from alfworld_sft.prompts.tags import read_action, read_section
 from alfworld_sft.report.turns import turns_of
 from alfworld_sft.runs.records import from_line, to_line
 from alfworld_sft.show.draw import draw_episode
-from tests.collecting import collected, contents, episodes, game_of, play, rows, stamp_of, start, write_games
+from tests.collecting import (
+    collected,
+    contents,
+    episodes,
+    game_of,
+    play,
+    rows,
+    server_words,
+    stamp_of,
+    start,
+    write_games,
+)
+from tests.fake_server import says, serving
 from tests.policies.expert.claims import false_claims
 
 WORDS = ("policy.name=random", "policy.teacher=expert", "env.max_steps=12")
@@ -102,6 +114,19 @@ def test_the_planner_teaches_the_shortest_way_from_wherever_the_student_is(data,
         game = game_of(episode, data)
         assert not find_differences(episode, game)
         assert all(step.teacher.problem is None for step in episode.steps)
+
+
+def test_a_server_s_replies_that_cannot_be_played_are_context_and_the_teacher_s_answers_rows(data, tmp_path):
+    pytest.importorskip("openai", reason="needs the extra server: pip install -e '.[server]'")
+    with serving(lambda request, _: says("I dance.")) as fake:
+        words = server_words(data, fake, "policy.teacher=expert", "env.max_steps=3", "num_episodes=2")
+        play(start(tmp_path, *words))
+    found = rows(tmp_path / "run")
+    assert len(found) == 6
+    for row in found:
+        *context, answer = [m["content"] for m in row["messages"] if m["role"] == "assistant"]
+        assert set(context) <= {"I dance."}
+        assert answer.endswith("</action>")
 
 
 @pytest.mark.parametrize(
