@@ -4,9 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check install --quiet -c constraints.txt
 
-INTEGRATIONS = $(basename $(notdir $(wildcard scripts/integrations/*.txt)))
-
-.PHONY: demo test reference integrations docs dist server-env train-env clean
+.PHONY: demo test browser commands reference integrations docs dist server-env train-env clean
 
 demo: $(VENV)/.train  ## Train an agent from random weights, and let it play
 	@scripts/demo.sh
@@ -17,15 +15,21 @@ test: $(VENV)/.dev  ## Lint, types and tests
 	$(BIN)/mypy
 	$(BIN)/pytest -n auto
 
+browser: $(VENV)/.browser  ## Install what the report's browser tests need, so that make test runs them
+	scripts/install_browser.sh
+
+commands: $(VENV)/.dev  ## Run every command of README.md and docs/, made small
+	$(BIN)/python -m scripts.run_documented_commands
+
 reference: $(VENV)/.dev  ## Make the environment of the reference, and compare with it
 	scripts/make_reference_env.sh
 	$(BIN)/pytest -m reference
 
-integrations: $(INTEGRATIONS:%=integration-%)  ## Make an environment for each outside framework, and test our bridges in it
+integrations: $(BIN)/alfworld-sft  ## Make an environment for each outside framework, test our bridges in it, record the result
+	$(BIN)/python -m benchmarks.integrations
 
-integration-%:
-	scripts/make_integration_env.sh $*
-	.venv-integration-$*/bin/pytest tests/integrations/test_$(subst -,_,$*).py
+integration-%: $(BIN)/alfworld-sft  ## The same for one framework
+	$(BIN)/python -m benchmarks.integrations $*
 
 docs: $(VENV)/.docs  ## Build the documentation site into site/; a dead link or an undocumented name is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
@@ -58,6 +62,10 @@ $(VENV)/.train: $(BIN)/alfworld-sft
 
 $(VENV)/.dev: $(BIN)/alfworld-sft
 	$(PIP) -e '.[dev]'
+	@touch $@
+
+$(VENV)/.browser: $(BIN)/alfworld-sft
+	$(PIP) -e '.[browser]'
 	@touch $@
 
 $(VENV)/.docs: $(BIN)/alfworld-sft

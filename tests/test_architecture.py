@@ -16,7 +16,12 @@ PACKAGE = Path(alfworld_sft.__file__).parent
 ARCHITECTURE = Path(__file__).parents[1] / "docs" / "architecture.md"
 LEARNING = {"torch", "transformers", "peft", "accelerate", "safetensors", "bitsandbytes", "trl"}
 """What is installed with the extra `train` only."""
-LEARNERS = ("train/", "models/", "policies/llm/local.py", "policies/llm/kv_cache.py")
+LEARNERS = (
+    "train/",
+    "models/",
+    *(f"policies/llm/{name}.py" for name in ("local", "kv_cache", "picking")),
+    "integrations/trl.py",
+)
 
 
 def imports(source: str, module: str = "alfworld_sft.module") -> set[str]:
@@ -127,8 +132,11 @@ def test_only_the_learning_parts_import_learning_libraries():
 
 def test_the_commands_start_without_the_learning_libraries():
     """Whether these are installed or not: here importing one is an error."""
-    hidden = f"import sys; sys.modules.update(dict.fromkeys({sorted(LEARNING)!r})); import alfworld_sft.cli"
-    done = subprocess.run([sys.executable, "-c", hidden], capture_output=True, text=True, timeout=120, check=False)
+    hidden = f"import sys; sys.modules.update(dict.fromkeys({sorted(LEARNING)!r}))\n"
+    commands = "from alfworld_sft.cli import COMMANDS, load_command\nfor name in COMMANDS: load_command(name)"
+    done = subprocess.run(
+        [sys.executable, "-c", hidden + commands], capture_output=True, text=True, timeout=120, check=False
+    )
     assert (done.returncode, done.stderr) == (0, "")
 
 

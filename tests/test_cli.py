@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from alfworld_sft.cli import COMMANDS, load_command
 from tests.collecting import write_games
 
 REPOSITORY = Path(__file__).parents[1]
@@ -182,8 +183,57 @@ def test_show_refuses_an_evaluation_and_says_what_shows_it(tmp_path):
 
 
 def test_collecting_imports_neither_torch_nor_transformers():
-    code = "import sys, alfworld_sft.cli; sys.exit(bool({'torch', 'transformers', 'pandas'} & sys.modules.keys()))"
+    code = (
+        "import sys; from alfworld_sft.cli import load_command; load_command('collect')\n"
+        "sys.exit(bool({'torch', 'transformers', 'pandas'} & sys.modules.keys()))"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_command_imports_only_what_it_needs():
+    code = (
+        "import sys; from alfworld_sft.cli import app; sys.argv = ['alfworld-sft', 'games', 'list', '--help']\n"
+        "try: app()\nexcept SystemExit: pass\n"
+        "print({'alfworld_sft.games.cli', 'alfworld_sft.collect.cli', 'alfworld_sft.doctor.cli'} & sys.modules.keys())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "{'alfworld_sft.games.cli'}"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_command_s_line_in_the_help_is_the_first_sentence_of_its_own(name):
+    first = load_command(name).help.split("\n\n")[0]
+    assert " ".join(first.split()) == COMMANDS[name][1]
+
+
+def test_the_help_lists_each_command_with_its_line():
+    shown = command("--help", COLUMNS="300").stdout
+    for name, (_, line) in COMMANDS.items():
+        assert re.search(rf"│ {name} +{re.escape(line)} +│", shown), name
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["colect", "seed=1"], "No such command 'colect'. Did you mean 'collect'?"),
+        (["games", "lst"], "No such command 'lst'. Did you mean 'list'?"),
+        (["show", "--episod", "1"], "No such option: --episod"),
+    ],
+)
+def test_a_mistyped_command_is_refused_with_a_suggestion(words, message):
+    result = command(*words, COLUMNS="120")
+    assert result.returncode == 2
+    assert message in result.stderr
+
+
+def test_a_shell_completes_commands_and_their_options():
+    asked = {"_ALFWORLD_SFT_COMPLETE": "complete_bash"}
+    code = "import sys; sys.argv = ['alfworld-sft']; from alfworld_sft.cli import app; app(prog_name='alfworld-sft')"
+    found = [
+        _run([sys.executable, "-c", code], asked | {"COMP_WORDS": words, "COMP_CWORD": number}).stdout.split()
+        for words, number in (("alfworld-sft ev", "1"), ("alfworld-sft evaluate --prot", "2"))
+    ]
+    assert found == [["evaluate"], ["--protocol"]]
 
 
 def test_the_version_is_the_package_s():

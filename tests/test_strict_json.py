@@ -12,7 +12,7 @@ import pytest
 
 from alfworld_sft.config import build_config
 from alfworld_sft.dataset.rows import Rendering
-from alfworld_sft.dataset.write import dataset_files
+from alfworld_sft.dataset.write import dataset_files, raw_trajectory
 from alfworld_sft.errors import ConfigError
 from alfworld_sft.evaluate.config import EvaluateConfig
 from alfworld_sft.prompts.template import load_template
@@ -52,8 +52,8 @@ def test_the_journal_holds_odd_log_probabilities_as_null_and_reads_them_as_nan()
 
 
 def test_raw_trajectories_can_be_read_strictly(tmp_path: Path) -> None:
-    with dataset_files(tmp_path, Rendering(load_template("default"))) as files:
-        files.write(odd_episode(), [], held_out=False)
+    with dataset_files(tmp_path) as files:
+        files.write(raw_trajectory(odd_episode(), Rendering(load_template("default"))), [], held_out=False)
     (raw,) = strict((tmp_path / "raw_trajectories.json").read_bytes())
     assert raw["steps"][0]["reply"]["logprobs"] == [-0.5, None, None, None]
 

@@ -74,6 +74,8 @@ class Prompt:
 
     `tags` names the parts, `reply_format` says how they are written; only the format `tags` writes them as tags.
     `seed` differs for every turn of every episode and is all the randomness that a policy may use.
+    `admissible_commands` are for `policy.constrain` alone, which restricts the reply to them: what a policy may know of
+    them is in the view.
     """
 
     view: View
@@ -81,6 +83,7 @@ class Prompt:
     tags: tuple[str, ...]
     seed: int
     reply_format: ReplyFormat = "tags"
+    admissible_commands: tuple[str, ...] = ()
 
     @property
     def written_tags(self) -> tuple[str, ...]:
@@ -96,6 +99,9 @@ class Reply:
     numbers of tokens read, of these the cached ones, and said, over all requests that the reply took.
 
     `reasoning` is what a server gave beside the text, where it is not part of it.
+
+    With `policy.constrain`, `constrained_from` is the index of the first reply token whose choice was restricted; from
+    there on, a local model's log-probabilities are those among the allowed tokens.
 
     Where a model was to write the expert's reason, `think_by` says whose the reason is, and `rejected` why each of the
     model's replies before was not taken.
@@ -114,6 +120,7 @@ class Reply:
     think_by: Literal["model", "expert"] | None = None
     rejected: tuple[str, ...] | None = None
     reasoning: str | None = None
+    constrained_from: int | None = None
     said_by: Literal["teacher"] | None = None
 
 

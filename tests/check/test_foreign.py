@@ -1,4 +1,4 @@
-"""Foreign data: the published shapes are read, replayed in the right one of similar games, and judged."""
+"""Foreign data is judged: what can be replayed, what really wins, which actions and answers are wrong."""
 
 from __future__ import annotations
 
@@ -8,50 +8,14 @@ from typing import Any
 
 import pytest
 
-from alfworld_sft.check.finder import GameFinder
-from alfworld_sft.check.foreign import replay_foreign, report_foreign, told_by
-from alfworld_sft.check.lookup import list_games
-from alfworld_sft.dataset.foreign import ForeignEpisode, ForeignTurn, Format, find_action, read_foreign
+from alfworld_sft.check.foreign import report_foreign
+from alfworld_sft.foreign.read import ForeignEpisode, Format, read_foreign
 from alfworld_sft.games import find_games
-from alfworld_sft.world import Env, Game
-from alfworld_sft.world.observations import opening_look
+from alfworld_sft.games.listed import list_games
+from alfworld_sft.world import Game
 from alfworld_sft.world.plan import shortest_plan
 from tests.collecting import write_games
-
-STYLES: dict[Format, dict[str, str]] = {
-    "sharegpt": {
-        "start": "Here is your task. {look}\nYour task is to: {task}\nAVAILABLE ACTIONS: look, inventory",
-        "reply": "THOUGHT: I go on. ACTION: {command}",
-        "answer": "{text}",
-    },
-    "agentgym": {
-        "start": "{look}\n\nYour task is to: {task}\n AVAILABLE ACTIONS: look,inventory",
-        "reply": "Thought:\nI go on.\n\nAction:\n{command}",
-        "answer": "{text}\nAVAILABLE ACTIONS: look,inventory",
-    },
-    "eto": {
-        "start": "{look}\n\nYour task is to: {task}",
-        "reply": "Thought: I go on.\nAction: {command}",
-        "answer": "Observation: {text}",
-    },
-}
-
-
-def record(game: Game, kind: Format, commands: list[str] | None = None, **more: Any) -> dict[str, Any]:
-    """A conversation in another project's shape; the answers are the game's own."""
-    style, env = STYLES[kind], Env(game)
-    env.reset()
-    look = opening_look(game)
-    conversation = [
-        {"from": "human", "value": "Interact with a household. Your output: ACTION: your next action"},
-        {"from": "gpt", "value": "OK. I'll follow your instructions."},
-        {"from": "human", "value": style["start"].format(look=look, task=game.task)},
-    ]
-    for command in shortest_plan(game) if commands is None else commands:
-        text = env.step(command).text
-        conversation.append({"from": "gpt", "value": style["reply"].format(command=command)})
-        conversation.append({"from": "human", "value": style["answer"].format(text=text)})
-    return {"id": "x", "item_id": "alfworld_7", "conversations": conversation, **more}
+from tests.foreign.records import STYLES, older, record
 
 
 @pytest.fixture(scope="module")
@@ -81,47 +45,17 @@ def test_episodes_of_each_format_are_replayed_and_won(
     assert [finding for finding in found["findings"] if finding["severity"] != "fact"] == []
 
 
-def test_an_episode_is_found_in_that_one_of_games_that_begin_alike_which_answers_like_it(data: Path) -> None:
-    """Games that are alike but for a book in the bin: all tell the same until somebody goes there."""
-    loaded = {ref.id: ref.load() for ref in find_games(data, "train")}
-    finder = GameFinder(find_games(data, "train"))
-    game = next(game for game_id, game in loaded.items() if "pick_and_place" in game_id)
-    alike = [found.id for found in finder.find(game.task, opening_look(game))]
-    assert len(alike) == 2
-    assert next(finder.find(game.task, opening_look(game), named=f"data/{alike[1]}/game.tw-pddl")).id == alike[1]
-    for game_id in alike:
-        told = record(loaded[game_id], "eto", ["go to garbagecan 1", *shortest_plan(loaded[game_id])])
-        assert _best(told, finder) == game_id
-
-
-def _best(told: dict[str, Any], finder: GameFinder) -> str:
-    from alfworld_sft.check.foreign import find_replay
-    from alfworld_sft.dataset.foreign import read_conversation
-
-    replay = find_replay(read_conversation(told, "x"), finder)
-    assert replay is not None
-    return replay.game_id
-
-
 def test_put_in_the_words_before_november_2024_is_played_and_counted(
     tmp_path: Path, data: Path, games: list[Game]
 ) -> None:
     assert "Action: move " in json.dumps(record(games[2], "eto"))
-    old = [json.loads(_older(json.dumps(record(game, "eto")))) for game in games]
+    old = [json.loads(older(json.dumps(record(game, "eto")))) for game in games]
     found = figures(tmp_path, data, old, "eto")
     assert (found["won"], found["invalid_actions"], found["answers_differing"]) == (12, 0, 0)
     assert (
         found["reworded_actions"] == sum(json.dumps(record(game, "eto")).count("Action: move ") for game in games) > 0
     )
-    assert "these games refuse" in next(f["text"] for f in found["findings"] if f["about"] == "reworded")
-
-
-def _older(text: str) -> str:
-    import re
-
-    text = re.sub(r"Action: move (\w+ \d+) to (\w+ \d+)", r"Action: put \1 in/on \2", text)
-    text = re.sub(r"You move the (\w+ \d+) to the (\w+ \d+)\.", r"You put the \1 in/on the \2.", text)
-    return re.sub(r"You arrive at \w+ \d+\. ", "", text)
+    assert "these games refuse them" in next(f["text"] for f in found["findings"] if f["about"] == "reworded")
 
 
 def test_invalid_actions_lost_episodes_and_false_claims_are_counted(
@@ -168,30 +102,3 @@ def test_evaluation_games_are_found(tmp_path: Path) -> None:
     (ref, *_) = find_games(data, "valid_seen")
     found = figures(tmp_path, data, [record(ref.load(), "eto")], "eto")
     assert found["evaluation_games"] == [ref.id]
-
-
-@pytest.mark.parametrize(
-    ("reply", "action"),
-    [
-        ("ACTION: look", "look"),
-        ("Thought: the action: is hard.\nAction:\ngo to desk 1.\nmore", "go to desk 1"),
-        ("<think>action: x</think><action>look</action>", "look"),
-        ("OK.", None),
-        ("Action:", None),
-    ],
-)
-def test_the_action_of_a_reply(reply: str, action: str | None) -> None:
-    assert find_action(reply) == action
-
-
-def test_both_versions_tell_the_same() -> None:
-    assert told_by("You arrive at loc 4. On the desk 1, you see nothing.") == "On the desk 1, you see nothing."
-    assert told_by("You put the mug 1 in/on the desk 1.") == told_by("You move the mug 1 to the desk 1.")
-    assert told_by("Nothing happened") == "Nothing happens."
-
-
-def test_after_the_game_is_won_nothing_more_is_played(games: list[Game]) -> None:
-    plan = shortest_plan(games[0])
-    turns = tuple(ForeignTurn(command, None) for command in (*plan, "fly"))
-    replay = replay_foreign(ForeignEpisode("x", games[0].task, "", turns), games[0])
-    assert (replay.won, replay.actions, replay.invalid) == (True, len(plan), 0)

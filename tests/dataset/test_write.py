@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from alfworld_sft.dataset.rows import Rendering, rows_of
-from alfworld_sft.dataset.write import DATA_FILES, SCHEMA, dataset_files
+from alfworld_sft.dataset.write import DATA_FILES, SCHEMA, dataset_files, raw_trajectory
 from alfworld_sft.prompts.template import load_template
 from tests.episodes import episode, step
 
@@ -20,9 +20,9 @@ csv.field_size_limit(sys.maxsize)
 @pytest.fixture
 def folder(tmp_path):
     awkward = step(1, action='say "hi", né\n"x"')
-    with dataset_files(tmp_path, RENDERING) as files:
+    with dataset_files(tmp_path) as files:
         for played in (episode(0), episode(1, steps=(awkward,)), episode(2, success=False)):
-            files.write(played, rows_of(played, RENDERING), held_out=played.index == 2)
+            files.write(raw_trajectory(played, RENDERING), rows_of(played, RENDERING), held_out=played.index == 2)
     return tmp_path
 
 
@@ -67,15 +67,15 @@ def test_raw_trajectories_keep_every_episode_whole(folder):
 
 
 def test_a_failure_leaves_no_file_behind(tmp_path):
-    with pytest.raises(RuntimeError), dataset_files(tmp_path, RENDERING) as files:
-        files.write(episode(0), rows_of(episode(0), RENDERING), held_out=False)
+    with pytest.raises(RuntimeError), dataset_files(tmp_path) as files:
+        files.write(raw_trajectory(episode(0), RENDERING), rows_of(episode(0), RENDERING), held_out=False)
         raise RuntimeError
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_empty_side_is_a_readable_file(tmp_path):
-    with dataset_files(tmp_path, RENDERING) as files:
-        files.write(episode(0), rows_of(episode(0), RENDERING), held_out=False)
+    with dataset_files(tmp_path) as files:
+        files.write(raw_trajectory(episode(0), RENDERING), rows_of(episode(0), RENDERING), held_out=False)
     assert pq.read_table(tmp_path / "val.parquet").num_rows == 0
     assert pl.read_csv(tmp_path / "val.csv").height == 0
 

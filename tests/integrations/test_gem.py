@@ -9,6 +9,7 @@ from alfworld_sft.errors import UserError
 from alfworld_sft.games import find_games
 from alfworld_sft.world import Env
 from alfworld_sft.world.plan import shortest_plan
+from tests.integrations.documented import run_example
 
 gem = pytest.importorskip("gem", reason="the extra gem is not installed")
 
@@ -102,3 +103,11 @@ def test_what_cannot_be_is_refused():
         gem.make(ID, **GAMES, game=64)
     with pytest.raises(RuntimeError, match=r"call reset\(\) first"):
         gem.make(ID, **GAMES).step("look")
+
+
+def test_the_documented_example_steps_and_copies_its_game(monkeypatch):
+    monkeypatch.delenv("ALFWORLD_DATA", raising=False)
+    shown = run_example("import alfworld_sft.integrations.gem")
+    assert shown["info"]["command"]
+    assert shown["twin"] is not shown["env"]
+    assert shown["twin"].step(reply("look"))[0] == shown["env"].step(reply("look"))[0]

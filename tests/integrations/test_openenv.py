@@ -28,6 +28,7 @@ from alfworld_sft.games import EMBEDDED, GameRef, find_all_games, find_games
 from alfworld_sft.integrations import openenv as bridge
 from alfworld_sft.world import Env
 from alfworld_sft.world.plan import shortest_plan
+from tests.integrations.documented import run_example
 
 SECONDS = 60.0
 
@@ -293,3 +294,9 @@ def test_a_port_in_use_is_one_line():
         f"cannot listen on 127.0.0.1, port {port}: Address already in use;"
         " name others with --host and --port (0 takes a free port)"
     )
+
+
+def test_the_documented_client_plays_a_step(url: str) -> None:
+    result = run_example("from openenv.core import", "http://127.0.0.1:8000", url)["result"]
+    assert (result.reward, result.done) == (0.0, False)
+    assert result.observation["text"]

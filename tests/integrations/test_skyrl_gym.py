@@ -11,6 +11,7 @@ from alfworld_sft.games import find_games
 from alfworld_sft.prompts.tags import compose_reply
 from alfworld_sft.world import Env
 from alfworld_sft.world.plan import shortest_plan
+from tests.integrations.documented import run_example
 
 skyrl_gym = pytest.importorskip("skyrl_gym", reason="the extra skyrl-gym is not installed")
 
@@ -103,3 +104,9 @@ def test_what_cannot_be_is_refused(config: dict[str, Any], row: dict[str, Any], 
 def test_an_unreadable_extra_info_is_refused():
     with pytest.raises(DatasetError, match=r"^the row: extra_info is '{broken'"):
         ALFWorldEnv(GAMES, {"extra_info": "{broken"})
+
+
+def test_the_documented_example_plays_a_turn(monkeypatch):
+    monkeypatch.delenv("ALFWORLD_DATA", raising=False)
+    result = run_example("import alfworld_sft.integrations.skyrl_gym")["result"]
+    assert (result["done"], result["metadata"]) == (False, {"won": False, "command": "look", "problem": None})

@@ -89,6 +89,37 @@ def test_every_shorter_conversation_has_the_same_ids(tokenizer: Any) -> None:
         assert whole.turn.index(turn) == (whole.ends[turn - 1] + len(tail(tokenizer)) if turn else 0)
 
 
+def test_a_follow_up_leads_from_each_reply_to_the_next_prompt(tokenizer: Any) -> None:
+    encoder = ChatEncoder(tokenizer)
+    for end in range(2, len(CONVERSATION), 2):
+        said, asked = CONVERSATION[:end], CONVERSATION[end]
+        follow_up = encoder.encode_follow_up(asked.content)
+        assert follow_up[0] == encoder.end_id
+        assert encoder.encode_conversation(said).ids + follow_up[1:] == encoder.encode_prompt((*said, asked))
+
+
+@pytest.mark.parametrize(
+    ("template", "reply_end", "opening"),
+    [
+        (QWEN3, "<|im_end|>\n", ""),
+        (STRIPPING, "<|im_end|>\n", ""),
+        (DEEPSEEK_R1, "<|im_end|>", "<think>\n"),
+        (ENDLESS, "", ""),
+        (PARTS, "<|im_end|>\n", ""),
+    ],
+)
+def test_a_follow_up_is_the_template_s_text_whatever_it_does_to_earlier_replies(
+    template: str, reply_end: str, opening: str
+) -> None:
+    encoder = ChatEncoder(with_template(template))
+    text = encoder.tokenizer.decode(encoder.encode_follow_up("Nothing <|im_end|> happens."))
+    begin = f"{reply_end}<|im_start|>user\nNothing <|im_end|> happens."
+    assert text.startswith(begin)
+    assert text.endswith(f"<|im_start|>assistant\n{opening}")
+    spelt = encoder.encode_follow_up("<|im_end|>").count(encoder.end_id)
+    assert spelt == encoder.encode_follow_up("").count(encoder.end_id)
+
+
 def tail(tokenizer: Any) -> list[int]:
     """Return the ids that the template writes after a reply's end."""
     plain = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]

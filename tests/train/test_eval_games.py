@@ -7,7 +7,7 @@ import pytest
 from alfworld_sft.collect.config import CollectConfig
 from alfworld_sft.collect.run import collect, start_run
 from alfworld_sft.config import build_config
-from alfworld_sft.errors import DatasetError, GamesNotFoundError, TemplateError
+from alfworld_sft.errors import ConfigError, DatasetError, GamesNotFoundError, TemplateError
 from alfworld_sft.evaluate.config import EvaluateConfig
 from alfworld_sft.evaluate.run import choose_games
 from alfworld_sft.train.config import build_train_config
@@ -31,6 +31,13 @@ def collected(games, parent, *overrides):
     with job.run:
         collect(job)
     return job.run.path
+
+
+def test_actions_are_restricted_on_request(data, games):
+    assert chosen(data, games).config.policy.constrain == "none"
+    assert chosen(data, games, "trainer.eval_constrain=action").config.policy.constrain == "action"
+    with pytest.raises(ConfigError, match=r"^policy\.constrain=action takes templates .*, not react: "):
+        chosen(data, games, "trainer.eval_constrain=action", "trainer.eval_template=react")
 
 
 def chosen(data, games, *overrides):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,11 +13,13 @@ from rich.text import Text
 from alfworld_sft.check.dataset_files import report_files
 from alfworld_sft.check.findings import Section, Severity, as_json
 from alfworld_sft.check.foreign import report_foreign
-from alfworld_sft.check.lookup import ListedGames, games_of_run, known_games
+from alfworld_sft.check.lookup import games_of_run
 from alfworld_sft.check.overlaps import report_overlaps
 from alfworld_sft.check.run import available_cores, replay_journal, report_replay
-from alfworld_sft.dataset.foreign import Format
+from alfworld_sft.counts import counted
 from alfworld_sft.errors import ConfigError, UserError
+from alfworld_sft.foreign.read import Format
+from alfworld_sft.games.listed import ListedGames, known_games
 from alfworld_sft.runs.store import JOURNAL, RUN_FILE, read_stamp
 from alfworld_sft.strict_json import to_json
 from alfworld_sft.terminal import printable
@@ -89,7 +91,10 @@ def _check(
     if stamp is not None and (data / JOURNAL).is_file():
         lookup = games_of_run(stamp, sources)
         games = lookup if isinstance(lookup, ListedGames) else games
-        yield report_replay(*replay_journal(data / JOURNAL, lookup, jobs)), None
+        replay = report_replay(*replay_journal(data / JOURNAL, lookup, jobs))
+        if unplayed := _unplayed(stamp):
+            replay.warn("unplayed", f"{counted(unplayed, 'episode')} imported without a game, and not verified")
+        yield replay, None
         if stamp.get("kind") == "evaluate":
             return
         yield report_files(data, stamp), None
@@ -100,6 +105,13 @@ def _check(
     if first is not None:
         allowed = bool(((stamp or {}).get("games") or {}).get("eval_split_allowed"))
         yield report_overlaps(first.report.files, games.evaluation_games, allowed=allowed), None
+
+
+def _unplayed(stamp: Mapping[str, Any]) -> int:
+    """Return how many episodes of an import have no game that they were replayed in."""
+    found = stamp.get("imported")
+    imported, replayed = (found.get("imported"), found.get("replayed")) if isinstance(found, Mapping) else (0, 0)
+    return imported - replayed if isinstance(imported, int) and isinstance(replayed, int) else 0
 
 
 def _section_of(form: FormReport) -> Section:

@@ -9,6 +9,7 @@ from typing import Any
 from alfworld_sft.check.findings import Section
 from alfworld_sft.errors import file_errors
 from alfworld_sft.files import sha256_of
+from alfworld_sft.runs.store import make_again
 
 
 def report_files(folder: Path, stamp: Mapping[str, Any]) -> Section:
@@ -18,7 +19,7 @@ def report_files(folder: Path, stamp: Mapping[str, Any]) -> Section:
     if not isinstance(hashes, Mapping):
         section.warn("unfinished", "the run has not written its dataset; finish it with: alfworld-sft collect --resume")
         return section
-    again = f"make the files again: alfworld-sft collect --resume {folder}"
+    again = make_again(stamp, folder)
     for name, expected in sorted(hashes.items()):
         path = folder / Path(str(name)).name
         if not path.is_file():

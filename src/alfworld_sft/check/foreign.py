@@ -1,9 +1,4 @@
-"""How much of another project's data is true? Its episodes are played again in the games that they seem to be of.
-
-The wording follows the game, not the data: a `put x in/on y` of before November 2024 is played as `move x to y` in a
-game that says so, and counted, since a model trained on it would say what those games do not understand. For the same
-reason answers are compared by what they tell, not by the version's words: an arrival counts by what is seen there.
-"""
+"""How much of another project's data is true? Its episodes are played again in the games that they seem to be of."""
 
 from __future__ import annotations
 
@@ -11,81 +6,14 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from alfworld_sft.check.finder import GameFinder
 from alfworld_sft.check.findings import Section
-from alfworld_sft.check.lookup import ListedGames
 from alfworld_sft.counts import counted, noun_for
-from alfworld_sft.dataset.foreign import ForeignEpisode, Format, read_foreign
-from alfworld_sft.world import Env, Game
-from alfworld_sft.world.language import ARRIVED, NOTHING_HAPPENS, PUT, PUT_DOWN, read_command, read_sentence
+from alfworld_sft.foreign.read import ForeignEpisode, Format, read_foreign
+from alfworld_sft.foreign.replay import ForeignReplay, find_replay
+from alfworld_sft.games.finder import GameFinder
+from alfworld_sft.games.listed import ListedGames
 
 MOST_SHOWN = 5
-MOST_TRIALS = 64
-"""How many games that begin alike are tried for one episode."""
-
-
-@dataclass(frozen=True, slots=True)
-class ForeignReplay:
-    """An episode replayed in one game. `reworded` actions are in the other version's words; `answers` were compared,
-    of which `different` tell something else than the game."""
-
-    game_id: str
-    won: bool
-    actions: int
-    invalid: int
-    reworded: int
-    answers: int
-    different: int
-    missing: int
-
-    @property
-    def agreement(self) -> tuple[int, int]:
-        """How well the game fits: more answers as recorded, fewer invalid actions."""
-        return self.answers - self.different, -self.invalid
-
-
-def replay_foreign(episode: ForeignEpisode, game: Game) -> ForeignReplay:
-    """Play an episode's actions in a game; after the game is won the rest is not played."""
-    env = Env(game, max_steps=len(episode.turns) + 1)
-    now = env.reset()
-    invalid = reworded = answers = different = missing = actions = 0
-    for turn in episode.turns:
-        if now.won:
-            break
-        if turn.action is None:
-            missing += 1
-            continue
-        actions += 1
-        said = " ".join(turn.action.lower().split())
-        command = in_words_of(game, said)
-        playable = command in now.admissible_commands
-        reworded += playable and command != said
-        invalid += not playable
-        now = env.step(command)
-        if turn.answer is not None:
-            answers += 1
-            different += told_by(turn.answer) != told_by(now.text)
-    return ForeignReplay(game.id, now.won, actions, invalid, reworded, answers, different, missing)
-
-
-def in_words_of(game: Game, command: str) -> str:
-    """Return a command in the wording of the game's version; any other text as it is."""
-    said = read_command(command)
-    return PUT[game.grammar].format(*said.names) if said and said.command.verb == "put" else command
-
-
-def told_by(answer: str) -> str:
-    """Return what an answer tells, the same for both versions: an arrival by what is seen, a thing put down by where.
-
-    Data sets leave out the arrival itself.
-    """
-    text = " ".join(answer.split())
-    said = read_sentence(text)
-    if said and said.sentence is ARRIVED:
-        return said.values[1]
-    if said and said.sentence in PUT_DOWN.values():
-        return PUT_DOWN["move"].format(*said.values)
-    return NOTHING_HAPPENS if text.rstrip(".").lower() in ("nothing happens", "nothing happened") else text
 
 
 @dataclass
@@ -125,7 +53,7 @@ class ForeignTally:
 
 def check_foreign(file: Path, kind: Format, games: ListedGames) -> ForeignTally:
     """Replay what can be; of games that begin alike the one that fits best counts."""
-    finder = GameFinder(ref for refs in games.by_id.values() for ref in refs)
+    finder = GameFinder(games.refs)
     evaluation = games.evaluation_games
     tally = ForeignTally()
     for episode in read_foreign(file, kind):
@@ -134,29 +62,16 @@ def check_foreign(file: Path, kind: Format, games: ListedGames) -> ForeignTally:
             tally.unread[episode.partition(": ")[2]] += 1
             tally.unread_examples = [*tally.unread_examples, episode][:MOST_SHOWN]
             continue
-        best = find_replay(episode, finder)
-        if best is None:
+        found = find_replay(episode, finder)
+        if found is None:
             tally.unknown_count += 1
             tally.unknown = [*tally.unknown, f"{episode.place}: {episode.task!r}"][:MOST_SHOWN]
             continue
+        _, best = found
         tally.add(episode, best)
         if best.game_id in evaluation:
             tally.evaluation.add(best.game_id)
     return tally
-
-
-def find_replay(episode: ForeignEpisode, finder: GameFinder) -> ForeignReplay | None:
-    """Return the replay in the game that fits best, None where no game begins like this."""
-    best: ForeignReplay | None = None
-    for number, game in enumerate(finder.find(episode.task, episode.opening, episode.game)):
-        if number == MOST_TRIALS:
-            break
-        replay = replay_foreign(episode, game)
-        if best is None or replay.agreement > best.agreement:
-            best = replay
-        if not replay.different and not replay.invalid and replay.answers:
-            break
-    return best
 
 
 def report_foreign(file: Path, kind: Format, games: ListedGames) -> Section:
@@ -214,8 +129,8 @@ def _report_differences(section: Section, tally: ForeignTally) -> None:
     if tally.reworded:
         section.warn(
             "reworded",
-            f"{counted(tally.reworded, 'action')} {noun_for(tally.reworded, 'is', 'are')} in the other version's words"
-            " for putting things down, which these games refuse",
+            f"{counted(tally.reworded, 'action')} {noun_for(tally.reworded, 'is', 'are')} in other words than the"
+            " games', such as the other version's for putting things down, and these games refuse them",
         )
     if tally.missing:
         section.warn("turns_without_action", f"{counted(tally.missing, 'reply', 'replies')} without an action")

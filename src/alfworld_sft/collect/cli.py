@@ -75,7 +75,7 @@ def print_contents(console: Console, folder: Path, contents: Contents) -> None:
     """Print what is in a dataset: episodes, success, rows, lengths, files, and one example turn."""
     counts = contents.stamp["counts"]
     found = {t: (f["won"], f["played"]) for t, f in counts["success_by_task_type"].items()}
-    console.print(_success_table(found, counts["won"], counts["episodes"]))
+    console.print(success_table(found, counts["won"], counts["episodes"]))
     console.print(printable(f"\ngames: {contents.stamp['games']['description']}"), markup=False)
     if skipped := skipped_in_words(contents.stamp["games"].get("skipped", {})):
         console.print(printable(f"skipped games: {skipped}"), markup=False)
@@ -94,7 +94,7 @@ def print_contents(console: Console, folder: Path, contents: Contents) -> None:
 
 def _report(job: CollectJob, summary: Summary) -> None:
     """Print the results of a collection."""
-    table = _success_table(summary.success_by_task_type, summary.won, summary.episodes)
+    table = success_table(summary.success_by_task_type, summary.won, summary.episodes)
     Console(soft_wrap=True).print(table)
     dropped = summary.episodes - summary.kept
     if dropped:
@@ -114,7 +114,8 @@ def _report(job: CollectJob, summary: Summary) -> None:
     typer.echo(job.run.path)
 
 
-def _success_table(by_task_type: Mapping[str, tuple[int, int]], won: int, played: int) -> Table:
+def success_table(by_task_type: Mapping[str, tuple[int, int]], won: int, played: int) -> Table:
+    """Return won and played by task type, and of all."""
     table = Table(box=None, pad_edge=False)
     table.add_column("task type")
     table.add_column("won", justify="right")

@@ -10,7 +10,7 @@ from typing import Any
 from alfworld_sft.counts import counted
 from alfworld_sft.dataset.rows import Rendering, count_rows, is_target, rows_of
 from alfworld_sft.dataset.split import GameRows, held_out_games
-from alfworld_sft.dataset.write import dataset_files
+from alfworld_sft.dataset.write import dataset_files, raw_trajectory
 from alfworld_sft.errors import DatasetError
 from alfworld_sft.runs.store import RunFolder
 from alfworld_sft.types import TASK_TYPES, Episode, Reply, Step
@@ -148,9 +148,10 @@ def build_dataset(
         raise DatasetError(_explain_empty(run, summary, require_success))
 
     held_out = held_out_games(rows_by_game, val_fraction, seed)
-    with dataset_files(run.path, rendering) as files:
+    with dataset_files(run.path) as files:
         for episode in _select_episodes(run.episodes(), require_success):
-            files.write(episode, rows_of(episode, rendering), held_out=episode.game_id in held_out)
+            trajectory = raw_trajectory(episode, rendering)
+            files.write(trajectory, rows_of(episode, rendering), held_out=episode.game_id in held_out)
 
     summary.rows_train, summary.rows_val = files.train.rows, files.val.rows
     summary.games_train, summary.games_val = len(rows_by_game) - len(held_out), len(held_out)

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from alfworld_sft.dataset.rows import USER_LABEL
 from alfworld_sft.dataset.write import DATA_FILES
 from alfworld_sft.errors import DatasetError, file_errors
-from alfworld_sft.runs.store import read_stamp
+from alfworld_sft.runs.store import make_again, read_stamp
 
 _TOKEN = re.compile(r"[^\W\d_]+| (?=\d)|\d|(?:[^\w\s]|_)+\n*|\n+")
 
@@ -66,7 +66,7 @@ def read_contents(folder: Path) -> Contents:
     episodes: dict[str, int] = {}
     example: dict[str, Any] = {}
     for split in ("train", "val"):
-        table = _open(folder / f"{split}.parquet")
+        table = _open(folder / f"{split}.parquet", make_again(stamp, folder))
         rows[split] = table.metadata.num_rows
         for batch in table.iter_batches(batch_size=512):
             for row in batch.to_pylist():
@@ -76,18 +76,16 @@ def read_contents(folder: Path) -> Contents:
                 tokens = sum(count_tokens(message["content"]) for message in row["messages"])
                 episode = json.loads(row["extra_info"])["episode_id"]
                 episodes[episode] = max(tokens, episodes.get(episode, 0))
-    with file_errors("read", folder, f"make the files again: alfworld-sft collect --resume {folder}"):
+    with file_errors("read", folder, make_again(stamp, folder)):
         sizes = {name: (folder / name).stat().st_size for name in DATA_FILES}
     return Contents(stamp, rows, _lengths(single), _lengths(list(episodes.values())), sizes, example)
 
 
-def _open(path: Path) -> pq.ParquetFile:
+def _open(path: Path, again: str) -> pq.ParquetFile:
     try:
         return pq.ParquetFile(path)
     except FileNotFoundError:
-        raise DatasetError(
-            f"{path} is missing; make the files again: alfworld-sft collect --resume {path.parent}"
-        ) from None
+        raise DatasetError(f"{path} is missing; {again}") from None
     except (OSError, pa.ArrowException) as error:
         raise DatasetError(f"{path}: not a Parquet file ({str(error)[:80]})") from None
 

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from alfworld_sft.dataset.rows import Rendering, Row, as_dicts, compact_json, conversation_of
 from alfworld_sft.files import whole_file
 from alfworld_sft.runs.records import to_dict
-from alfworld_sft.types import Episode
+from alfworld_sft.types import Episode, Message
 from alfworld_sft.usage import usage_of
 
 DATA_FILES = ("train.parquet", "val.parquet", "train.csv", "val.csv", "raw_trajectories.json")
@@ -82,14 +82,13 @@ class RowWriter:
 class RawWriter:
     """Writes full episodes into one JSON array."""
 
-    def __init__(self, file: IO[bytes], rendering: Rendering) -> None:
+    def __init__(self, file: IO[bytes]) -> None:
         self._file = file
-        self._rendering = rendering
         self._separator = b"[\n"
 
-    def write(self, episode: Episode) -> None:
-        """Add an episode."""
-        self._file.write(self._separator + compact_json(raw_trajectory(episode, self._rendering)).encode())
+    def write(self, trajectory: dict[str, Any]) -> None:
+        """Add an episode in full."""
+        self._file.write(self._separator + compact_json(trajectory).encode())
         self._separator = b",\n"
 
     def close(self) -> None:
@@ -99,11 +98,15 @@ class RawWriter:
 
 def raw_trajectory(episode: Episode, rendering: Rendering) -> dict[str, Any]:
     """Return a full episode under the published recipe's field names, with the policy's original replies."""
-    spoken = Rendering(rendering.template, predictions="model")
+    return trajectory_of(episode, conversation_of(episode, Rendering(rendering.template, predictions="model")))
+
+
+def trajectory_of(episode: Episode, conversation: tuple[Message, ...]) -> dict[str, Any]:
+    """Return a full episode under the published recipe's field names, with this conversation."""
     record = to_dict(episode)
     usage = usage_of(episode)
     return {
-        "messages_list": as_dicts(conversation_of(episode, spoken)),
+        "messages_list": as_dicts(conversation),
         "success": episode.success,
         "rewards": [step.reward for step in episode.steps],
         "final_reward": sum(step.reward for step in episode.steps),
@@ -125,22 +128,22 @@ class DatasetWriter:
         self.val = val
         self.raw = raw
 
-    def write(self, episode: Episode, rows: Iterable[Row], *, held_out: bool) -> None:
-        """Add an episode and its rows."""
-        self.raw.write(episode)
+    def write(self, trajectory: dict[str, Any], rows: Iterable[Row], *, held_out: bool) -> None:
+        """Add an episode, as `raw_trajectory` gives it, and its rows."""
+        self.raw.write(trajectory)
         writer = self.val if held_out else self.train
         for row in rows:
             writer.write(row)
 
 
 @contextmanager
-def dataset_files(folder: Path, rendering: Rendering) -> Iterator[DatasetWriter]:
+def dataset_files(folder: Path) -> Iterator[DatasetWriter]:
     """Open the five files of a dataset; each appears, complete, once the block has succeeded."""
     with ExitStack() as stack:
         files = {name: stack.enter_context(whole_file(folder / name)) for name in DATA_FILES}
         train = RowWriter(files["train.parquet"], files["train.csv"])
         val = RowWriter(files["val.parquet"], files["val.csv"])
-        raw = RawWriter(files["raw_trajectories.json"], rendering)
+        raw = RawWriter(files["raw_trajectories.json"])
         try:
             yield DatasetWriter(train, val, raw)
         except BaseException:

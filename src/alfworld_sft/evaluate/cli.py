@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -27,6 +28,7 @@ from alfworld_sft.runs.cli import (
 )
 from alfworld_sft.runs.job import play
 from alfworld_sft.runs.on_ray import over_ray
+from alfworld_sft.runs.run_json import CONSTRAIN
 from alfworld_sft.terminal import printable
 from alfworld_sft.usage import usage_in_words
 
@@ -70,7 +72,7 @@ def evaluate_command(
             raise ConfigError("--compare A B plays nothing; leave out the options for playing")
         a, b = read_result(two[0]), read_result(two[1])
         comparison = compare(a, b, different_protocols=different_protocols)
-        print_comparison(console, comparison, (_label(two[0], a.stamp["policy"]), _label(two[1], b.stamp["policy"])))
+        print_comparison(console, comparison, (_label(two[0], a.stamp), _label(two[1], b.stamp)))
         return
     if different_protocols:
         raise ConfigError("--different-protocols goes with --compare A B only")
@@ -116,6 +118,8 @@ def _refuse_if_all_failed(job: EvaluateJob) -> None:
 
 def _report(console: Console, job: EvaluateJob, evaluation: Evaluation) -> None:
     print_metrics(console, evaluation.metrics)
+    if constrained := job.run.stamp["protocol"].get(CONSTRAIN):
+        console.print(f"policy.constrain: {constrained}")
     if skipped := skipped_in_words(job.games.skipped):
         console.print(f"skipped games: {skipped}", markup=False)
     if evaluation.world_model:
@@ -129,5 +133,6 @@ def _report(console: Console, job: EvaluateJob, evaluation: Evaluation) -> None:
     typer.echo(job.run.path)
 
 
-def _label(path: Path, policy: str) -> str:
-    return printable(f"{path} ({policy})")
+def _label(path: Path, stamp: Mapping[str, Any]) -> str:
+    constrained = stamp["protocol"].get(CONSTRAIN)
+    return printable(f"{path} ({stamp['policy']}{f', policy.constrain: {constrained}' if constrained else ''})")

@@ -31,6 +31,7 @@ def _fixed(template: str, form: str, max_steps: int, **sampling: object) -> Mapp
         "env.max_repeats": None,
         **{f"policy.{name}": value for name, value in sampling.items()},
         "policy.truncated": "keep",
+        "policy.constrain": "none",
     }
 
 

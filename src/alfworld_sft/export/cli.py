@@ -20,7 +20,7 @@ from alfworld_sft.export.write import export_rows, new_folder, write_jsonl
 from alfworld_sft.games import GameSource
 from alfworld_sft.prompts.template import load_template
 from alfworld_sft.runs.job import games_of
-from alfworld_sft.runs.store import RunFolder
+from alfworld_sft.runs.store import IMPORT, RunFolder, read_stamp
 from alfworld_sft.terminal import printable
 
 Target = Literal["trl", "verl", "verl-rl", "llamafactory", "openai", "sharegpt", "inspect", "dpo"]
@@ -34,6 +34,8 @@ def export_command(
     source: Annotated[str | None, typer.Option(help="For dpo: where the games are now, if they were moved.")] = None,
 ) -> None:
     """Write a run in the form that another framework reads."""
+    if to in ("inspect", "dpo") and read_stamp(run).get("kind") == IMPORT:
+        raise RunFolderError(f"{run}: imported; --to {to} needs episodes that this package has played")
     if to == "inspect":
         typer.echo(f"{printable(str(out / LOG))}: {counted(export_inspect(run, out), 'sample')}")
     elif to == "dpo":

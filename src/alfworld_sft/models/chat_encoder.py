@@ -82,6 +82,23 @@ class ChatEncoder:
         text = self._template.render(plain, ask=True)
         return self._tokenize(text, mark, self._pieces(text, len(text), ()))[0]
 
+    def encode_follow_up(self, content: str) -> list[int]:
+        """Return the ids from the end of a reply to the next generation prompt: end of turn, user message, header.
+
+        They do not depend on the turns before, so sampled ids can stand in front of them exactly as they were sampled:
+        encoding the conversation anew could merge their text into other tokens, and some templates drop its thoughts.
+        """
+        exchange = (*PROBE[:1], Message("assistant", LONE), Message("user", content))
+        plain, mark = _escape(exchange, self._template.control)
+        text = self._template.render(plain, ask=True)
+        after = text[text.index(LONE) + len(LONE) :]
+        return self._tokenize(after, mark, self._pieces(after, len(after), ()))[0]
+
+    def encode_text(self, text: str) -> list[int]:
+        """Return the ids of a piece of a reply's text."""
+        [plain], mark = _escape([Message("assistant", text)], self._template.control)
+        return self._tokenize(plain.content, mark, self._pieces(plain.content, len(plain.content), ()))[0]
+
     def _encode(self, messages: Sequence[Message], untrained_turns: Collection[int], *, last_only: bool) -> Encoded:
         if not messages or messages[-1].role != "assistant":
             raise DatasetError("a conversation must end with an assistant message")

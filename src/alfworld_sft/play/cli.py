@@ -22,7 +22,7 @@ from alfworld_sft.play.save import save_episode
 from alfworld_sft.play.session import Session
 from alfworld_sft.play.watch import watch_policy
 from alfworld_sft.policies.config import PolicySection
-from alfworld_sft.policies.make import make_policy
+from alfworld_sft.policies.make import check_constrain, make_policy
 from alfworld_sft.prompts.template import load_template
 from alfworld_sft.runs.rollout import Protocol
 from alfworld_sft.terminal import printable
@@ -65,7 +65,9 @@ def play_command(
         console.print(Text(printable(text), _STYLES[kind]))
 
     if policy:
-        made = make_policy(build_config(WatchConfig, [f"policy.name={policy}", *words]).policy)
+        options = build_config(WatchConfig, [f"policy.name={policy}", *words]).policy
+        check_constrain(options, chosen)
+        made = make_policy(options)
         watch_policy(loaded, made, chosen, Protocol(max_steps), show, _pauses(live), seed=seed)
         return
 

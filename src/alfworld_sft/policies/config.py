@@ -26,6 +26,12 @@ class PolicySection(Section):
             "policy.name=server or local",
         ),
         Needs(
+            ("constrain",),
+            lambda policy: policy.name in ("server", "local"),
+            "policy.name=server or local",
+            harmless=("none",),
+        ),
+        Needs(
             ("base_url", "serve", "serve_timeout_s", "timeout_s", "attempts"),
             lambda policy: policy.name == "server",
             "policy.name=server",
@@ -70,6 +76,9 @@ class PolicySection(Section):
         description="Nucleus sampling threshold of a model; null leaves it to the server.",
     )
     max_tokens: int = Field(512, ge=1, description="Maximum tokens per reply of a model.")
+    constrain: Literal["none", "action"] = Field(
+        "none", description="action: a model's action can only be one of the admissible commands, shown or not."
+    )
     truncated: Literal["retry", "keep"] = Field(
         "retry",
         description="Server replies cut off by max_tokens: retry draws again, then fails the episode; keep uses them.",
@@ -120,6 +129,9 @@ class CollectingPolicySection(PolicySection):
         Needs(
             ("truncated",), lambda policy: not policy.rationalize, "policy.rationalize=false", harmless=("keep",)
         ),  # a reason that was cut off is one of the rejected ones
+        Needs(
+            ("constrain",), lambda policy: not policy.rationalize, "policy.rationalize=false", harmless=("none",)
+        ),  # the expert acts, and its actions are admissible
     )
 
     rationalize: bool = Field(

@@ -8,6 +8,7 @@ from alfworld_sft.errors import ConfigError, UserError
 from alfworld_sft.policies.base import Policy
 from alfworld_sft.policies.config import CollectingPolicySection, PolicySection
 from alfworld_sft.policies.llm.sampling import Sampling
+from alfworld_sft.prompts.template import Template
 
 if TYPE_CHECKING:
     from alfworld_sft.policies.llm.managed_server import ManagedServer
@@ -41,10 +42,20 @@ def make_policy(options: PolicySection) -> Policy:
                 Patience(options.timeout_s, options.attempts),
                 truncated=options.truncated,
                 keep_token_ids=options.keep_token_ids,
+                constrain=options.constrain == "action",
                 managed=_managed_server(options),
             )
         case "local":
             return _local(options)
+
+
+def check_constrain(options: PolicySection, template: Template) -> None:
+    """Raise ConfigError if the template's replies have a format that `policy.constrain` cannot restrict."""
+    if options.constrain != "none" and template.reply_format != "tags":
+        raise ConfigError(
+            f"policy.constrain={options.constrain} takes templates whose replies are tags or a bare action, not"
+            f" {template.name}: a reply there follows {template.reply_format}'s own rules"
+        )
 
 
 def _expert(options: PolicySection) -> Policy:
@@ -101,6 +112,7 @@ def _local(options: PolicySection) -> Policy:
         dtype=options.dtype,
         max_batch=options.max_batch,
         keep_token_ids=options.keep_token_ids,
+        constrain=options.constrain == "action",
     )
 
 

@@ -51,7 +51,8 @@ class Transcript:
         else:
             before = self.messages or self._template.opening(view)
             messages = (*before, Message("user", self._template.multi_turn(view)))
-        return Prompt(view, messages, self._template.tags, seed, self._template.reply_format)
+        template = self._template
+        return Prompt(view, messages, template.tags, seed, template.reply_format, admissible_commands)
 
     def add(self, prompt: Prompt, reply: str, command: str) -> None:
         """Append an answered prompt: the text of the reply, and the command that the game was given."""

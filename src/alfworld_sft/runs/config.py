@@ -20,7 +20,8 @@ PREFIXES: dict[RunKind, str] = {"collect": "sft_data", "evaluate": "eval"}
 """Prefixes of run folder names, by command."""
 
 
-def _all_as_none(value: object) -> object:
+def all_as_none(value: object) -> object:
+    """Return None for the word "all", which people write for no limit."""
     return None if value == "all" else value
 
 
@@ -60,7 +61,7 @@ class PromptSection(Section):
 
     template: str = Field("default", description="default, add_wm1, add_wm2, compact, or the path of a .toml file.")
     form: Form = Field("single", description="single: one message per turn; multi: a conversation.")
-    history_length: Annotated[int | None, BeforeValidator(_all_as_none)] = Field(
+    history_length: Annotated[int | None, BeforeValidator(all_as_none)] = Field(
         None, ge=0, description="Past steps shown in a single-turn prompt; null or 'all' shows all of them."
     )
 

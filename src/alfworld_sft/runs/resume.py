@@ -17,7 +17,7 @@ from alfworld_sft.runs.config import PREFIXES, RunKind
 from alfworld_sft.runs.job import Chosen, ConfigT, Job
 from alfworld_sft.runs.run_json import hash_template
 from alfworld_sft.runs.start import with_absolute_paths
-from alfworld_sft.runs.store import RunFolder
+from alfworld_sft.runs.store import IMPORT, RunFolder, make_again
 from alfworld_sft.runs.trust import Allowed, check_allowed, remember, with_named
 
 
@@ -53,6 +53,8 @@ def resume_job(
 
 
 def _refuse_other_commands(run: RunFolder, kind: RunKind) -> None:
+    if run.kind == IMPORT:
+        raise RunFolderError(f"{run.path} was imported, which nothing resumes; {make_again(run.stamp, run.path)}")
     if run.kind not in PREFIXES:
         raise RunFolderError(f"{run.path}: its run.json names no command whose run it is")
     if run.kind != kind:

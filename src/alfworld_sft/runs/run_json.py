@@ -17,6 +17,9 @@ from alfworld_sft.prompts.template import Template
 from alfworld_sft.runs.config import RunConfig, RunKind
 from alfworld_sft.runs.store import RunFolder
 
+CONSTRAIN = "constrain"
+"""The key of the protocol that says what a model's replies were restricted to; free runs have none, as older ones."""
+
 
 def keep_sampling(run: RunFolder, sampling: Mapping[str, object] | None) -> None:
     """Record in the stamp how the model is really sampled: a server may turn out to reject some parameters.
@@ -49,7 +52,7 @@ def final_stamp(run: RunFolder) -> dict[str, Any]:
     return {
         **run.stamp,
         "status": "incomplete" if owed else "complete",
-        "finished": _now(),
+        "finished": now_in_utc(),
         "failed": {str(index): reason for index, reason in owed.items()},
     }
 
@@ -61,12 +64,8 @@ def stamp_of(
     return {
         "kind": kind,
         "status": "running",
-        "started": _now(),
-        "versions": {
-            "alfworld-sft": __version__,
-            "python": platform.python_version(),
-            "pyarrow": version("pyarrow"),
-        },
+        "started": now_in_utc(),
+        "versions": versions(),
         "config": config.model_dump(),
         "num_episodes": total,
         "policy": policy.name,
@@ -87,8 +86,17 @@ def stamp_of(
             "template": template.name,
             "template_sha256": hash_template(template),
             "seed": config.seed,
+            **_constraint(config, template),
         },
     }
+
+
+def _constraint(config: RunConfig, template: Template) -> dict[str, str]:
+    """Return what the replies are restricted to: knowledge that a prompt does not show is named."""
+    if config.policy.constrain == "none":
+        return {}
+    hidden = "" if template.lists_admissible else ", by commands that the prompt does not list"
+    return {CONSTRAIN: f"{config.policy.constrain}{hidden}"}
 
 
 def hash_template(template: Template) -> str:
@@ -96,5 +104,11 @@ def hash_template(template: Template) -> str:
     return hashlib.sha256("\x1f".join(template.texts).encode()).hexdigest()
 
 
-def _now() -> str:
+def versions() -> dict[str, str]:
+    """Return the versions that a stamp records."""
+    return {"alfworld-sft": __version__, "python": platform.python_version(), "pyarrow": version("pyarrow")}
+
+
+def now_in_utc() -> str:
+    """Return the time, to the second, as stamps have it."""
     return datetime.now(UTC).isoformat(timespec="seconds")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from alfworld_sft.policies.make import make_policy
+from alfworld_sft.policies.make import check_constrain, make_policy
 from alfworld_sft.prompts.template import load_template
 from alfworld_sft.runs.config import PREFIXES, RunKind, absolute_source
 from alfworld_sft.runs.job import Chosen, ConfigT, Job
@@ -30,6 +30,7 @@ def start_job(
     """
     config = with_absolute_paths(config)
     template = load_template(config.prompt.template)
+    check_constrain(config.policy, template)
     policy = make_policy(config.policy)
     chosen = choose(config)
     stamp = stamp_of(kind, config, chosen.games, chosen.total, template, policy)

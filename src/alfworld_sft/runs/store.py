@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,8 @@ from alfworld_sft.types import Episode
 
 JOURNAL = "episodes.jsonl"
 RUN_FILE = "run.json"
+IMPORT = "import"
+"""The kind of a folder whose episodes another project played: it is complete, and not resumed."""
 SYNC_INTERVAL_S = 0.25
 
 
@@ -187,8 +189,7 @@ def create_run(parent: Path, stamp: dict[str, Any], *, name: str | None = None, 
             continue
         try:
             with whole_folder(path) as making:
-                _write_stamp(making, stamp)
-                (making / JOURNAL).touch()
+                begin_folder(making, stamp)
         except OSError as error:
             if error.errno in (errno.ENOTEMPTY, errno.EEXIST) and path.exists():
                 continue  # another process has just created it
@@ -197,6 +198,12 @@ def create_run(parent: Path, stamp: dict[str, Any], *, name: str | None = None, 
     raise RunFolderError(
         f"{parent / names[0]} exists; name another folder, or resume with: --resume {parent / names[0]}"
     )
+
+
+def begin_folder(folder: Path, stamp: dict[str, Any]) -> None:
+    """Write a stamp and an empty journal into a folder, which makes it a run's."""
+    _write_stamp(folder, stamp)
+    (folder / JOURNAL).touch()
 
 
 def _open_new(path: Path) -> RunFolder:
@@ -221,6 +228,13 @@ def read_stamp(path: Path) -> dict[str, Any]:
     if not isinstance(stamp, dict):
         raise RunFolderError(f"{path / RUN_FILE} is not a run's stamp")
     return stamp
+
+
+def make_again(stamp: Mapping[str, Any], path: Path) -> str:
+    """Return what makes the dataset's files of a run again, for error messages."""
+    if stamp.get("kind") == IMPORT:
+        return "import its files again, into a new folder"
+    return f"make the files again: alfworld-sft collect --resume {path}"
 
 
 def _write_stamp(folder: Path, stamp: dict[str, Any]) -> None:

@@ -50,7 +50,10 @@ def _rendering(stamp: Mapping[str, Any], template: str | None) -> Rendering:
     config = stamp.get("config")
     config = config if isinstance(config, Mapping) else {}
     prompt, world = (part if isinstance(part := config.get(name), Mapping) else {} for name in ("prompt", "worldmodel"))
-    name = template or str(prompt.get("template", "default"))
+    name = template or prompt.get("template", "default")
+    if name is None:
+        raise UserError("the rows are conversations as they were recorded, without a template; show one with --row N")
+    name = str(name)
     if template is None and name.endswith(".toml"):
         raise UserError(f"the run's template is the file {name}; to open it, name it: --template {name}")
     grounded = world.get("predictions") == "grounded"

@@ -200,6 +200,7 @@ class TrainerSection(TrainSection):
             lambda trainer: trainer.eval_games,
             "trainer.eval_games=N",
         ),
+        Needs(("eval_constrain",), lambda trainer: trainer.eval_games, "trainer.eval_games=N", harmless=("none",)),
     )
 
     default_local_dir: str | None = Field(
@@ -227,6 +228,9 @@ class TrainerSection(TrainSection):
     eval_template: str | None = Field(None, description="Prompt template for these games; null: the training data's.")
     eval_max_steps: int = Field(50, ge=1, le=1000, description="Maximum steps per episode in these games.")
     eval_max_tokens: int = Field(512, ge=1, description="Maximum tokens per reply in these games.")
+    eval_constrain: Literal["none", "action"] = Field(
+        "none", description="action: in these games, actions are restricted to the admissible commands."
+    )
     max_ckpt_to_keep: int | None = Field(
         None, ge=1, description="Number of newest checkpoints to keep; null keeps all."
     )

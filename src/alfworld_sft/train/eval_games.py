@@ -15,6 +15,7 @@ from alfworld_sft.evaluate.config import EvaluateConfig, EvaluatedGamesSection
 from alfworld_sft.evaluate.run import choose_games
 from alfworld_sft.games import GameRef, ShuffledGames
 from alfworld_sft.policies.config import EvaluatedPolicySection
+from alfworld_sft.policies.make import check_constrain
 from alfworld_sft.prompts.template import Template, load_template
 from alfworld_sft.runs.config import EnvSection, PromptSection
 from alfworld_sft.runs.store import read_stamp
@@ -40,7 +41,9 @@ class EvalGames:
 def find_eval_games(config: TrainConfig) -> EvalGames:
     """Choose the games; raises UserError if there are none, or if the data does not record how to prompt them."""
     evaluation = _evaluation(config)
-    return EvalGames(evaluation, choose_games(evaluation), load_template(evaluation.prompt.template))
+    template = load_template(evaluation.prompt.template)
+    check_constrain(evaluation.policy, template)
+    return EvalGames(evaluation, choose_games(evaluation), template)
 
 
 def _evaluation(config: TrainConfig) -> EvaluateConfig:
@@ -50,7 +53,12 @@ def _evaluation(config: TrainConfig) -> EvaluateConfig:
         num_games=trainer.eval_games,
         games=EvaluatedGamesSection(source=trainer.eval_source, split=trainer.eval_split),
         env=EnvSection(max_steps=trainer.eval_max_steps),
-        policy=EvaluatedPolicySection(name="local", temperature=0.0, max_tokens=trainer.eval_max_tokens),
+        policy=EvaluatedPolicySection(
+            name="local",
+            temperature=0.0,
+            max_tokens=trainer.eval_max_tokens,
+            constrain=trainer.eval_constrain,
+        ),
         prompt=PromptSection(
             template=template,
             form="multi" if config.data.multiturn.enable else "single",

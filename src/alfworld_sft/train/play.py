@@ -59,6 +59,7 @@ class GamePlay:
             "the model in training",
             Sampling(self._policy.temperature, self._policy.top_p, self._policy.max_tokens),
             max_batch=self._policy.max_batch,
+            constrain=self._policy.constrain == "action",
         )
         with closing(player):
             played = moment.ranks.gather(asyncio.run(self._play(player)))

@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
+from alfworld_sft.types import TaskType
 from alfworld_sft.world.language import TreatmentVerb
 from alfworld_sft.world.treatments import TREATMENTS
 
@@ -47,6 +48,15 @@ _WITHOUT_VERB: tuple[_Pattern, ...] = ((rf"{_SOME} (?P<object>\w+) and put it {_
 def read_task(task: str) -> Goal | None:
     """Return what the sentence asks for; None where it is none of ALFWorld's templates."""
     return _match(task, _PATTERNS)
+
+
+def task_type_of(goal: Goal) -> TaskType:
+    """Return the type of the task that has this goal."""
+    if goal.lamp:
+        return "look_at_obj_in_light"
+    if goal.count > 1:
+        return "pick_two_obj_and_place"
+    return TREATMENTS[goal.treatment].task_type if goal.treatment else "pick_and_place_simple"
 
 
 def contradiction(task: str, goal: Goal) -> str | None:

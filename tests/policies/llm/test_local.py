@@ -17,7 +17,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from alfworld_sft.errors import ConfigError, PolicyError, UserError
 from alfworld_sft.games import find_games
 from alfworld_sft.policies.config import PolicySection
-from alfworld_sft.policies.llm.local import LocalModel, pick_tokens
+from alfworld_sft.policies.llm.local import LocalModel
+from alfworld_sft.policies.llm.picking import pick_tokens
 from alfworld_sft.policies.llm.sampling import Sampling
 from alfworld_sft.policies.make import make_policy
 from alfworld_sft.prompts.tags import parse_reply

@@ -11,7 +11,7 @@ from functools import total_ordering
 
 from alfworld_sft.world.game import NOTHING, Game, State
 from alfworld_sft.world.rules import Action
-from alfworld_sft.world.treatments import TREATMENTS
+from alfworld_sft.world.treatments import TREATMENTS, Treatment
 
 NEGATION = "not_"
 
@@ -137,8 +137,11 @@ def _effects(game: Game, before: State, action: Action, agent: Variable) -> list
             return [*left, ("inreceptacle", thing, place), ("objectatlocation", thing, here)]
         case "clean" | "heat" | "cool":
             treatment = TREATMENTS[verb]
-            undone = [(NEGATION + TREATMENTS[treatment.undoes].predicate.lower(), thing)] if treatment.undoes else []
-            return [(treatment.predicate.lower(), thing), *undone]
+            undone = TREATMENTS[treatment.undoes] if treatment.undoes else None
+            done: list[tuple[str | Variable, ...]] = [(treatment.predicate.lower(), thing)]
+            return (
+                [*done, (NEGATION + undone.predicate.lower(), thing)] if undone and _occurs(game, o, undone) else done
+            )
         case "slice":
             return [("issliced", thing)]
         case "use":
@@ -152,3 +155,11 @@ def _effects(game: Game, before: State, action: Action, agent: Variable) -> list
             return [("checked", place)]
         case "examine object":
             return [("checked", thing)]
+
+
+def _occurs(game: Game, o: int, treatment: Treatment) -> bool:
+    """Return whether an object can ever have a treatment's flag: Fast Downward drops effects on what never holds."""
+    if getattr(game.initial, treatment.flag) >> o & 1:
+        return True
+    reached = (r for r, receptacle in enumerate(game.receptacles) if receptacle.location is not None)
+    return getattr(game.objects[o], treatment.ability) and any(game.treatment_at(r) is treatment for r in reached)

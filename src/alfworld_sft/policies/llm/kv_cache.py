@@ -83,15 +83,16 @@ def side_by_side(
 
     A row is laid out as padding, past, padding, new tokens.
     """
-    new = [prompt[len(past.ids) :] for past, prompt in zip(pasts, prompts, strict=True)]
-    widest, longest = max(len(past.ids) for past in pasts), max(map(len, new))
-    ids = torch.tensor([[0] * (longest - len(tokens)) + list(tokens) for tokens in new])
-    mask = torch.tensor(
-        [
-            [0] * (widest - len(past.ids)) + [1] * len(past.ids) + [0] * (longest - len(tokens)) + [1] * len(tokens)
-            for past, tokens in zip(pasts, new, strict=True)
-        ]
-    )
+    ids, mask = lined_up([prompt[len(past.ids) :] for past, prompt in zip(pasts, prompts, strict=True)], device)
+    _, read = lined_up([past.ids for past in pasts], device)
+    return ids, torch.cat((read, mask), dim=1)
+
+
+def lined_up(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return rows of tokens padded on the left, and their mask: both (batch, longest row)."""
+    longest = max(map(len, rows))
+    ids = torch.tensor([[0] * (longest - len(row)) + list(row) for row in rows], dtype=torch.long)
+    mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows], dtype=torch.long)
     return ids.to(device), mask.to(device)
 
 

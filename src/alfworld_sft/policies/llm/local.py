@@ -38,17 +38,20 @@ from alfworld_sft.models.merge import load_whole
 from alfworld_sft.models.reference import is_path
 from alfworld_sft.models.stopping import end_ids_of
 from alfworld_sft.policies.base import Player, short_name
+from alfworld_sft.policies.llm.constrain import ANYTHING, Choice, RestrictedReply, Spelling, room_for_action
 from alfworld_sft.policies.llm.kv_cache import (
     NO_PAST,
     Past,
     is_plain,
     joined,
+    lined_up,
     may_be_kept,
     of_like_length,
     past_of,
     positions_in,
     side_by_side,
 )
+from alfworld_sft.policies.llm.picking import pick_tokens, restrict
 from alfworld_sft.policies.llm.sampling import Sampling, cut_reply, has_ended, stop_of
 from alfworld_sft.types import Prompt, Reply
 from alfworld_sft.world import Game
@@ -62,23 +65,64 @@ _TAIL = 16  # enough tokens to contain any stop string, which has no more charac
 
 @dataclass(eq=False)
 class _Turn:
-    """A prompt in progress: its tokens, the reply so far, and the future waiting for the reply."""
+    """A prompt in progress: its tokens, the reply so far, and the future waiting for the reply.
+
+    The model has read the first `read` tokens of the reply.
+    """
 
     player: LocalPlayer
     prompt: Prompt
     ids: list[int]
     room: int  # maximum tokens of the reply
     answer: asyncio.Future[Reply]
-    draws: Random
-    said: list[int] = field(default_factory=list)
-    logprobs: list[float] = field(default_factory=list)
+    spelling: Spelling | None  # None: the reply is free
+    said: list[int] = field(init=False)
+    logprobs: list[float] = field(init=False)
+    read: int = field(init=False)
+    draws: Random = field(init=False)
+    restricted: RestrictedReply | None = field(init=False)
+    next: Choice = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin the reply, or begin it again: the same generator repeats the same draws."""
+        self.said, self.logprobs, self.read = [], [], 0
+        self.draws = Random(self.prompt.seed)
+        self.restricted = RestrictedReply(self.spelling, self.prompt) if self.spelling else None
+        self.next = ANYTHING
+
+    def choice(self) -> Choice | None:
+        """Return what may come next; None if the reply is done, or has tokens that the model has to read first."""
+        if not self.said:
+            self._say_forced()
+        return self.next if self.read == len(self.said) else None
+
+    def say(self, token: int, logprob: float) -> None:
+        """Add a token, and all that is forced to follow; where an end of turn stands for the action's tag, add that."""
+        written = self.restricted.say(token) if self.restricted else (token,)
+        self._write(written, logprob)
+        self._say_forced()
+
+    def _say_forced(self) -> None:
+        while self.restricted and not self.restricted.done:
+            self.next = self.restricted.choice(cut=len(self.said) >= self.room)
+            if not self.next.forced:
+                return
+            self._write([number for token in self.next.forced for number in self.restricted.say(token)], 0.0)
+
+    def _write(self, tokens: Sequence[int], logprob: float) -> None:
+        """Add tokens of which only the first was a choice."""
+        self.said += tokens
+        self.logprobs += [logprob, *([0.0] * (len(tokens) - 1))]
 
 
 class LocalModel:
     """A policy that computes its replies in this process.
 
     A reply ends with its closing tag or the model's end of turn. One that reaches `max_tokens` is kept as it is, since
-    the same seed would produce it again.
+    the same seed would produce it again. With `constrain`, its action is one of the admissible commands (`constrain`).
     """
 
     def __init__(
@@ -90,8 +134,13 @@ class LocalModel:
         *,
         max_batch: int = 64,
         keep_token_ids: bool = False,
+        tempered_logprobs: bool = False,
+        constrain: bool = False,
     ) -> None:
-        """Play a transformers model in evaluation mode, on its own device and in its own dtype."""
+        """Play a transformers model in evaluation mode, on its own device and in its own dtype.
+
+        Log-probabilities are those of the model, or with `tempered_logprobs` those at the temperature of sampling.
+        """
         self._model, self._tokenizer = model, tokenizer
         self._device, self._dtype = model.device, model.dtype
         self._encoder = ChatEncoder(tokenizer)
@@ -102,6 +151,9 @@ class LocalModel:
         self._temperature, self._top_p = _numbers_of(self._sampling)
         self._max_batch = max_batch
         self._keep_token_ids = keep_token_ids
+        self._logprob_temperature = (self._temperature or 1.0) if tempered_logprobs else 1.0
+        width = model.config.get_text_config(decoder=True).vocab_size
+        self._spelling = Spelling(self._encoder, self._ends, width) if constrain else None
         self._name = f"local:{name}"
         self._thread = ThreadPoolExecutor(1, "local-model")
         self._closing: dict[int, bool] = {}
@@ -119,6 +171,7 @@ class LocalModel:
         dtype: DType = "auto",
         max_batch: int = 64,
         keep_token_ids: bool = False,
+        constrain: bool = False,
         device: str | None = None,
     ) -> LocalModel:
         """Load a hub name, a model's folder or a checkpoint, by default onto the first GPU, else the CPU.
@@ -131,7 +184,15 @@ class LocalModel:
         place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         tokenizer = load_tokenizer(model)
         whole = cast_weights(load_whole(model)[0], playing_dtype(dtype, place)).to(place).eval()
-        return cls(whole, tokenizer, short_name(model), sampling, max_batch=max_batch, keep_token_ids=keep_token_ids)
+        return cls(
+            whole, tokenizer, short_name(model), sampling,
+            max_batch=max_batch, keep_token_ids=keep_token_ids, constrain=constrain,
+        )  # fmt: skip
+
+    @property
+    def encoder(self) -> ChatEncoder:
+        """What makes token ids of its prompts."""
+        return self._encoder
 
     @property
     def name(self) -> str:
@@ -151,14 +212,20 @@ class LocalModel:
         """Return the player of an episode."""
         return LocalPlayer(self)
 
-    async def answer(self, prompt: Prompt, player: LocalPlayer) -> Reply:
-        """Wait for the reply; raises PolicyError for a prompt that fills the model's context or the memory."""
+    async def answer(self, prompt: Prompt, player: LocalPlayer, ids: list[int] | None = None) -> Reply:
+        """Wait for the reply; `ids` are the prompt's tokens, by default those of its messages.
+
+        Raises PolicyError for a prompt that fills the model's context or the memory.
+        """
         loop = asyncio.get_running_loop()
-        ids = self._encoder.encode_prompt(prompt.messages)
-        room = min(self._sampling.max_tokens, self._context - len(ids))
+        if ids is None:
+            ids = self._encoder.encode_prompt(prompt.messages)
+        for_action = room_for_action(prompt) if self._spelling else 0
+        room = min(self._sampling.max_tokens, self._context - len(ids) - for_action)
         if room <= 0:
-            raise PolicyError(f"the prompt has {len(ids)} tokens, and the model's context {self._context}")
-        turn = _Turn(player, prompt, ids, room, loop.create_future(), Random(prompt.seed))
+            kept = f", of which policy.constrain keeps {for_action} for the action" if for_action else ""
+            raise PolicyError(f"the prompt has {len(ids)} tokens, and the model's context {self._context}{kept}")
+        turn = _Turn(player, prompt, ids, room, loop.create_future(), self._spelling)
         if self._answering is None or self._answering.done() or self._answering.get_loop() is not loop:
             self._waiting = []
             self._answering = loop.create_task(self._answer_all())
@@ -200,24 +267,30 @@ class LocalModel:
             lack = PolicyError(f"the device's memory does not suffice for a prompt of {len(batch[0].ids)} tokens")
             _tell(loop, batch[0].answer, lack)
             return
-        for turn in batch:  # from the start: the same generator repeats the same draws
-            turn.draws, turn.said, turn.logprobs = Random(turn.prompt.seed), [], []
+        for turn in batch:
+            turn.begin()
         half = len(batch) // 2
         for part in (batch[:half], batch[half:]):
             if part:
                 self._answer(part, loop, stopped)
 
     def _decode(self, turns: list[_Turn], loop: asyncio.AbstractEventLoop, stopped: threading.Event) -> None:
-        """Generate the replies of a batch token by token; a turn leaves the batch when it ends."""
+        """Generate the replies of a batch token by token; a turn leaves the batch when it ends.
+
+        The tokens that one turn was forced to say are read in one pass, beside the last ones of the others.
+        """
         pasts = self._read_laggards(turns, [self._take_past(turn) for turn in turns])
         feed, mask = side_by_side(pasts, [turn.ids for turn in turns], self._device)
         positions = positions_in(mask, feed.shape[1])
         cache: Any = joined(pasts)
         del pasts  # copied by now
+        unread: list[list[int]] = [[] for _ in turns]  # of the replies
         while not stopped.is_set():
             out = self._forward(feed, mask, positions, cache)
             cache = out.past_key_values
-            tokens = self._pick(out.logits[:, -1], turns)
+            for turn, new in zip(turns, unread, strict=True):
+                turn.read += len(new)
+            self._pick(out.logits[:, -1], turns)
             staying = [row for row, turn in enumerate(turns) if not self._has_ended(turn)]
             for row in set(range(len(turns))) - set(staying):
                 _tell(loop, turns[row].answer, self._reply(turns[row]))
@@ -227,11 +300,13 @@ class LocalModel:
             if len(staying) < len(turns):
                 rows = torch.tensor(staying, device=self._device)
                 cache.batch_select_indices(rows)
-                tokens, mask, positions = tokens[rows], mask[rows], positions[rows]
+                mask, positions = mask[rows], positions[rows]
                 turns = [turns[row] for row in staying]
-            feed = tokens[:, None]
-            mask = torch.cat((mask, mask.new_ones(len(turns), 1)), dim=1)
-            positions = positions[:, -1:] + 1
+            most = None if self._keeps_pasts else 1  # other caches take no padding within a row
+            unread = [turn.said[turn.read :][:most] for turn in turns]
+            feed, new = lined_up(unread, self._device)
+            mask = torch.cat((mask, new), dim=1)
+            positions = positions[:, -1:] + new.cumsum(1)
 
     def _forward(self, feed: Tensor, mask: Tensor, positions: Tensor, cache: Any) -> Any:
         """Return the model's output for new tokens, with logits for the last one only."""
@@ -262,26 +337,34 @@ class LocalModel:
         return past.shared_with(turn.ids)
 
     def _keep_past(self, turn: _Turn, cache: Any, row: int, mask: Tensor) -> None:
-        """Keep the cache of a finished turn for the episode's next one; its last generated token was never read."""
+        """Keep the cache of a finished turn for the episode's next one; its last tokens were never read."""
         if self._keeps_pasts and turn.player in self._pasts:
-            self._pasts[turn.player] = past_of(cache, row, mask, turn.ids + turn.said[:-1])
+            self._pasts[turn.player] = past_of(cache, row, mask, turn.ids + turn.said[: turn.read])
 
-    def _pick(self, logits: Tensor, turns: Sequence[_Turn]) -> Tensor:
-        """Choose and record each turn's next token from logits (batch, vocabulary); return the tokens, (batch,)."""
+    def _pick(self, logits: Tensor, turns: Sequence[_Turn]) -> None:
+        """Choose the next tokens of each turn that has read its last ones, from logits (batch, vocabulary)."""
+        choices = [turn.choice() for turn in turns]
+        rows = [row for row, choice in enumerate(choices) if choice is not None]
+        if not rows:
+            return
+        if len(rows) < len(turns):
+            logits, turns = logits[rows], [turns[row] for row in rows]
+        logits = restrict(logits, [choice for choice in choices if choice is not None])
         if self._temperature == 0:
             tokens = logits.argmax(-1)
         else:
             draws = torch.tensor([turn.draws.random() for turn in turns], dtype=torch.float64, device=logits.device)
             tokens = pick_tokens(logits, draws, self._temperature, self._top_p)
-        for turn, token in zip(turns, tokens.tolist(), strict=True):
-            turn.said.append(token)
+        logprobs = [0.0] * len(turns)
         if self._keep_token_ids:
-            said = logits.float().log_softmax(-1).gather(1, tokens[:, None])[:, 0]
-            for turn, logprob in zip(turns, said.tolist(), strict=True):
-                turn.logprobs.append(logprob)
-        return tokens
+            tempered = (logits.float() / self._logprob_temperature).log_softmax(-1)
+            logprobs = tempered.gather(1, tokens[:, None])[:, 0].tolist()
+        for turn, token, logprob in zip(turns, tokens.tolist(), logprobs, strict=True):
+            turn.say(token, logprob)
 
     def _has_ended(self, turn: _Turn) -> bool:
+        if turn.restricted is not None:
+            return turn.restricted.done
         stop = stop_of(turn.prompt)
         if turn.said[-1] in self._ends or len(turn.said) >= turn.room:
             return True
@@ -318,6 +401,7 @@ class LocalModel:
             logprobs=tuple(turn.logprobs) if kept else None,
             prompt_tokens=len(turn.ids),
             reply_tokens=len(turn.said),
+            constrained_from=turn.restricted.since if turn.restricted else None,
         )
 
     def _text(self, ids: Sequence[int]) -> str:
@@ -332,25 +416,9 @@ class LocalPlayer:
     def __init__(self, model: LocalModel) -> None:
         self._model = model
 
-    async def act(self, prompt: Prompt) -> Reply:
-        """Wait for the reply; raises PolicyError for a prompt that fills the model's context or the memory."""
-        return await self._model.answer(prompt, self)
-
-
-def pick_tokens(logits: Tensor, draws: Tensor, temperature: float, top_p: float) -> Tensor:
-    """Return the token selected by each draw from [0, 1); (batch, vocabulary) and (batch,) → (batch,).
-
-    Tokens outside the smallest set of most probable ones that reaches `top_p` are never selected.
-    """
-    chances = (logits.double() / temperature).softmax(-1)
-    if top_p < 1:
-        falling, order = chances.sort(dim=-1, descending=True, stable=True)
-        falling = falling.where(falling.cumsum(-1) - falling < top_p, 0.0)
-        chances = torch.zeros_like(chances).scatter(-1, order, falling)
-    reached = chances.cumsum(-1)
-    return torch.searchsorted(reached, draws[:, None] * reached[:, -1:], right=True)[:, 0].clamp(
-        max=chances.shape[-1] - 1
-    )
+    async def act(self, prompt: Prompt, ids: list[int] | None = None) -> Reply:
+        """Wait for the reply, see `LocalModel.answer`; raises PolicyError if there can be none."""
+        return await self._model.answer(prompt, self, ids)
 
 
 def _numbers_of(sampling: Sampling) -> tuple[float, float]:

@@ -9,6 +9,7 @@ from typing import Any
 from alfworld_sft.policies.llm.reasoning import read_message, with_reasoning
 from alfworld_sft.policies.llm.refusals import Complaint, about, named
 from alfworld_sft.policies.llm.sampling import Sampling, cut_reply, stop_of
+from alfworld_sft.policies.llm.structured import RESTRICTIONS, restriction
 from alfworld_sft.seeds import derive_seed
 from alfworld_sft.types import Prompt, Reply
 
@@ -21,6 +22,7 @@ OPTIONAL = (
     "seed",
     "stop",
     "top_k",
+    *RESTRICTIONS,
 )
 """Parameters that a server may reject without changing what is asked for; see `request_body`."""
 
@@ -49,14 +51,21 @@ class FilteredError(Exception):
 
 
 def request_body(
-    prompt: Prompt, model: str, sampling: Sampling, *, draw: int, keep_token_ids: bool, refused: Collection[str]
+    prompt: Prompt,
+    model: str,
+    sampling: Sampling,
+    *,
+    draw: int,
+    keep_token_ids: bool,
+    refused: Collection[str],
+    constrain: bool = False,
 ) -> dict[str, Any]:
     """Return a request without the parameters that the server has `refused`.
 
     Sampling parameters are always sent in full; otherwise a server uses the model's own generation config (vLLM does:
     Qwen2.5 has top_k=20 and repetition_penalty=1.1 there). `draw` counts the replies requested at this turn: 0 uses the
     prompt's seed as it is. A server that rejects `max_tokens` gets `max_completion_tokens`, the name in OpenAI's newer
-    models.
+    models. With `constrain` the reply is restricted, unless the server has refused every parameter that does so.
     """
     stop = stop_of(prompt)
     body: dict[str, Any] = {
@@ -74,6 +83,8 @@ def request_body(
         body |= {"stop": [stop], "include_stop_str_in_output": True}
     if keep_token_ids:
         body |= {"logprobs": True, "return_token_ids": True}
+    if constrain:
+        body |= restriction(prompt, refused)
     return {name: value for name, value in body.items() if name not in refused and name not in sampling.left_out}
 
 

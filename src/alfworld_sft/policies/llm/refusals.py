@@ -122,8 +122,8 @@ def named(complaint: Complaint, names: Collection[str]) -> set[str]:
 
 
 _PARAMETERS = (
-    "include_stop_str_in_output", "logprobs", "max_completion_tokens", "max_tokens", "min_p", "repetition_penalty",
-    "return_token_ids", "temperature", "top_k", "top_p",
+    "guided_regex", "include_stop_str_in_output", "logprobs", "max_completion_tokens", "max_tokens", "min_p",
+    "repetition_penalty", "return_token_ids", "structured_outputs", "temperature", "top_k", "top_p",
 )  # fmt: skip
 """Parameters with names that are not ordinary words: any occurrence refers to the parameter."""
 

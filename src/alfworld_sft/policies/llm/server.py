@@ -16,6 +16,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
@@ -55,6 +56,7 @@ from alfworld_sft.policies.llm.retry import (
     retry_after_s,
 )
 from alfworld_sft.policies.llm.sampling import Sampling
+from alfworld_sft.policies.llm.structured import RESTRICTIONS, keeps_to, restriction_in
 from alfworld_sft.types import Prompt, Reply
 from alfworld_sft.world import Game
 
@@ -82,7 +84,8 @@ class OpenAIServer:
     """A policy that queries a server.
 
     `truncated` decides about a reply that did not end within `max_tokens`: `retry` draws it again and eventually fails
-    the episode, `keep` keeps it (usually an invalid action). A `managed` server runs, at its own address, while the
+    the episode, `keep` keeps it (usually an invalid action). With `constrain` the server restricts the action of every
+    reply to the admissible commands (`structured`). A `managed` server runs, at its own address, while the
     policy is in service.
 
     Raises ConfigError for an unusable address or key, and UserError if the client library is missing.
@@ -97,6 +100,7 @@ class OpenAIServer:
         *,
         truncated: Literal["retry", "keep"] = "retry",
         keep_token_ids: bool = False,
+        constrain: bool = False,
         managed: ManagedServer | None = None,
     ) -> None:
         self._openai = _client_library()
@@ -114,6 +118,7 @@ class OpenAIServer:
         self._patience = patience or Patience()
         self._truncated = truncated
         self._keep_token_ids = keep_token_ids
+        self._constrain = constrain
         self._refused: set[str] = set()  # parameters that this server rejects
         self._accepted: set[str] = set()  # parameters of requests that it has answered
         self._said_of_reasoning: set[bool] = set()
@@ -132,7 +137,8 @@ class OpenAIServer:
 
         Each turn has its own seed.
         """
-        omitted = (self._refused - {"max_tokens"}) | self._sampling.left_out  # max_tokens is sent by another name
+        renamed = {"max_tokens", *RESTRICTIONS}  # sent by another name
+        omitted = (self._refused - renamed) | self._sampling.left_out
         sent = {name: value for name, value in self._sampling.as_dict().items() if name not in omitted}
         return sent | {"truncated": self._truncated} | ({"not_sent": sorted(omitted)} if omitted else {})
 
@@ -171,16 +177,15 @@ class OpenAIServer:
         return reply
 
     async def _ask(self, prompt: Prompt, *, draw: int) -> Reply:
-        """Ask once, and once more for each parameter that the server may reject."""
-        answer = await self._answer_to(prompt, draw=draw)
-        try:
-            reply, truncated = read_answer(answer, prompt)
-        except NoTextError as problem:
-            raise RedrawError(str(problem), problem.reply) from None
-        except FilteredError as problem:
-            raise RejectedError(f"{problem} (the server at {self.base_url})") from None
-        except MalformedAnswerError as problem:
-            raise SetbackError(f"the server gave a malformed answer: {problem}") from None
+        """Ask once, and once more for each parameter that the server may reject, or ignore."""
+        while True:
+            answer, restricted_by = await self._answer_to(prompt, draw=draw)
+            reply, truncated = self._read(answer, prompt)
+            if not self._constrain or truncated or keeps_to(reply.text, prompt):
+                break
+            self._go_without(restricted_by)
+        if self._constrain:
+            reply = replace(reply, constrained_from=0)
         reasons = has_reasoning(answer)
         if reasons:
             self._say_where_reasoning_goes(reply, prompt)
@@ -190,8 +195,19 @@ class OpenAIServer:
             raise RedrawError(reason, reply)
         return reply
 
-    async def _answer_to(self, prompt: Prompt, *, draw: int) -> Any:
-        """Return the JSON answer to a prompt.
+    def _read(self, answer: Any, prompt: Prompt) -> tuple[Reply, bool]:
+        """Return the reply of an answer, and whether it was cut off."""
+        try:
+            return read_answer(answer, prompt)
+        except NoTextError as problem:
+            raise RedrawError(str(problem), problem.reply) from None
+        except FilteredError as problem:
+            raise RejectedError(f"{problem} (the server at {self.base_url})") from None
+        except MalformedAnswerError as problem:
+            raise SetbackError(f"the server gave a malformed answer: {problem}") from None
+
+    async def _answer_to(self, prompt: Prompt, *, draw: int) -> tuple[Any, set[str]]:
+        """Return the JSON answer to a prompt, and the parameter that restricted it.
 
         A parameter is dropped from later requests only if this prompt succeeds without it. One that the server does not
         name is a suspect only until a request with it has succeeded.
@@ -202,8 +218,10 @@ class OpenAIServer:
         while True:
             body = request_body(
                 prompt, self.model, self._sampling, draw=draw, keep_token_ids=self._keep_token_ids,
-                refused=self._refused | refused | suspected,
+                refused=self._refused | refused | suspected, constrain=self._constrain,
             )  # fmt: skip
+            if self._constrain and not restriction_in(body):
+                raise self._no_restriction(first)
             try:
                 answer = await self._post(body)
                 break
@@ -220,7 +238,16 @@ class OpenAIServer:
                 first = first or error
         self._go_without(refused | (suspected - self._accepted))
         self._accepted |= body.keys()
-        return answer
+        return answer, restriction_in(body)
+
+    def _no_restriction(self, error: _ComplaintError | None) -> RefusedError:
+        """Return the error for a server that has no parameter to restrict replies."""
+        said = f" ({error.complaint.shown}: {self._short(error.complaint.words)})" if error else ""
+        return RefusedError(
+            f"policy.constrain=action: the server at {self.base_url} refuses or ignores {', '.join(RESTRICTIONS)}"
+            f"{said}; serve the model with vLLM or SGLang, play it with policy.name=local, or leave out"
+            " policy.constrain"
+        )
 
     def _explains_nothing(self, complaint: Complaint) -> bool:
         """Return whether a refusal gives no reason of its own, so that an earlier one for the same prompt stands."""
@@ -367,6 +394,7 @@ class OpenAIServer:
     def _go_without(self, names: set[str]) -> None:
         for name in sorted(names - self._refused):
             meaning = "; the same seed may give other replies" if name == "seed" else ""
+            meaning = "; another way to restrict replies is tried" if name in RESTRICTIONS else meaning
             logger.warning("the server does not take '%s' and is asked without it%s", name, meaning)
         self._refused |= names
 

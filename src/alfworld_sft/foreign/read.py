@@ -17,29 +17,40 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from alfworld_sft.dataset.messages import short_repr
+from alfworld_sft.dataset.messages import ParsedMessage, parse_message, short_repr
 from alfworld_sft.errors import DatasetError, file_errors
-from alfworld_sft.prompts.tags import read_action
-from alfworld_sft.world.language import IN_ROOM, TASK_PREFIX
+from alfworld_sft.games.layout import plain_text
+from alfworld_sft.prompts.tags import read_action, read_section
+from alfworld_sft.types import Message, Role
+from alfworld_sft.world.language import IN_ROOM, TASK_PREFIX, read_command
 
 Format = Literal["sharegpt", "agentgym", "eto"]
-_HUMAN, _MODEL = ("human", "user"), ("gpt", "assistant")
+_ROLES: Mapping[str, Role] = {
+    "human": "user", "gpt": "assistant", "system": "system", "user": "user", "assistant": "assistant",
+}  # fmt: skip
 _GAME_KEYS = ("game_file", "gamefile", "game_id")
 
 
 @dataclass(frozen=True, slots=True)
 class ForeignTurn:
-    """A reply: the action in it as it stands, None where there is none, and what was said next, None at the end."""
+    """A reply: the action in it as it stands, None where there is none, and what was said next, None at the end.
+
+    `position` is its place in the conversation; `trained` is False where the record marks it as context without loss.
+    """
 
     action: str | None
     answer: str | None
+    thought: str = ""
+    position: int = 0
+    trained: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class ForeignEpisode:
     """A conversation that plays a game. `game` is what the record says of it: a path or an id, or None.
 
-    `success` is what the record claims; None where it claims nothing.
+    `task` and `opening` are empty where the conversation shows neither and the record names its game. `success` is what
+    the record claims; None where it claims nothing. `messages` is the full conversation, with what precedes the game.
     """
 
     place: str
@@ -48,12 +59,13 @@ class ForeignEpisode:
     turns: tuple[ForeignTurn, ...]
     game: str | None = None
     success: bool | None = None
+    messages: tuple[Message, ...] = ()
 
 
 def read_foreign(file: Path, kind: Format) -> Iterator[ForeignEpisode | str]:
     """Yield the episodes of a file, or why a record is none; raises DatasetError for a file that cannot be read."""
     for number, record in enumerate(_records(file)):
-        place = f"{file.name} record {number}"
+        place = f"{plain_text(file.name)} record {number}"
         if kind == "agentgym" and not str(record.get("item_id", "")).startswith("alfworld"):
             yield f"{place}: item_id {short_repr(record.get('item_id'))} is of another environment"
             continue
@@ -65,18 +77,40 @@ def read_foreign(file: Path, kind: Format) -> Iterator[ForeignEpisode | str]:
 
 def read_conversation(record: Mapping[str, Any], place: str) -> ForeignEpisode:
     """Return the episode of one record; raises DatasetError where it plays no game."""
-    messages = _messages(record, place)
-    start = next((number for number, (role, text) in enumerate(messages) if role in _HUMAN and _begins(text)), None)
-    if start is None:
-        raise DatasetError(f"{place}: no message shows a room and says '{TASK_PREFIX.strip()}'")
-    text = messages[start][1]
+    parsed = _messages(record, place)
+    messages = tuple(one.message for one in parsed)
+    named = next((record[key] for key in _GAME_KEYS if isinstance(record.get(key), str) and record[key]), None)
+    start = _find_start(messages, named, place)
+    text = messages[start].content
+    told = _begins(text)
     turns = tuple(
-        ForeignTurn(find_action(said), _answer(messages, number + 1))
-        for number, (role, said) in enumerate(messages)
-        if number > start and role in _MODEL
+        ForeignTurn(
+            find_action(message.content),
+            _answer(messages, number + 1),
+            find_thought(message.content),
+            number,
+            parsed[number].trained,
+        )
+        for number, message in enumerate(messages)
+        if number > start and message.role == "assistant"
     )
-    named = next((str(record[key]) for key in _GAME_KEYS if isinstance(record.get(key), str)), None)
-    return ForeignEpisode(place, _task(text), _opening(text), turns, named, _claim(record))
+    task, opening = (_task(text), _opening(text)) if told else ("", "")
+    return ForeignEpisode(place, task, opening, turns, named, _claim(record), messages)
+
+
+def _find_start(messages: Sequence[Message], named: str | None, place: str) -> int:
+    """Return the place of the message that begins the game, the last one's where examples precede it.
+
+    A game may show its beginning in every message. Raises DatasetError where nothing says which game is played.
+    """
+    asked = [number for number, message in enumerate(messages) if message.role == "user"]
+    starts = [number for number in asked if _begins(messages[number].content)]
+    if starts:
+        games = [(_task(messages[number].content), _opening(messages[number].content)) for number in starts]
+        return starts[games.index(games[-1])]
+    if named is None or not asked:
+        raise DatasetError(f"{place}: no message shows a room and says '{TASK_PREFIX.strip()}'")
+    return asked[0]
 
 
 def _begins(text: str) -> bool:
@@ -91,18 +125,30 @@ def _task(text: str) -> str:
 def _claim(record: Mapping[str, Any]) -> bool | None:
     values = (record.get(key) for key in ("success", "reward"))
     value = next((value for value in values if isinstance(value, bool | int | float)), None)
-    return None if value is None else float(value) >= 1
+    return None if value is None else value >= 1
 
 
 def find_action(reply: str) -> str | None:
-    """Return the action of a reply: in `<action>`, or behind the last "Action:"; None where there is none."""
+    """Return the action of a reply: in `<action>`, behind the last "Action:", or all of it if it is a command.
+
+    None where there is none.
+    """
     if "<action>" in reply:
         return read_action(reply)
     found = _ACTION.split(reply)
     if len(found) < 2:
-        return None
+        bare = reply.strip()
+        return bare if read_command(bare.lower()) else None
     lines = found[-1].strip().splitlines()
-    return lines[0].strip().strip("`'\"").rstrip(".").strip() if lines else None
+    return (lines[0].strip().strip("`'\"").rstrip(".").strip() or None) if lines else None
+
+
+def find_thought(reply: str) -> str:
+    """Return the thought of a reply: in `<think>`, or what stands before the last "Action:"; empty where none is."""
+    if "<action>" in reply:
+        return read_section(reply, "think") or ""
+    actions = list(_ACTION.finditer(reply))
+    return _THOUGHT.sub("", reply[: actions[-1].start()]).strip() if actions else ""
 
 
 def clean_observation(text: str) -> str:
@@ -110,10 +156,10 @@ def clean_observation(text: str) -> str:
     return " ".join(_AVAILABLE.split(_OBSERVATION.sub("", text.strip(), count=1))[0].split())
 
 
-def _answer(messages: Sequence[tuple[str, str]], place: int) -> str | None:
-    if place >= len(messages) or messages[place][0] not in _HUMAN:
+def _answer(messages: Sequence[Message], place: int) -> str | None:
+    if place >= len(messages) or messages[place].role != "user":
         return None
-    return clean_observation(messages[place][1])
+    return clean_observation(messages[place].content)
 
 
 def _opening(text: str) -> str:
@@ -123,7 +169,7 @@ def _opening(text: str) -> str:
     return " ".join(text[start : end + 1].split()) if end >= 0 else ""
 
 
-def _messages(record: Mapping[str, Any], place: str) -> list[tuple[str, str]]:
+def _messages(record: Mapping[str, Any], place: str) -> list[ParsedMessage]:
     conversation = record.get("conversations", record.get("messages"))
     if not isinstance(conversation, list) or not conversation:
         raise DatasetError(f"{place}: 'conversations' is {short_repr(conversation)}, not a list of messages")
@@ -134,7 +180,15 @@ def _messages(record: Mapping[str, Any], place: str) -> list[tuple[str, str]]:
         role, text = message.get("from", message.get("role")), message.get("value", message.get("content"))
         if not isinstance(role, str) or not isinstance(text, str):
             raise DatasetError(f"{place}, message {number}: it needs 'from' and 'value', both text")
-        messages.append((role, text))
+        if role not in _ROLES:
+            raise DatasetError(
+                f"{place}, message {number}: unknown role {short_repr(role)}; there are {', '.join(_ROLES)}"
+            )
+        others = {key: value for key, value in message.items() if key not in ("from", "value", "role", "content")}
+        written = _writable(text)
+        messages.append(
+            parse_message({"role": _ROLES[role], "content": written, **others}, f"{place}, message {number}")
+        )
     return messages
 
 
@@ -166,6 +220,12 @@ def _parquet(file: Path) -> Iterator[Mapping[str, Any]]:
         raise DatasetError(f"{file}: not a Parquet file ({str(error).splitlines()[0][:80]})") from None
 
 
+def _writable(text: str) -> str:
+    """Replace lone surrogates, which JSON can contain and no file can."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+_THOUGHT = re.compile(r"^\s*th(?:ought|ink)\s*:\s*", re.IGNORECASE)
 _ACTION = re.compile(r"\baction\s*:", re.IGNORECASE)
 _OBSERVATION = re.compile(r"^observation\s*:\s*", re.IGNORECASE)
 _AVAILABLE = re.compile(r"\bavailable actions\b", re.IGNORECASE)

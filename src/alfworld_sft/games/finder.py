@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from pathlib import PurePath
 
 from alfworld_sft.errors import GameFileError
-from alfworld_sft.games import GameRef
-from alfworld_sft.games.layout import read_task_folder
+from alfworld_sft.games.layout import GAME_SUFFIX, read_task_folder
+from alfworld_sft.games.refs import GameRef
 from alfworld_sft.world import Game
 from alfworld_sft.world.language import IN_ROOM, WITH_ARTICLE
 from alfworld_sft.world.observations import opening_look
@@ -23,19 +22,25 @@ class GameFinder:
 
     def __init__(self, refs: Iterable[GameRef]) -> None:
         self._by_key: dict[_Key | None, list[GameRef]] = {}
-        for ref in sorted(refs):
+        self._refs = sorted(refs)
+        for ref in self._refs:
             self._by_key.setdefault(_key_of_folder(ref.id), []).append(ref)
         self._loaded: dict[GameRef, Game | None] = {}
 
     def find(self, task: str, opening: str, named: str | None = None) -> Iterator[Game]:
         """Yield the games whose goal and whose room these are; the one that is named, by path or id, comes first.
 
-        A goal may be worded otherwise, and a room's furniture listed in another order.
+        A goal may be worded otherwise, and a room's furniture listed in another order. Without a task the name alone
+        counts.
         """
+        if not task:
+            loaded = (self._load(ref) for ref in self._refs if is_named(ref.id, named))
+            yield from (game for game in loaded if game is not None)
+            return
         goal, furniture = read_task(task), _furniture(opening)
         key = (goal.object, goal.place or goal.lamp) if goal else None
         refs = [*self._by_key.get(key, ()), *(self._by_key.get(None, ()) if key else ())]
-        for ref in sorted(refs, key=lambda ref: not _is_named(ref, named)):
+        for ref in sorted(refs, key=lambda ref: not is_named(ref.id, named)):
             game = self._load(ref)
             if game is None or _furniture(opening_look(game)) != furniture:
                 continue
@@ -67,5 +72,6 @@ def _furniture(opening: str) -> frozenset[str]:
     return frozenset(WITH_ARTICLE.parse(said[0])) if said else frozenset()
 
 
-def _is_named(ref: GameRef, named: str | None) -> bool:
-    return named is not None and (named == ref.id or ref.id in PurePath(named).as_posix())
+def is_named(game_id: str, named: str | None) -> bool:
+    """Return whether a record that names its game, by id or by a path, names this one."""
+    return named is not None and f"/{game_id}/" in f"/{named.removesuffix(GAME_SUFFIX)}/"

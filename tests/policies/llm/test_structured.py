@@ -1,0 +1,113 @@
+"""A server restricts the action by whichever parameter it knows; one that knows none is refused in one line."""
+
+import re
+from dataclasses import replace
+
+import pytest
+
+pytest.importorskip("openai", reason="needs the extra server: pip install -e '.[server]'")
+
+from alfworld_sft.errors import PolicyUnavailableError
+from alfworld_sft.policies.llm.structured import keeps_to, reply_pattern
+from tests.fake_server import fails, says, serving
+from tests.policies.llm.test_protocol import prompt
+from tests.policies.llm.test_server import ask, server
+
+COMMANDS = ("go to desk 1", "look", "put mug 1 in/on desk 1", "what? (1.5) [a|b]")
+ASKED = replace(prompt(), admissible_commands=COMMANDS)
+BARE = replace(prompt(tags=()), admissible_commands=COMMANDS)
+
+pytestmark = pytest.mark.usefixtures("openai_key")
+
+
+def knows(*names, refuses):
+    """Answer as a server that restricts replies by these parameters, and refuses others or ignores them."""
+
+    def answer(request, _):
+        [name] = {"structured_outputs", "guided_regex", "regex"} & request.keys()
+        if name in names:
+            return says("<think>I go.</think>\n<action>go to desk 1</action>")
+        return refuses(name)
+
+    return answer
+
+
+def refuses_it(name):
+    return fails(400, f"unknown parameter: '{name}'")
+
+
+def ignores_it(_):
+    return says("<think>I go.</think>\n<action>go to the moon</action>")
+
+
+@pytest.mark.parametrize("refuses", [refuses_it, ignores_it])
+@pytest.mark.parametrize("name", ["structured_outputs", "guided_regex", "regex"])
+def test_the_first_parameter_that_the_server_knows_restricts_every_reply(name, refuses):
+    with serving(knows(name, refuses=refuses)) as fake:
+        policy = server(fake.url, constrain=True)
+        replies = ask(policy, ASKED, ASKED)
+    assert [reply.text for reply in replies] == ["<think>I go.</think>\n<action>go to desk 1</action>"] * 2
+    assert [reply.constrained_from for reply in replies] == [0, 0]
+    pattern = reply_pattern(ASKED)
+    assert fake.requests[-1][name] == ({"regex": pattern} if name == "structured_outputs" else pattern)
+    assert fake.requests[-2].keys() == fake.requests[-1].keys(), "what was found out is known at the next turn"
+    assert "not_sent" not in policy.sampling
+
+
+@pytest.mark.parametrize("refuses", [refuses_it, ignores_it])
+def test_a_server_without_structured_outputs_is_refused_in_one_line(refuses):
+    with serving(knows(refuses=refuses)) as fake:
+        [error] = ask(server(fake.url, constrain=True), ASKED)
+    assert isinstance(error, PolicyUnavailableError)
+    assert re.fullmatch(
+        r"policy\.constrain=action: the server at \S+ refuses or ignores structured_outputs, guided_regex, regex.*;"
+        r" serve the model with vLLM or SGLang, play it with policy\.name=local, or leave out policy\.constrain",
+        str(error),
+    )
+    assert len(fake.requests) == 3
+
+
+def test_a_free_request_restricts_nothing():
+    with serving([says()]) as fake:
+        [reply] = ask(server(fake.url), ASKED)
+    assert not {"structured_outputs", "guided_regex", "regex"} & fake.requests[0].keys()
+    assert reply.constrained_from is None
+
+
+def test_a_reply_that_was_cut_off_says_nothing_of_the_server():
+    with serving([says("<think>I", finish="length"), says("<action>look</action>")]) as fake:
+        [reply] = ask(server(fake.url, constrain=True), ASKED)
+    assert reply.text == "<action>look</action>"
+    assert {"structured_outputs"} <= fake.requests[1].keys()
+
+
+@pytest.mark.parametrize(
+    ("asked", "text"),
+    [
+        *((ASKED, f"<think>a > b.\nSo:</think>\n<action>{command}</action>") for command in COMMANDS),
+        (ASKED, "so I go <prediction>a desk</prediction> <action>look</action>"),
+        (ASKED, "the prompt began this</think>\n<action>look</action>"),
+        *((BARE, command) for command in COMMANDS),
+        (BARE, "<think>\n\n</think>\n\nlook"),
+    ],
+)
+def test_the_pattern_matches_what_can_be_played(asked, text):
+    assert re.fullmatch(reply_pattern(asked), text)
+    assert keeps_to(text, asked)
+
+
+@pytest.mark.parametrize(
+    ("asked", "text"),
+    [
+        (ASKED, "<action>go to desk 12</action>"),
+        (ASKED, "<action>whatX (1.5) [a|b]</action>"),
+        (ASKED, "<think>not yet <action>look</action>"),
+        (ASKED, "<action>fly</action> <action>look</action>"),
+        (ASKED, "look"),
+        (BARE, "look around"),
+        (BARE, "<think>look"),
+    ],
+)
+def test_the_pattern_matches_nothing_else(asked, text):
+    assert not re.fullmatch(reply_pattern(asked), text)
+    assert not keeps_to(text, asked)
