@@ -4,11 +4,16 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
+
 from alfworld_sft.collect.config import CollectConfig
 from alfworld_sft.collect.run import CollectJob, collect, start_run
 from alfworld_sft.config import build_config
 from alfworld_sft.dataset.build import Summary
-from alfworld_sft.types import TaskType
+from alfworld_sft.games import find_games
+from alfworld_sft.runs.records import from_line
+from alfworld_sft.types import Episode, TaskType
+from alfworld_sft.world import Game
 from tests.fake_server import FakeServer
 from tests.handmade import Furniture, game_file
 
@@ -75,3 +80,25 @@ def stamp_of(run_folder: Path) -> dict[str, Any]:
     """Return what is in a run's `run.json`."""
     stamp: dict[str, Any] = json.loads((run_folder / "run.json").read_bytes())
     return stamp
+
+
+def collected(parent: Path, data: Path, *words: str, name: str = "run") -> Path:
+    """Collect from a data folder with these overrides; return the run's folder."""
+    play(start(parent, f"games.source={data}", *words, name=name))
+    return parent / name
+
+
+def rows(run_folder: Path) -> list[dict[str, Any]]:
+    """Return all rows of a dataset."""
+    tables = (pq.read_table(run_folder / f"{split}.parquet") for split in ("train", "val"))
+    return [row for table in tables for row in table.to_pylist()]
+
+
+def episodes(run_folder: Path) -> list[Episode]:
+    """Return the episodes of a journal, in its order."""
+    return [from_line(line) for line in (run_folder / "episodes.jsonl").read_bytes().splitlines(keepends=True)]
+
+
+def game_of(episode: Episode, data: Path) -> Game:
+    """Return the game that an episode played."""
+    return next(ref.load() for ref in find_games(str(data), episode.split) if ref.id == episode.game_id)

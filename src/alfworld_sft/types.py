@@ -7,7 +7,7 @@ from it. This module imports the standard library alone, so every other room may
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Role = Literal["system", "user", "assistant"]
 Form = Literal["single", "multi"]
@@ -105,6 +105,8 @@ class Reply:
 
     Where a model was to write the expert's reason, `think_by` says whose the reason is, and `rejected` why each of the
     model's replies before was not taken.
+
+    `said_by` is "teacher" where a teacher acted in the policy's place.
     """
 
     text: str
@@ -119,6 +121,41 @@ class Reply:
     rejected: tuple[str, ...] | None = None
     reasoning: str | None = None
     constrained_from: int | None = None
+    said_by: Literal["teacher"] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """What a teacher would do at a turn that another policy played, and what the game answers to it.
+
+    `problem` says why the game could not execute the teacher's `command`, None if it could. `distance` is the number
+    of steps to the goal after it where the step records distances.
+    """
+
+    reply: Reply
+    command: str
+    problem: str | None
+    next_observation: str
+    distance: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Alternative:
+    """Another command that was admissible at a turn, and what the game answers to it.
+
+    `distance` is the number of steps to the goal after it where the step records distances.
+    """
+
+    command: str
+    next_observation: str
+    distance: int | None = None
+
+
+class Distance(NamedTuple):
+    """The exact number of steps to the goal before and after a command; None where it can no longer be reached."""
+
+    before: int | None
+    after: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +163,8 @@ class Step:
     """One turn of an episode: what was seen and possible, what was said and sent, and what came of it.
 
     `action` is the command that the reply asked for, or None with the reason in `problem`; `command` is what was
-    sent to the game. `reward` is 1.0 on the step that wins, else 0.0.
+    sent to the game. `reward` is 1.0 on the step that wins, else 0.0. The last three fields are what only
+    some runs record: what a teacher would have done, other commands that were tried, and the distance to the goal.
     """
 
     observation: str
@@ -138,6 +176,9 @@ class Step:
     next_observation: str
     reward: float
     won: bool
+    teacher: Advice | None = None
+    alternatives: tuple[Alternative, ...] = ()
+    distance: Distance | None = None
 
 
 @dataclass(frozen=True, slots=True)

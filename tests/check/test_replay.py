@@ -10,7 +10,7 @@ from alfworld_sft.policies.scripted import Scripted
 from alfworld_sft.prompts.formats import TRY_ANOTHER
 from alfworld_sft.prompts.template import load_template
 from alfworld_sft.runs.rollout import Protocol, run_episode
-from alfworld_sft.types import Episode
+from alfworld_sft.types import Episode, Prompt, Reply
 from alfworld_sft.world import Game
 from alfworld_sft.world.plan import shortest_plan
 
@@ -35,3 +35,33 @@ def test_what_a_protocol_shows_is_no_difference_and_anything_else_is(kitchen: Ga
     first, second, *rest = episode.steps
     changed = replace(episode, steps=(first, replace(second, observation="You fly."), *rest))
     assert find_differences(changed, kitchen) == [Difference("observation", 2, "You fly.", "Nothing happens.")]
+
+
+class Says:
+    """A policy with given replies."""
+
+    name = "says"
+    sampling = None
+
+    def __init__(self, *texts: str) -> None:
+        self.texts = list(texts)
+
+    def begin(self, game: Game, seed: int) -> "Says":
+        return self
+
+    async def act(self, prompt: Prompt) -> Reply:
+        return Reply(self.texts.pop(0))
+
+
+@pytest.mark.parametrize(
+    ("template", "text", "problem"),
+    [("react", "think: where is it?", None), ("verl-agent", "<action>look</action>", "no thought")],
+)
+def test_a_thought_and_a_breach_of_the_format_are_true_records(kitchen: Game, template: str, text: str, problem: str):
+    says = Says(text, "look")
+    episode = asyncio.run(run_episode(kitchen, says, load_template(template), Protocol(max_steps=2)))
+    assert episode.steps[0].problem == problem
+    assert find_differences(episode, kitchen) == []
+    first, second = episode.steps
+    changed = replace(episode, steps=(replace(first, reply=Reply("fly"), command="fly", problem=None), second))
+    assert "problem" in [found.about for found in find_differences(changed, kitchen)]

@@ -1,6 +1,7 @@
 """What we export, read by those who are to read it: `datasets` and TRL."""
 
 import json
+from collections import Counter
 
 import pytest
 
@@ -13,23 +14,26 @@ from peft import LoraConfig
 from alfworld_sft.collect.config import CollectConfig
 from alfworld_sft.collect.run import collect, start_run
 from alfworld_sft.config import build_config
+from alfworld_sft.dataset.read import Columns
 from alfworld_sft.export.cli import export_pairs
 from alfworld_sft.export.targets import TARGETS
 from alfworld_sft.export.write import export_rows
 from alfworld_sft.models.chat_encoder import ChatEncoder
+from alfworld_sft.train.data.samples import SampleOptions, load_samples
 from alfworld_sft.types import Message
 from tests.collecting import write_games
 from tests.train.helpers_data import tiny_model, tiny_tokenizer
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """A collection by an expert that errs now and then."""
+@pytest.fixture(scope="module", params=["alone", "taught"])
+def run(request, tmp_path_factory):
+    """A collection by an expert that errs now and then, alone or with a teacher."""
     place = tmp_path_factory.mktemp("export")
     words = [f"games.source={write_games(place / 'games', 12)}", "policy.noise=0.3", "prompt.template=add_wm1"]
+    words += ["policy.teacher=expert"] if request.param == "taught" else []
     job = start_run(build_config(CollectConfig, words), place, name="run")
     with job.run:
-        assert collect(job).untrained_turns > 0
+        assert (collect(job).untrained_turns > 0) == (request.param == "alone")
     return job.run.path
 
 
@@ -74,6 +78,20 @@ def test_trl_trains_the_tokens_that_we_train_and_the_newline_after_them(run, tmp
         # TRL also trains what the template writes after the end token, on which no reply depends.
         assert trainer.processing_class.decode(theirs[len(mine) :]) == "\n"
     assert trainer.train().global_step == 2
+
+
+def test_trl_is_given_every_token_with_loss_once(run, tmp_path):
+    tokenizer = tiny_tokenizer()
+    encoder = ChatEncoder(tokenizer)
+    export_rows(run, "trl", tmp_path / "out")
+    theirs = Counter()
+    for record in read(tmp_path / "out" / "train.jsonl"):
+        encoded = encoder.encode_reply([Message(**message) for message in (*record["prompt"], *record["completion"])])
+        theirs.update(token for token, trained in zip(encoded.ids, encoded.mask, strict=True) if trained)
+    samples = load_samples([run], encoder, Columns(multiturn=True), SampleOptions(max_length=100_000)).samples
+    ours = Counter(token for one in samples for token in one.ids[one.weight > 0].tolist())
+    assert ours == theirs
+    assert {weight for one in samples for weight in one.weight.tolist()} == {0.0, 1.0}
 
 
 def test_trl_s_dpo_takes_two_steps_on_the_pairs(run, tmp_path):

@@ -1,12 +1,17 @@
+import json
+import shutil
 from dataclasses import replace
 
 import pytest
+import typer
+from typer.testing import CliRunner
 
 from alfworld_sft.collect.config import CollectConfig
 from alfworld_sft.collect.run import collect, start_run
 from alfworld_sft.config import build_config
 from alfworld_sft.dataset.rows import Rendering
 from alfworld_sft.errors import DatasetError
+from alfworld_sft.export.cli import export_command
 from alfworld_sft.export.preferences import preference_pairs
 from alfworld_sft.games import find_games
 from alfworld_sft.prompts.tags import read_action, read_section
@@ -14,6 +19,9 @@ from alfworld_sft.prompts.template import load_template
 from alfworld_sft.world import Env
 from alfworld_sft.world.distance import distance as steps_to_goal
 from tests.collecting import write_games
+
+app = typer.Typer()
+app.command()(export_command)
 
 WORLD_MODEL = Rendering(load_template("add_wm1"))
 
@@ -75,3 +83,45 @@ def test_an_episode_of_another_game_is_refused(played):
     strange = replace(episodes[0], steps=(replace(episodes[0].steps[0], next_observation="A dragon."),))
     with pytest.raises(DatasetError, match="answers otherwise"):
         list(preference_pairs(strange, games[strange.game_id], WORLD_MODEL))
+
+
+def recorded(tmp_path, *words):
+    """Return six episodes with distances, collected with these overrides, and the folder of their games."""
+    source = write_games(tmp_path / "games", 6)
+    words = [f"games.source={source}", "env.record_distance=true", "prompt.template=add_wm1", *words]
+    job = start_run(build_config(CollectConfig, words), tmp_path, name="run")
+    with job.run:
+        collect(job)
+        return list(job.run.episodes()), source
+
+
+def test_recorded_distances_give_pairs_without_the_games(tmp_path):
+    episodes, source = recorded(tmp_path, "policy.noise=0.3", "worldmodel.alternatives=100")
+    shutil.rmtree(source)
+    result = CliRunner().invoke(app, [str(tmp_path / "run"), "--to", "dpo", "-o", str(tmp_path / "out")])
+    assert result.exit_code == 0, result.output
+    pairs = [json.loads(line) for line in (tmp_path / "out/train.jsonl").read_text().splitlines()]
+    assert len(pairs) > 12
+    by_id = {episode.id: episode for episode in episodes}
+    for pair in pairs:
+        step = by_id[pair["episode_id"]].steps[pair["turn"] - 1]
+        rejected = read_action(pair["rejected"][0]["content"])
+        other = next(one for one in step.alternatives if one.command == rejected)
+        assert (pair["distance"], pair["chosen_distance"]) == step.distance
+        assert pair["rejected_distance"] == other.distance
+        assert step.distance.after < step.distance.before
+        assert other.distance is None or other.distance >= step.distance.before
+
+
+def test_a_teacher_s_reply_is_chosen_before_the_policy_s_own(tmp_path):
+    episodes, source = recorded(tmp_path, "policy.name=random", "policy.teacher=expert", "env.max_steps=8")
+    games = {ref.id: ref.load() for ref in find_games(str(source), "train")}
+    for one in episodes:
+        pairs = list(preference_pairs(one, None, WORLD_MODEL))
+        replayed = {pair["turn"]: pair for pair in preference_pairs(one, games[one.game_id], WORLD_MODEL)}
+        assert pairs
+        for pair in pairs:
+            step = one.steps[pair["turn"] - 1]
+            assert read_action(pair["chosen"][0]["content"]) == step.teacher.command
+            assert pair["rejected"][0]["content"] == step.reply.text
+            assert pair == replayed[pair["turn"]]

@@ -76,9 +76,12 @@ def workers():
     return []
 
 
-def test_the_dataset_has_the_bytes_of_the_run_without_ray(cluster, tmp_path):
+@pytest.mark.parametrize(
+    "more", [(), ("policy.teacher=expert", "worldmodel.alternatives=2", "env.record_distance=true")]
+)
+def test_the_dataset_has_the_bytes_of_the_run_without_ray(cluster, tmp_path, more):
     overrides = ("games.source=generate", "num_episodes=70", "prompt.template=add_wm1", "policy.noise=0.2")
-    plain, sharded = both_ways(tmp_path, *overrides)
+    plain, sharded = both_ways(tmp_path, *overrides, *more)
     assert plain == sharded
 
 

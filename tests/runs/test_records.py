@@ -1,9 +1,10 @@
+import json
 from dataclasses import replace
 
 import pytest
 
 from alfworld_sft.runs.records import from_line, to_line
-from alfworld_sft.types import Reply
+from alfworld_sft.types import Advice, Alternative, Distance, Reply
 from tests.episodes import episode, step
 
 
@@ -21,6 +22,24 @@ def test_token_counts_are_kept_and_old_lines_without_them_are_read():
     counted = episode(steps=(replace(step(), reply=Reply("x", prompt_tokens=100, reply_tokens=1)),))
     assert from_line(to_line(counted)) == counted
     assert b"prompt_tokens" not in to_line(episode())
+
+
+def test_what_a_turn_records_besides_is_kept_and_absent_where_it_is_not_recorded():
+    advice = Advice(Reply("y"), "look", None, "A room.", 3)
+    others = (Alternative("look", "A room.", 3), Alternative("inventory", "Nothing."))
+    probed = episode(steps=(replace(step(), teacher=advice, alternatives=others, distance=Distance(3, None)),))
+    assert from_line(to_line(probed)) == probed
+    assert not {b"teacher", b"alternatives", b"distance"} & set(to_line(episode()).split(b'"'))
+
+
+@pytest.mark.parametrize(
+    "field", [{"distance": ["3", 2]}, {"alternatives": [{"command": "look", "next_observation": "", "distance": "3"}]}]
+)
+def test_a_distance_that_is_no_number_is_no_episode(field):
+    line = json.loads(to_line(episode()))
+    line["steps"][0] |= field
+    with pytest.raises(ValueError, match="not an episode"):
+        from_line(json.dumps(line).encode())
 
 
 def test_a_line_is_one_line_whatever_was_said():

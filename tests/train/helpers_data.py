@@ -5,16 +5,18 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from alfworld_sft.dataset.rows import Rendering, rows_of
+from alfworld_sft.dataset.rows import Rendering, rows_of, training_text
 from alfworld_sft.dataset.write import SCHEMA
+from alfworld_sft.prompts.tags import read_action
 from alfworld_sft.prompts.template import load_template
-from alfworld_sft.types import Episode, Message
+from alfworld_sft.types import Advice, Episode, Message, Reply
 from tests.episodes import episode, step
 
 WM = Rendering(load_template("add_wm1"))
@@ -28,6 +30,20 @@ def wandering(index: int = 0, turns: int = 5, noisy: Sequence[int] = ()) -> Epis
         for n in range(1, turns + 1)
     )
     return episode(index, steps=steps)
+
+
+def taught(index: int = 0, turns: int = 5, agreed: Sequence[int] = ()) -> Episode:
+    """Return such an episode with a teacher, which says the same in the turns `agreed` (from 1) and else another thing.
+
+    What both say begins alike, so that the two share tokens after the prompt.
+    """
+    steps = []
+    for n, said in enumerate(wandering(index, turns).steps, 1):
+        text = said.reply.text if n in agreed else said.reply.text.replace("take ", "take shelf 9 and put ")
+        advice = Advice(Reply(text), read_action(text) or "", None, f"Seen {n + 1}.")
+        own = replace(said.reply, text=training_text(said, WM)) if n in agreed else said.reply
+        steps.append(replace(said, reply=own, teacher=advice))
+    return episode(index, steps=tuple(steps))
 
 
 def rows(episodes: Iterable[Episode], rendering: Rendering = WM) -> list[dict[str, Any]]:

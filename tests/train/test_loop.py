@@ -1,5 +1,6 @@
 """What a run does from its config to its last checkpoint, on a model of a few thousand weights."""
 
+import json
 import math
 
 import pytest
@@ -82,6 +83,34 @@ def test_what_saves_memory_or_time_changes_no_number(data, model, tmp_path, extr
     run(options(data, model, tmp_path / "other", "trainer.total_epochs=1", extra))
     for (_, loss, _), (_, other, _) in zip(losses(tmp_path / "plain"), losses(tmp_path / "other"), strict=True):
         assert loss == pytest.approx(other, rel=1e-5)
+
+
+def write_taught(folder):
+    """Write a dataset in which every reply is a teacher's, beside the reply that the conversation continues with."""
+    folder.mkdir()
+    for name, episodes in (("train", range(3)), ("val", range(3, 5))):
+        rows = rows_of(episodes)
+        for row in rows:
+            facts = json.loads(row["extra_info"])
+            facts["untrained_turns"] = list(range(1, facts["turn"]))
+            answer = {"role": "assistant", "content": "<think>no</think>\n<action>go to shelf 2</action>"}
+            row |= {"messages": [*row["messages"][:-1], answer], "extra_info": json.dumps(facts)}
+        pq.write_table(pa.Table.from_pylist(rows, SCHEMA), folder / f"{name}.parquet")
+    return folder
+
+
+@pytest.mark.parametrize("extra", ["data.micro_batch_size_per_gpu=1", "model.attention=sdpa"])
+def test_rounds_with_a_teacher_train_together_and_alike_folded_or_row_by_row(data, model, tmp_path, extra):
+    taught = write_taught(tmp_path / "taught")
+    rounds = [f"data.train_files=[{data},{taught}]", f"data.val_files=[{data},{taught}]", "data.train_batch_size=1000"]
+    words = [*rounds, "data.multiturn.enable=true", "trainer.total_epochs=1"]
+    found = {}
+    for name, more in {"folded": (), "alone": ("data.multiturn.fold=false",), "other": (extra,)}.items():
+        run(options(data, model, tmp_path / name, *words, *more))
+        (step, tested) = (line for line in metrics(tmp_path / name) if "loss" in line or "val/loss" in line)
+        found[name] = [step["loss"], step["grad_norm"], tested["val/loss"], tested["val/loss_action"]]
+    assert found["folded"] == pytest.approx(found["alone"], rel=1e-4)
+    assert found["folded"] == pytest.approx(found["other"], rel=1e-4)
 
 
 def test_bfloat16_adapters_stay_float32(data, model, tmp_path):

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 from alfworld_sft.prompts.formats import FORMATS, formats_that_show
-from alfworld_sft.types import Episode, Step
+from alfworld_sft.types import Advice, Alternative, Distance, Episode, Step
 from alfworld_sft.world import Env, Game, Observation
 from alfworld_sft.world.observations import opening_look
 
 About = Literal[
     "record", "task", "task_type", "grammar", "length", "observation", "admissible_commands", "problem",
-    "next_observation", "reward", "won", "success",
+    "next_observation", "reward", "won", "success", "teacher", "alternative", "distance",
 ]  # fmt: skip
 """What differs: a field of the episode or of a step; `record` is one whose fields are of the wrong types."""
 
@@ -41,8 +41,10 @@ def _wrong_types(episode: Episode) -> Difference | None:
     if type(episode.max_steps) is not int or episode.max_steps < 1:
         return Difference("record", None, episode.max_steps, "a number of steps, 1 or more")
     for turn, step in enumerate(episode.steps, 1):
-        if not isinstance(step.command, str):
-            return Difference("record", turn, step.command, "a command's text")
+        commands = [step.command, *(other.command for other in step.alternatives)]
+        for command in [*commands, step.teacher.command] if step.teacher else commands:
+            if not isinstance(command, str):
+                return Difference("record", turn, command, "a command's text")
     return None
 
 
@@ -64,8 +66,13 @@ def _differences(episode: Episode, game: Game) -> Iterator[Difference]:
             formats &= formats_that_show(step.observation, reply, possible, seen)
             if not formats:
                 yield Difference("observation", turn, step.observation, seen)
+        yield from _differences_of_tries(step, turn, now, env)
+        measured = step.distance is not None
+        start = env.distance() if measured else None
         before, now = now, env.step(step.command)
         yield from _differences_of(step, turn, before, now)
+        if measured and step.distance != (start, end := env.distance()):
+            yield Difference("distance", turn, step.distance, Distance(start, end))
         reply, possible, seen = str(step.reply.text), before.admissible_commands, now.text
     if episode.success is not now.won:
         yield Difference("success", None, episode.success, now.won)
@@ -75,7 +82,7 @@ def _differences_of(step: Step, turn: int, before: Observation, after: Observati
     if step.admissible_commands != before.admissible_commands:
         yield Difference("admissible_commands", turn, step.admissible_commands, before.admissible_commands)
     playable = step.command.strip() in before.admissible_commands
-    if (step.problem is None) is not playable:
+    if (step.problem is None) is not playable and not _is_read_so(step, before):
         yield Difference("problem", turn, step.problem, None if playable else "not admissible")
     if step.next_observation != after.text:
         yield Difference("next_observation", turn, step.next_observation, after.text)
@@ -83,3 +90,33 @@ def _differences_of(step: Step, turn: int, before: Observation, after: Observati
         yield Difference("reward", turn, step.reward, float(after.won))
     if step.won is not after.won:
         yield Difference("won", turn, step.won, after.won)
+
+
+def _is_read_so(step: Step, before: Observation) -> bool:
+    """Return whether a published format reads the reply so: one has thoughts that are steps, one faults an action."""
+    read = (rules.parse(str(step.reply.text), before.admissible_commands) for rules in FORMATS.values())
+    return any((parsed.action or "", parsed.problem) == (step.command, step.problem) for parsed in read)
+
+
+def _differences_of_tries(step: Step, turn: int, now: Observation, env: Env) -> Iterator[Difference]:
+    """Yield what differs in the commands of the teacher and of the alternatives, tried in forks of the game."""
+    if advice := step.teacher:
+        playable = advice.command.strip() in now.admissible_commands
+        if (advice.problem is None) is not playable:
+            yield Difference("teacher", turn, advice.problem, None if playable else "not admissible")
+        yield from _differences_of_try("teacher", advice, turn, step, env)
+    for other in step.alternatives:
+        if other.command not in now.admissible_commands:
+            yield Difference("alternative", turn, other.command, "an admissible command")
+        yield from _differences_of_try("alternative", other, turn, step, env)
+
+
+def _differences_of_try(
+    about: Literal["teacher", "alternative"], tried: Advice | Alternative, turn: int, step: Step, env: Env
+) -> Iterator[Difference]:
+    fork = env.fork()
+    answer = fork.step(tried.command).text
+    if tried.next_observation != answer:
+        yield Difference(about, turn, tried.next_observation, answer)
+    if step.distance is not None and tried.distance != (real := fork.distance()):
+        yield Difference("distance", turn, tried.distance, real)

@@ -70,7 +70,7 @@ def in_words(episode: Episode, difference: Difference) -> str:
     about, turn, recorded, real = difference
     where = "" if turn is None else f", turn {turn}"
     place = f"episode {episode.index} ({episode.game_id}){where}"
-    if isinstance(recorded, tuple) and isinstance(real, tuple):
+    if about == "admissible_commands" and isinstance(recorded, tuple) and isinstance(real, tuple):
         missing, extra = sorted(set(real) - set(recorded)), sorted(map(str, set(recorded) - set(real)))
         return f"{place}: {about}: missing {_short(missing)}, not in the game {_short(extra)}"
     return f"{place}: {about} is {_short(recorded)}, in the game {_short(real)}"

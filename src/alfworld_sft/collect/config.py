@@ -9,7 +9,8 @@ from pydantic import Field, model_validator
 from alfworld_sft.config import Section
 from alfworld_sft.games.layout import Split
 from alfworld_sft.policies.config import CollectingPolicySection
-from alfworld_sft.runs.config import GamesToPlay, RunConfig
+from alfworld_sft.runs.config import EnvSection, GamesToPlay, RunConfig
+from alfworld_sft.runs.probes import Probes
 
 
 class GamesSection(GamesToPlay):
@@ -19,11 +20,25 @@ class GamesSection(GamesToPlay):
     allow_eval_split: bool = Field(False, description="Allow collecting training data from an evaluation split.")
 
 
-class PredictionSection(Section):
-    """What `<prediction>` contains in the training text."""
+class CollectedEnvSection(EnvSection):
+    """Limits of a game, and what is measured in it."""
+
+    record_distance: bool = Field(
+        False, description="Record the exact steps to the goal before and after each turn, for export --to dpo."
+    )
+
+
+class WorldModelSection(Section):
+    """What `<prediction>` contains in the training text, and which other actions are tried."""
 
     predictions: Literal["grounded", "model"] = Field(
         "grounded", description="grounded: the observation that followed; model: the policy's own prediction."
+    )
+    alternatives: int = Field(
+        0,
+        ge=0,
+        le=100,
+        description="Other admissible actions to try at each turn, for worldmodel.next_state_rows of training.",
     )
 
 
@@ -47,9 +62,45 @@ class CollectConfig(RunConfig):
     num_episodes: int | None = Field(None, ge=1, description="Episodes to play; null plays every game once.")
     seed: int = Field(42, ge=0, description="Seed for the order of games, the policy's choices and the split.")
     games: GamesSection = GamesSection()
+    env: CollectedEnvSection = CollectedEnvSection()
     policy: CollectingPolicySection = CollectingPolicySection()
-    worldmodel: PredictionSection = PredictionSection()
+    worldmodel: WorldModelSection = WorldModelSection()
     dataset: DatasetSection = DatasetSection()
+
+    @property
+    def probes(self) -> Probes:
+        """What is recorded of each turn besides what is played."""
+        return Probes(self.worldmodel.alternatives, self.env.record_distance)
+
+    @model_validator(mode="after")
+    def _check_alternatives(self) -> Self:
+        if self.worldmodel.alternatives and self.dataset.rows_per == "episode":
+            raise ValueError(
+                "dataset.rows_per=episode: a turn's alternatives belong to the turn's row; use dataset.rows_per=turn"
+                " with worldmodel.alternatives"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_teacher(self) -> Self:
+        teacher = self.policy.teacher
+        if teacher is None:
+            return self
+        if self.policy.rationalize:
+            raise ValueError(
+                "policy.teacher: with policy.rationalize the expert acts already; leave out one of the two"
+            )
+        if self.dataset.rows_per == "episode":
+            raise ValueError(
+                "dataset.rows_per=episode: a teacher's answers leave the conversation, so each needs a row of its own;"
+                " use dataset.rows_per=turn with policy.teacher"
+            )
+        if teacher == "planner" and self.prompt.form == "single" and self.prompt.history_length == 0:
+            raise ValueError(
+                "policy.teacher=planner follows the game by the prompt's last step, and prompt.history_length=0 shows"
+                " none; use 1 or more"
+            )
+        return self
 
     @model_validator(mode="after")
     def _check_rationalize(self) -> Self:

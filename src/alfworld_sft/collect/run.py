@@ -85,8 +85,10 @@ def _write_results(job: CollectJob) -> Summary:
 
 
 def _model_stamp(config: CollectConfig, summary: Summary) -> dict[str, Any]:
-    """Return the stamp's entries about a language model (reasons, tokens and cost); empty if none was used."""
+    """Return the stamp's entries about a teacher and a language model (reasons, tokens and cost); empty without."""
     part: dict[str, Any] = {}
+    if config.policy.teacher is not None:
+        part["teacher"] = summary.lessons.as_dict()
     if config.policy.rationalize:
         part["reasons"] = summary.reasons.as_dict()
     if summary.usage.replies:

@@ -13,7 +13,7 @@ from alfworld_sft.dataset.split import GameRows, held_out_games
 from alfworld_sft.dataset.write import dataset_files, raw_trajectory
 from alfworld_sft.errors import DatasetError
 from alfworld_sft.runs.store import RunFolder
-from alfworld_sft.types import TASK_TYPES, Episode, Reply
+from alfworld_sft.types import TASK_TYPES, Episode, Reply, Step
 from alfworld_sft.usage import Usage
 
 
@@ -36,6 +36,34 @@ class Reasons:
         return {"by": by, "rejected": dict(sorted(self.rejected.items()))}
 
 
+@dataclass
+class Lessons:
+    """What a teacher did: its answers, how many of them were the policy's own action, and the turns it acted in."""
+
+    answers: int = 0
+    agreed: int = 0
+    acted: int = 0
+
+    def add(self, step: Step) -> None:
+        """Count one turn."""
+        self.acted += step.reply.said_by == "teacher"
+        if step.teacher is not None:
+            self.answers += 1
+            self.agreed += step.teacher.command == step.command
+
+    def as_dict(self) -> dict[str, int]:
+        """Return plain values for the stamp."""
+        return {"answers": self.answers, "agreed": self.agreed, "acted": self.acted}
+
+
+def lessons_in_words(lessons: dict[str, int]) -> str:
+    """Return the figures of `Lessons.as_dict` in one sentence."""
+    agreed = f"{lessons['agreed']} of them the policy's own action"
+    return (
+        f"teacher: {counted(lessons['answers'], 'answer')}, {agreed}; it acted in {counted(lessons['acted'], 'turn')}"
+    )
+
+
 def reasons_in_words(reasons: dict[str, Any]) -> str:
     """Return the figures of `Reasons.as_dict` in one sentence."""
     why = ", ".join(f"{count} for the {reason}" for reason, count in reasons["rejected"].items())
@@ -47,7 +75,7 @@ def reasons_in_words(reasons: dict[str, Any]) -> str:
 class Summary:
     """What went into a dataset.
 
-    `success_by_task_type` holds (won, played); it, `reasons` and `usage` are over all episodes, kept or not.
+    `success_by_task_type` holds (won, played); it, `reasons`, `lessons` and `usage` are over all episodes, kept or not.
     """
 
     episodes: int = 0
@@ -59,9 +87,11 @@ class Summary:
     games_train: int = 0
     games_val: int = 0
     untrained_turns: int = 0
+    alternatives: int = 0
     grammar: Counter[str] = field(default_factory=Counter)
     success_by_task_type: dict[str, tuple[int, int]] = field(default_factory=dict)
     reasons: Reasons = field(default_factory=Reasons)
+    lessons: Lessons = field(default_factory=Lessons)
     usage: Usage = field(default_factory=Usage)
 
     def add(self, episode: Episode) -> None:
@@ -75,6 +105,8 @@ class Summary:
         self.usage.add(episode)
         for step in episode.steps:
             self.reasons.add(step.reply)
+            self.lessons.add(step)
+            self.alternatives += len(step.alternatives)
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for the stamp."""
@@ -86,6 +118,7 @@ class Summary:
             "dropped": self.episodes - self.kept,
             "steps": self.steps,
             "untrained_turns": self.untrained_turns,
+            **({"alternatives": self.alternatives} if self.alternatives else {}),
             "rows_train": self.rows_train,
             "rows_val": self.rows_val,
             "games_train": self.games_train,
@@ -107,7 +140,7 @@ def build_dataset(
     for episode in _select_episodes(run.episodes(), require_success, summary):
         rows = count_rows(episode, rendering.rows_per)
         summary.kept += 1
-        summary.untrained_turns += len(episode.steps) - sum(map(is_target, episode.steps))
+        summary.untrained_turns += sum(not is_target(step) for step in episode.steps)
         if rows:
             before = rows_by_game.get(episode.game_id, GameRows(episode.task_type, 0))
             rows_by_game[episode.game_id] = GameRows(episode.task_type, before.rows + rows)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from alfworld_sft.counts import counted
-from alfworld_sft.dataset.build import reasons_in_words
+from alfworld_sft.dataset.build import lessons_in_words, reasons_in_words
 from alfworld_sft.games.refs import skipped_in_words
 from alfworld_sft.usage import usage_in_words
 
@@ -84,8 +84,10 @@ def dataset_card(stamp: dict[str, Any]) -> str:
 
 
 def model_notes(stamp: Mapping[str, Any]) -> list[str]:
-    """Return the notes on a run that used a language model: its reasoning, tokens and cost."""
+    """Return the notes on a run that had a teacher or used a language model: its reasoning, tokens and cost."""
     notes = []
+    if "teacher" in stamp:
+        notes.append(lessons_in_words(stamp["teacher"]))
     if "reasons" in stamp:
         notes.append(reasons_in_words(stamp["reasons"]))
     if "usage" in stamp:

@@ -48,6 +48,26 @@ def untrained_turns(extra: Mapping[str, Any], place: str) -> set[int]:
     return {turn - 1 for turn in known}
 
 
+def alternatives(extra: Mapping[str, Any], place: str) -> list[tuple[str, str]]:
+    """Return the actions that were tried beside the row's own, each with what the game answered.
+
+    Raises DatasetError for anything but a list of {action, observation}.
+    """
+    value = extra.get("alternatives")
+    value = parse_cell(value) if isinstance(value, str) else value
+    if value is None or value == "":
+        return []
+    listed = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+    pairs = [(one.get("action"), one.get("observation")) for one in listed if isinstance(one, Mapping)]
+    found = [(action, seen) for action, seen in pairs if isinstance(action, str) and isinstance(seen, str)]
+    if len(found) < len(listed):
+        raise DatasetError(
+            f"{place}: {EXTRA_INFO}.alternatives is {short_repr(value)}; it must be a list of objects with the texts"
+            " action and observation"
+        )
+    return found
+
+
 def own_turn(extra: Mapping[str, Any]) -> int | None:
     """Return the row's own turn, counted from 0, or None if extra_info does not give it."""
     turn = _integer(extra.get("turn"))

@@ -2,6 +2,9 @@
 
 A turn is not a target if the policy made a deliberate mistake (`Reply.trained`), or if the game could not execute its
 reply. Such a turn stays in the conversation; `extra_info.untrained_turns` names it (turns count from 1).
+
+In an episode with a teacher, a turn's row has the teacher's answer after the conversation that was played up to there.
+What the policy said is context, as it said it, and an untrained turn unless it is the teacher's answer to the letter.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from alfworld_sft.prompts.tags import replace_section
 from alfworld_sft.prompts.template import Template
 from alfworld_sft.prompts.transcript import prompts_of, transcript_of
 from alfworld_sft.strict_json import to_json
-from alfworld_sft.types import Episode, Message, Step
+from alfworld_sft.types import Advice, Episode, Message, Step
 
 DATA_SOURCE = "agent_sft_collection"
 USER_LABEL = "user: "
@@ -44,20 +47,29 @@ def rows_of(episode: Episode, rendering: Rendering) -> Iterator[Row]:
     prompts = prompts_of(episode, rendering.template, history_length=rendering.history_length)
     messages = as_dicts(conversation_of(episode, rendering))
     opening = len(messages) - 2 * len(episode.steps)  # a system message, where the template has one
-    untrained = [turn for turn, step in enumerate(episode.steps, 1) if not is_target(step)]
+    untrained = [turn for turn, step in enumerate(episode.steps, 1) if not is_reply_trained(step, rendering)]
     wanted = _turns_with_a_row(episode, rendering.rows_per)
     reward_model = compact_json({"style": "rule", "ground_truth": float(episode.success)})
-    for turn, prompt in enumerate(prompts, 1):
+    for turn, (prompt, step) in enumerate(zip(prompts, episode.steps, strict=True), 1):
         if turn not in wanted:
             continue
+        before = opening + 2 * turn - 1
+        answer = messages[before]
+        info = _extra_info(episode, turn, [t for t in untrained if t < turn])
+        lesson = step.teacher if turn in untrained else None
+        if lesson is not None:
+            answer = {"role": "assistant", "content": teacher_text(lesson, rendering)}
+            info["answer_by"] = "teacher"
+        if tried := _tried_commands(step, lesson):
+            info["alternatives"] = tried
         yield {
             "data_source": DATA_SOURCE,
-            "messages": messages[: opening + 2 * turn],
+            "messages": [*messages[:before], answer],
             "prompt_data": {"content": USER_LABEL + prompt.messages[-1].content},
-            "response_data": {"content": messages[opening + 2 * turn - 1]["content"]},
+            "response_data": {"content": answer["content"]},
             "ability": "agent",
             "reward_model": reward_model,
-            "extra_info": compact_json(_extra_info(episode, turn, [t for t in untrained if t < turn])),
+            "extra_info": compact_json(info),
         }
 
 
@@ -81,15 +93,34 @@ def conversation_of(episode: Episode, rendering: Rendering) -> tuple[Message, ..
 
 
 def training_text(step: Step, rendering: Rendering) -> str:
-    """Return the reply as trained on: a grounded prediction is replaced by the actual next observation."""
-    if rendering.predictions == "model" or "prediction" not in rendering.template.tags:
-        return step.reply.text
-    return replace_section(step.reply.text, "prediction", step.next_observation)
+    """Return the reply as the conversation shows it: a grounded prediction is replaced by the actual next observation.
+
+    Where a teacher has the answer to train on, the reply stays as it was said.
+    """
+    return step.reply.text if step.teacher else _ground(step.reply.text, step.next_observation, rendering)
+
+
+def teacher_text(advice: Advice, rendering: Rendering) -> str:
+    """Return the teacher's reply as trained on: a grounded prediction is what came where its action was tried."""
+    return _ground(advice.reply.text, advice.next_observation, rendering)
 
 
 def is_target(step: Step) -> bool:
-    """Return whether a turn is a training target."""
-    return step.reply.trained and step.problem is None
+    """Return whether a turn is a training target: the reply, or its teacher's answer where there is one."""
+    said = step.teacher or step
+    return said.reply.trained and said.problem is None
+
+
+def is_reply_trained(step: Step, rendering: Rendering) -> bool:
+    """Return whether the reply itself carries loss; beside a teacher it does where both say the same."""
+    agreed = step.teacher is None or step.reply.text == teacher_text(step.teacher, rendering)
+    return agreed and is_target(step)
+
+
+def _ground(text: str, observation: str, rendering: Rendering) -> str:
+    if rendering.predictions == "model" or "prediction" not in rendering.template.tags:
+        return text
+    return replace_section(text, "prediction", observation)
 
 
 def _extra_info(episode: Episode, turn: int, untrained_turns: list[int]) -> dict[str, Any]:
@@ -108,6 +139,20 @@ def _extra_info(episode: Episode, turn: int, untrained_turns: list[int]) -> dict
         "untrained_turns": untrained_turns,
         **({"think_by": writers} if any(writers) else {}),
     }
+
+
+def _tried_commands(step: Step, lesson: Advice | None) -> list[dict[str, str]]:
+    """Return the alternatives of a turn, with the game's answers.
+
+    Where the row's answer is the teacher's `lesson`, the conversation does not continue it: the teacher's command is
+    then among them, and so is the policy's own.
+    """
+    tried = {other.command: other.next_observation for other in step.alternatives}
+    if lesson is not None:
+        tried[lesson.command] = lesson.next_observation
+        if step.problem is None:
+            tried[step.command] = step.next_observation
+    return [{"action": command, "observation": answer} for command, answer in tried.items()]
 
 
 def as_dicts(messages: tuple[Message, ...]) -> list[dict[str, str]]:

@@ -50,6 +50,10 @@ class EvaluateConfig(RunConfig):
         return self
 
 
+_ALONE = "an evaluated policy plays alone, a teacher goes with collect"
+_HINTS = {"policy.teacher": _ALONE, "policy.teacher_share": _ALONE}
+
+
 def config_of(words: Sequence[str], protocol: str | None = None) -> EvaluateConfig:
     """Return the config that the overrides make, by a published protocol where one is named.
 
@@ -57,13 +61,13 @@ def config_of(words: Sequence[str], protocol: str | None = None) -> EvaluateConf
     protocol. Raises ConfigError.
     """
     if protocol is None:
-        return build_config(EvaluateConfig, words)
+        return build_config(EvaluateConfig, words, hints=_HINTS)
     preset = PRESETS.get(protocol)
     if preset is None:
         raise ConfigError(f"unknown protocol '{protocol}'; there are {', '.join(PRESETS)}")
     _refuse_departures(words, preset)
     kept = [word for word in words if _key(word) not in preset.fixed]
-    return build_config(EvaluateConfig, kept, presets={**preset.fixed, "protocol": preset.name})
+    return build_config(EvaluateConfig, kept, hints=_HINTS, presets={**preset.fixed, "protocol": preset.name})
 
 
 def _refuse_departures(words: Sequence[str], preset: Preset) -> None:

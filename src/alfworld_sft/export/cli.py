@@ -14,9 +14,10 @@ from alfworld_sft.dataset.rows import Rendering
 from alfworld_sft.errors import RunFolderError
 from alfworld_sft.export.dialogues import SPLITS
 from alfworld_sft.export.inspect_log import LOG, export_inspect
-from alfworld_sft.export.preferences import SETTINGS, game_of, preference_pairs
+from alfworld_sft.export.preferences import SETTINGS, game_of, has_distances, preference_pairs
 from alfworld_sft.export.targets import Form, Record
 from alfworld_sft.export.write import export_rows, new_folder, write_jsonl
+from alfworld_sft.games import GameSource
 from alfworld_sft.prompts.template import load_template
 from alfworld_sft.runs.job import games_of
 from alfworld_sft.runs.store import IMPORT, RunFolder, read_stamp
@@ -60,8 +61,13 @@ def export_pairs(path: Path, out: Path, source: str | None) -> int:
 def _pairs(run: RunFolder, source: str | None) -> Iterator[Record]:
     config = CollectConfig.model_validate(run.stamp["config"])
     section = config.games.model_copy(update={"source": source}) if source else config.games
-    games = games_of(section, config.seed)
     rendering = Rendering(load_template(config.prompt.template), predictions=config.worldmodel.predictions)
+    games: GameSource | None = None
     for episode in run.episodes():
-        if episode.success or not config.dataset.require_success:
+        if not episode.success and config.dataset.require_success:
+            continue
+        if has_distances(episode):
+            yield from preference_pairs(episode, None, rendering)
+        else:
+            games = games or games_of(section, config.seed)
             yield from preference_pairs(episode, game_of(episode, games, run.path), rendering)

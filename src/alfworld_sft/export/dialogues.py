@@ -42,10 +42,17 @@ def read_conversations(folder: Path, split: str) -> Iterator[Dialogue]:
     """Yield the conversation of each episode once, up to its last target; raises DatasetError.
 
     A dataset with a row for each turn repeats the beginning of a conversation in every row: the longest row holds it.
+    A row whose last reply that conversation does not have, such as a teacher's answer, follows as a dialogue of its own
+    with no other target.
     """
     rows = read_rows([dataset_file(folder, f"{split}.parquet", "RUN")], _CONVERSATION, "RUN")
     for _, of_one_episode in groupby(rows, key=lambda row: row.extra.get("episode_id", row.place)):
-        yield _dialogue(max(of_one_episode, key=lambda row: row.turns))
+        listed = list(of_one_episode)
+        longest = max(listed, key=lambda row: row.turns)
+        yield _dialogue(longest)
+        for row in listed:
+            if longest.messages[: len(row.messages)] != row.messages:
+                yield Dialogue(row.messages, frozenset({len(row.messages) - 1}), row.extra)
 
 
 def read_single_turns(folder: Path, split: str) -> Iterator[Dialogue]:

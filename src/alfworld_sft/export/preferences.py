@@ -1,28 +1,31 @@
 """Episodes → preference pairs: in one context, an action that brings the goal closer and one that does not.
 
-The distance is the length of the shortest plan, found by replaying the episode in its game. The chosen reply is the
-recorded one; the rejected reply is the same text with another admissible action and, where the template asks for a
-prediction, with what that action would have shown.
+The distance is the length of the shortest plan: as the run recorded it (`env.record_distance` with
+`worldmodel.alternatives`), else found by replaying the episode in its game. The chosen reply is the recorded one; the
+rejected reply is the same text with another admissible action and, where the template asks for a prediction, with what
+that action would have shown. In an episode with a teacher, the chosen reply is the teacher's, and the rejected one the
+policy's own where that does not bring the goal closer.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from random import Random
 
-from alfworld_sft.dataset.rows import Rendering, as_dicts, is_target, training_text
+from alfworld_sft.dataset.rows import Rendering, as_dicts, is_target, teacher_text, training_text
 from alfworld_sft.errors import DatasetError
 from alfworld_sft.export.targets import Record
 from alfworld_sft.games import GameSource
 from alfworld_sft.prompts.tags import replace_section
 from alfworld_sft.prompts.transcript import transcript_of
+from alfworld_sft.runs.probes import try_command
 from alfworld_sft.seeds import derive_seed
-from alfworld_sft.types import Episode, Step
-from alfworld_sft.world import Env, admissible, observations, rules
-from alfworld_sft.world.distance import distance as steps_to_goal
-from alfworld_sft.world.game import Game, State
+from alfworld_sft.types import Alternative, Episode
+from alfworld_sft.world import Env, Game
 
 SETTINGS = (
     "`DPOTrainer` reads `prompt`, `chosen` and `rejected` as they stand. `distance` is the number of steps to the goal"
@@ -32,45 +35,52 @@ SETTINGS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Alternative:
-    """Another admissible action, what the game answers to it, and the distance to the goal after it."""
+class Measured:
+    """What is known of a turn: the distance before it, the tries of its own commands, and those of others.
 
-    command: str
-    observation: str
+    `teacher` is None without a teacher. `others` are in random order.
+    """
+
     distance: int | None
+    played: Alternative
+    teacher: Alternative | None
+    others: Iterator[Alternative]
 
 
-def preference_pairs(episode: Episode, game: Game, rendering: Rendering) -> Iterator[Record]:
+def preference_pairs(episode: Episode, game: Game | None, rendering: Rendering) -> Iterator[Record]:
     """Yield a pair for each trained turn that brings the goal closer, where another action does not.
 
-    Raises DatasetError where the game does not answer as the episode says: it was played in another game.
+    `game` may be None where `has_distances`. Raises DatasetError where the game does not answer as the episode says:
+    it was played in another game.
     """
-    env = Env(game, max_steps=len(episode.steps) + 1)
-    env.reset()
+    measured = _recorded(episode) if game is None else _replayed(episode, game)
     transcript = transcript_of(episode, rendering.template, "multi")
-    for turn, step in enumerate(episode.steps, 1):
-        before = env.game_state
+    for turn, (step, known) in enumerate(zip(episode.steps, measured, strict=True), 1):
         prompt = transcript.prompt(step.observation, step.admissible_commands)
-        observation = env.step(step.command)
-        if observation.text != step.next_observation:
-            raise DatasetError(f"{episode.id}, turn {turn}: {game.id} answers otherwise; is it another version?")
-        distance, reached = steps_to_goal(game, before), steps_to_goal(game, env.game_state)
-        if is_target(step) and _is_closer(reached, distance):
-            seed = derive_seed(episode.seed, "preference", turn)
-            other = _worse_action(game, before, step.command, distance, Random(seed))
-            if other:
+        chosen = known.teacher or known.played
+        if is_target(step) and _is_closer(chosen.distance, known.distance):
+            text = teacher_text(step.teacher, rendering) if step.teacher else training_text(step, rendering)
+            own = [known.played] if step.teacher and step.problem is None else []
+            worse = (other for other in chain(own, known.others) if not _is_closer(other.distance, known.distance))
+            if other := next(worse, None):
+                said = step.reply.text if other is known.played else _reply_with(text, other, rendering)
                 yield {
                     "prompt": as_dicts(prompt.messages),
-                    "chosen": [{"role": "assistant", "content": training_text(step, rendering)}],
-                    "rejected": [{"role": "assistant", "content": _reply_with(step, other, rendering)}],
-                    "distance": distance,
-                    "chosen_distance": reached,
+                    "chosen": [{"role": "assistant", "content": text}],
+                    "rejected": [{"role": "assistant", "content": said}],
+                    "distance": known.distance,
+                    "chosen_distance": chosen.distance,
                     "rejected_distance": other.distance,
                     "game_id": episode.game_id,
                     "episode_id": episode.id,
                     "turn": turn,
                 }
         transcript.add(prompt, training_text(step, rendering), step.command)
+
+
+def has_distances(episode: Episode) -> bool:
+    """Return whether an episode records all that its pairs need, so that no game is needed."""
+    return all(step.distance is not None and (step.alternatives or step.teacher) for step in episode.steps)
 
 
 def game_of(episode: Episode, games: GameSource, source: Path) -> Game:
@@ -88,24 +98,44 @@ def _is_closer(after: int | None, before: int | None) -> bool:
     return after is not None and (before is None or after < before)
 
 
-def _worse_action(game: Game, state: State, taken: str, distance: int | None, random: Random) -> Alternative | None:
-    """Return an admissible action, drawn at random, that does not bring the goal closer; None where each one does."""
-    possible = admissible.admissible_actions(game, state)
-    commands = [command for command in possible.commands if command != taken]
-    for command in random.sample(commands, len(commands)):
-        action = possible.action(command)
-        if action is None:
-            continue
-        after = rules.transition(game, state, action)
-        reached = steps_to_goal(game, after)
-        if not _is_closer(reached, distance):
-            return Alternative(command, observations.feedback(game, after, action), reached)
-    return None
+def _random(episode: Episode, turn: int) -> Random:
+    return Random(derive_seed(episode.seed, "preference", turn))
 
 
-def _reply_with(step: Step, other: Alternative, rendering: Rendering) -> str:
-    text = step.reply.text
+def _recorded(episode: Episode) -> Iterator[Measured]:
+    """Yield what the run recorded of each turn."""
+    for turn, step in enumerate(episode.steps, 1):
+        if step.distance is None:
+            raise AssertionError("asked only where distances are recorded")
+        others = _random(episode, turn).sample(step.alternatives, len(step.alternatives))
+        said = step.teacher
+        teacher = Alternative(said.command, said.next_observation, said.distance) if said else None
+        played = Alternative(step.command, step.next_observation, step.distance.after)
+        yield Measured(step.distance.before, played, teacher, iter(others))
+
+
+def _replayed(episode: Episode, game: Game) -> Iterator[Measured]:
+    """Yield what a replay in the game says of each turn; raises DatasetError where it answers otherwise."""
+    env = Env(game, max_steps=len(episode.steps) + 1)
+    env.reset()
+    for turn, step in enumerate(episode.steps, 1):
+        before = env.fork()
+        answer = env.step(step.command).text
+        if answer != step.next_observation:
+            raise DatasetError(f"{episode.id}, turn {turn}: {game.id} answers otherwise; is it another version?")
+        tried = {step.command, *([step.teacher.command] if step.teacher else [])}
+        commands = [command for command in step.admissible_commands if command not in tried]
+        shuffled = _random(episode, turn).sample(commands, len(commands))
+        yield Measured(
+            before.distance(),
+            Alternative(step.command, answer, env.distance()),
+            try_command(step.teacher.command, env=before) if step.teacher else None,
+            map(partial(try_command, env=before), shuffled),
+        )
+
+
+def _reply_with(text: str, other: Alternative, rendering: Rendering) -> str:
     tags = rendering.template.tags
     if "prediction" in tags:
-        text = replace_section(text, "prediction", other.observation)
+        text = replace_section(text, "prediction", other.next_observation)
     return replace_section(text, "action", other.command) if "action" in tags else other.command

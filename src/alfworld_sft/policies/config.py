@@ -14,7 +14,8 @@ class PolicySection(Section):
     """The policy."""
 
     NEEDS: ClassVar[tuple[Needs, ...]] = (
-        Needs(("search", "prior", "noise", "noise_episodes"), lambda policy: policy.expert_acts, "policy.name=expert"),
+        Needs(("search", "prior"), lambda policy: policy.expert_answers, "policy.name=expert"),
+        Needs(("noise", "noise_episodes"), lambda policy: policy.expert_acts, "policy.name=expert"),
         Needs(("noise_episodes",), lambda policy: policy.noise, "policy.noise"),
         Needs(
             (
@@ -105,6 +106,11 @@ class PolicySection(Section):
         return self.name == "expert"
 
     @property
+    def expert_answers(self) -> bool:
+        """Whether the expert is asked at all."""
+        return self.expert_acts
+
+    @property
     def prices(self) -> Prices | None:
         """What tokens cost, or None if unknown."""
         if self.price_prompt is None or self.price_completion is None:
@@ -119,6 +125,7 @@ class CollectingPolicySection(PolicySection):
     NEEDS: ClassVar[tuple[Needs, ...]] = (
         *PolicySection.NEEDS,
         Needs(("rationalize_attempts",), lambda policy: policy.rationalize, "policy.rationalize=true"),
+        Needs(("teacher_share",), lambda policy: policy.teacher, "policy.teacher"),
         Needs(
             ("truncated",), lambda policy: not policy.rationalize, "policy.rationalize=false", harmless=("keep",)
         ),  # a reason that was cut off is one of the rejected ones
@@ -136,11 +143,23 @@ class CollectingPolicySection(PolicySection):
         le=100,
         description="Maximum replies requested per turn before falling back to the expert's own reasoning.",
     )
+    teacher: Literal["expert", "planner"] | None = Field(
+        None,
+        description="At every turn that the policy plays, record what this teacher would do; rows are its answers.",
+    )
+    teacher_share: float = Field(
+        0.0, ge=0, le=1, description="Share of the turns in which the teacher acts instead of the policy."
+    )
 
     @property
     def expert_acts(self) -> bool:
         """Whether the expert chooses the actions: a model then writes its reasons, at most."""
         return self.rationalize or super().expert_acts
+
+    @property
+    def expert_answers(self) -> bool:
+        """Whether the expert is asked at all: as the policy or as its teacher."""
+        return self.teacher == "expert" or super().expert_answers
 
 
 class EvaluatedPolicySection(PolicySection):

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 def make_policy(options: PolicySection) -> Policy:
     """Return the policy that the options name; raises UserError where a model or its server is not named rightly."""
+    if isinstance(options, CollectingPolicySection) and options.teacher is not None:
+        return _taught(options)
     if isinstance(options, CollectingPolicySection) and options.rationalize:
         return _rationalizer(options)
     match options.name:
@@ -65,6 +67,16 @@ def _expert(options: PolicySection) -> Policy:
         noise=options.noise,
         noise_episodes=options.noise_episodes,
     )
+
+
+def _taught(options: CollectingPolicySection) -> Policy:
+    """Return the options' policy with their teacher, an expert that makes no deliberate mistakes or the planner."""
+    from alfworld_sft.policies.teacher import Taught  # noqa: PLC0415
+
+    assert options.teacher is not None, "asked only with a teacher"
+    student = make_policy(options.model_copy(update={"teacher": None}))
+    teacher = make_policy(PolicySection(name=options.teacher, search=options.search, prior=options.prior))
+    return Taught(student, teacher, options.teacher_share)
 
 
 def _rationalizer(options: CollectingPolicySection) -> Policy:

@@ -465,6 +465,7 @@ function drawTurn(turn, n, row, address, {parting = false, id = true} = {}) {
   const moved = turn.before === null || turn.after === null ? turn.after === turn.before ? 0 : turn.after === null ? 1 : -1 : turn.after - turn.before;
   const facts = [
     turn.replayed && turn.world_says === null ? make("span", {className: moved < 0 ? "good" : moved > 0 ? "bad" : "soft"}, `distance ${step(turn.before)} → ${step(turn.after)}`) : null,
+    turn.teacher === null ? null : make("span", {}, "teacher: ", make("code", {}, turn.teacher)),
     turn.expert === null ? null : turn.expert === turn.command ? make("span", {className: "soft"}, "as the expert") : make("span", {}, "expert: ", make("code", {}, turn.expert)),
     turn.problem ? make("span", {className: "flag"}, turn.problem) : null,
     row.loop === n ? make("span", {className: "flag"}, "a loop begins here") : null,

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from alfworld_sft.dataset.rows import Rendering, conversation_of, is_target
+from alfworld_sft.dataset.rows import Rendering, conversation_of, is_reply_trained
 from alfworld_sft.dataset.show import count_tokens
 from alfworld_sft.report.read import Run, template_of
 from alfworld_sft.types import Episode, Message
@@ -57,7 +57,7 @@ def count(episode: Episode, rendering: Rendering, encoder: ChatEncoder | None) -
     messages = conversation_of(episode, rendering)
     if encoder is None or not messages:
         return Counted(sum(count_tokens(message.content) for message in messages), None if encoder is None else [])
-    untrained = {turn for turn, step in enumerate(episode.steps) if not is_target(step)}
+    untrained = {turn for turn, step in enumerate(episode.steps) if not is_reply_trained(step, rendering)}
     encoded = encoder.encode_conversation(messages, untrained)
     turns = range(len(episode.steps))
     if encoded.stable:

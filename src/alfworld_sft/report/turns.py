@@ -48,8 +48,9 @@ class Row:
 class Turn:
     """One turn as it is drawn. `commands` are the admissible commands, `next` is the observation that came.
 
-    `before`, `after`, `expert` and `world_says` are `Replayed`'s, and `replayed` says whether there was a replay;
-    `tokens` are those of the reply where a model is named.
+    `teacher` is the command that the run's teacher would have given. `before`, `after`, `expert` and `world_says` are
+    `Replayed`'s, and `replayed` says whether there was a replay; `tokens` are those of the reply where a model is
+    named.
     """
 
     observation: str
@@ -65,6 +66,7 @@ class Turn:
     next: str
     won: bool
     trained: bool
+    teacher: str | None
     replayed: bool
     before: int | None
     after: int | None
@@ -141,6 +143,7 @@ def _turn(step: Step, replayed: Replayed | None, tokens: tuple[Token, ...] | Non
         next=step.next_observation,
         won=step.won,
         trained=step.reply.trained,
+        teacher=step.teacher.command if step.teacher else None,
         replayed=replayed is not None,
         before=replayed.before if replayed else None,
         after=replayed.after if replayed else None,

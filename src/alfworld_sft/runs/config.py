@@ -11,6 +11,7 @@ from alfworld_sft.config import Needs, Section
 from alfworld_sft.games.layout import Split
 from alfworld_sft.games.sources import EMBEDDED, GENERATE, resolve_source
 from alfworld_sft.policies.config import PolicySection
+from alfworld_sft.runs.probes import NO_PROBES, Probes
 from alfworld_sft.types import Form, TaskType
 
 RunKind = Literal["collect", "evaluate"]
@@ -80,6 +81,11 @@ class RunConfig(Section):
     policy: PolicySection = PolicySection()
     prompt: PromptSection = PromptSection()
     runner: RunnerSection = RunnerSection()
+
+    @property
+    def probes(self) -> Probes:
+        """What is recorded of each turn besides what is played: nothing, unless a command has keys for it."""
+        return NO_PROBES
 
     @model_validator(mode="after")
     def _prices_go_together(self) -> Self:

@@ -73,6 +73,7 @@ def play(job: Job[ConfigT], on_episode: Callable[[Episode | None], None]) -> Non
                 seed=config.seed,
                 concurrency=config.runner.concurrency,
                 on_episode=note_sampling_and_tell,
+                probes=config.probes,
             )
         )
 

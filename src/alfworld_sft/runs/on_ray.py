@@ -37,6 +37,7 @@ from alfworld_sft.policies.make import make_policy
 from alfworld_sft.prompts.template import Template
 from alfworld_sft.runs.config import RunConfig
 from alfworld_sft.runs.job import Job, Play, protocol_of
+from alfworld_sft.runs.probes import NO_PROBES, Probes
 from alfworld_sft.runs.rollout import Protocol
 from alfworld_sft.runs.run_json import keep_sampling
 from alfworld_sft.runs.runner import EpisodePlayer, NotBegun, record
@@ -69,6 +70,7 @@ class Orders:
     protocol: Protocol
     seed: int
     games: GameSource
+    probes: Probes = NO_PROBES
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +108,7 @@ class Worker:
                     f"it would sample with {policy.sampling}, but the run with {orders.sampling}; a type that fits all"
                     " machines is set by policy.dtype"
                 )
-        self._player = EpisodePlayer(policy, orders.template, orders.protocol, orders.seed)
+        self._player = EpisodePlayer(policy, orders.template, orders.protocol, orders.seed, orders.probes)
         self._games = orders.games
 
     async def play(self, shard: Sequence[int]) -> Played:
@@ -394,6 +396,7 @@ def _orders(job: Job[Any]) -> Orders:
         sampling=None if sampling is None else dict(sampling),
         template=job.template,
         protocol=protocol_of(job.config),
+        probes=job.config.probes,
         seed=job.config.seed,
         games=job.games,
     )

@@ -8,7 +8,7 @@ from dataclasses import fields
 from typing import Any
 
 from alfworld_sft.strict_json import to_json
-from alfworld_sft.types import Episode, Reply, Step
+from alfworld_sft.types import Advice, Alternative, Distance, Episode, Reply, Step
 
 
 def to_line(episode: Episode) -> bytes:
@@ -22,7 +22,7 @@ def to_line(episode: Episode) -> bytes:
 def to_dict(episode: Episode) -> dict[str, Any]:
     """Return plain dicts and lists, without values that the policy did not provide (e.g. token ids)."""
     record = _shallow(episode)
-    record["steps"] = [{**_shallow(step), "reply": _without_none(_shallow(step.reply))} for step in episode.steps]
+    record["steps"] = [_step_record(step) for step in episode.steps]
     return record
 
 
@@ -35,19 +35,42 @@ def from_line(line: bytes) -> Episode:
         raise ValueError(f"not an episode: {error}") from None
 
 
+def _step_record(step: Step) -> dict[str, Any]:
+    """Return a step's record; what only some runs record is left out of the others'."""
+    record = {**_shallow(step), "reply": _without_none(_shallow(step.reply))}
+    extras = {name: record.pop(name) for name in ("teacher", "alternatives", "distance")}
+    if step.teacher is not None:
+        reply = _without_none(_shallow(step.teacher.reply))
+        extras["teacher"] = _without_none({**_shallow(step.teacher), "reply": reply})
+    extras["alternatives"] = [_without_none(_shallow(other)) for other in step.alternatives] or None
+    return record | _without_none(extras)
+
+
 def _step(data: dict[str, Any]) -> Step:
-    reply = data["reply"]
+    read = {**data, "reply": _reply(data["reply"]), "admissible_commands": tuple(data["admissible_commands"])}
+    if "teacher" in data:
+        _check_distance(data["teacher"].get("distance"))
+        read["teacher"] = Advice(**{"problem": None, **data["teacher"], "reply": _reply(data["teacher"]["reply"])})
+    if "alternatives" in data:
+        read["alternatives"] = tuple(Alternative(**other) for other in data["alternatives"])
+    if "distance" in data:
+        read["distance"] = Distance(*data["distance"])
+    for distance in (*read.get("distance", ()), *(other.distance for other in read.get("alternatives", ()))):
+        _check_distance(distance)
+    return Step(**read)
+
+
+def _check_distance(value: object) -> None:
+    if value is not None and type(value) is not int:
+        raise ValueError(f"a distance is a number of steps, not {value!r}")
+
+
+def _reply(data: dict[str, Any]) -> Reply:
     listed = ("prompt_token_ids", "token_ids", "logprobs", "rejected")
-    tuples = {key: tuple(reply[key]) for key in listed if key in reply}
+    tuples = {key: tuple(data[key]) for key in listed if key in data}
     if "logprobs" in tuples:
         tuples["logprobs"] = tuple(math.nan if value is None else value for value in tuples["logprobs"])
-    return Step(
-        **{
-            **data,
-            "reply": Reply(**{**reply, **tuples}),
-            "admissible_commands": tuple(data["admissible_commands"]),
-        }
-    )
+    return Reply(**{**data, **tuples})
 
 
 def _shallow(value: Any) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from alfworld_sft.policies.base import Policy
 from alfworld_sft.prompts.formats import read_reply, shown_answer
 from alfworld_sft.prompts.template import Template
 from alfworld_sft.prompts.transcript import Transcript
+from alfworld_sft.runs.probes import NO_PROBES, Probes, ask_teacher, probe
 from alfworld_sft.seeds import derive_seed
 from alfworld_sft.types import Episode, Form, Reply, Step
 from alfworld_sft.world import Env, Game
@@ -35,9 +36,16 @@ class Protocol:
 
 
 async def run_episode(
-    game: Game, policy: Policy, template: Template, protocol: Protocol, *, index: int = 0, seed: int = 0
+    game: Game,
+    policy: Policy,
+    template: Template,
+    protocol: Protocol,
+    *,
+    index: int = 0,
+    seed: int = 0,
+    probes: Probes = NO_PROBES,
 ) -> Episode:
-    """Play one game to its end; the Episode records every step.
+    """Play one game to its end; the Episode records every step, and what the `probes` ask of it.
 
     A policy that cannot act ends the episode: the steps so far are kept, with the reason in `error`.
     """
@@ -56,28 +64,30 @@ async def run_episode(
     steps: list[Step] = []
     error = None
     while not observation.over:
-        prompt = transcript.prompt(seen, observation.admissible_commands, derive_seed(seed, len(steps)))
+        commands = observation.admissible_commands
+        prompt = transcript.prompt(seen, commands, derive_seed(seed, len(steps)))
         try:
             reply = _writable(await player.act(prompt))
+            advice = None if reply.said_by else await ask_teacher(player, prompt, template, env, commands)
         except PolicyError as failure:
             error = str(failure)
             break
-        parsed = read_reply(template.reply_format, reply.text, template.tags, observation.admissible_commands)
+        parsed = read_reply(template.reply_format, reply.text, template.tags, commands)
         command = parsed.action or ""
-        before, observation = observation, env.step(command)
-        steps.append(
-            Step(
-                observation=seen,
-                admissible_commands=before.admissible_commands,
-                reply=reply,
-                action=parsed.action if parsed.problem is None else None,
-                problem=parsed.problem,
-                command=command,
-                next_observation=observation.text,
-                reward=float(observation.won),
-                won=observation.won,
-            )
+        before, observation = env.fork(), env.step(command)
+        step = Step(
+            observation=seen,
+            admissible_commands=commands,
+            reply=reply,
+            action=parsed.action if parsed.problem is None else None,
+            problem=parsed.problem,
+            command=command,
+            next_observation=observation.text,
+            reward=float(observation.won),
+            won=observation.won,
+            teacher=advice,
         )
+        steps.append(step if probes == NO_PROBES else probe(step, before, env, probes, prompt.seed))
         transcript.add(prompt, reply.text, command)
         seen = shown_answer(template.reply_format, parsed, observation.text)
         if protocol.max_repeats is not None and runs_in_circle(steps, protocol.max_repeats):

@@ -11,6 +11,7 @@ from alfworld_sft.errors import GameFileError
 from alfworld_sft.games import GameRef, GameSource
 from alfworld_sft.policies.base import Policy
 from alfworld_sft.prompts.template import Template
+from alfworld_sft.runs.probes import NO_PROBES, Probes
 from alfworld_sft.runs.rollout import Protocol, run_episode
 from alfworld_sft.runs.store import RunFolder
 from alfworld_sft.seeds import derive_seed
@@ -78,6 +79,7 @@ class EpisodePlayer:
     template: Template
     protocol: Protocol
     seed: int
+    probes: Probes = NO_PROBES
     _cache: GameCache = field(default_factory=GameCache)
 
     async def play(self, index: int, games: GameSource) -> Episode | NotBegun:
@@ -92,7 +94,9 @@ class EpisodePlayer:
     async def play_game(self, index: int, game: Game) -> Episode:
         """Play one episode of a loaded game."""
         seed = derive_seed(self.seed, "episode", index)
-        return await run_episode(game, self.policy, self.template, self.protocol, index=index, seed=seed)
+        return await run_episode(
+            game, self.policy, self.template, self.protocol, index=index, seed=seed, probes=self.probes
+        )
 
 
 async def run_episodes(
@@ -106,6 +110,7 @@ async def run_episodes(
     seed: int,
     concurrency: int,
     on_episode: Callable[[Episode | None], None],
+    probes: Probes = NO_PROBES,
 ) -> None:
     """Play the owed episodes of a run of `total`, `concurrency` at a time, into its journal.
 
@@ -113,7 +118,7 @@ async def run_episodes(
     it is in the journal, and with None for one with an unreadable game.
     """
     owed = sorted(run.owed(total))
-    player = EpisodePlayer(policy, template, protocol, seed)
+    player = EpisodePlayer(policy, template, protocol, seed, probes)
 
     async def play(waiting: Iterator[int]) -> None:
         for index in waiting:

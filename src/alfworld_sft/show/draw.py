@@ -55,6 +55,9 @@ def _add_turn(drawn: Text, turn: int, step: Step) -> None:
     _add_reply(drawn, step.reply.text)
     if step.problem:
         _add(drawn, f"problem: {step.problem}\n", "red")
+    if step.teacher:
+        _add(drawn, "the teacher:\n", "dim")
+        _add_reply(drawn, step.teacher.reply.text)
 
 
 def _add_message(drawn: Text, message: Message) -> None:

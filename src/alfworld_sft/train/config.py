@@ -183,7 +183,11 @@ class WorldModelLossSection(TrainSection):
         0.0, ge=0, description="Weight of the loss on the observations of a conversation; 0.3 helps small models."
     )
     next_state_rows: float = Field(
-        0.0, ge=0, le=1, description="Extra rows that only predict the next observation, per action row."
+        0.0,
+        ge=0,
+        le=100,
+        description="Extra rows that only predict the next observation, per action row; those of other actions need a"
+        " dataset collected with worldmodel.alternatives.",
     )
 
 

@@ -35,7 +35,8 @@ from alfworld_sft.train.config import TrainConfig
 from alfworld_sft.train.data.batches import Batch, BatchSchedule, fingerprint, lengths_of, micro_batches, total_weight
 from alfworld_sft.train.data.inputs import columns_of, train_files, val_files
 from alfworld_sft.train.data.pack import Packed
-from alfworld_sft.train.data.samples import Sample, load_samples, sample_options
+from alfworld_sft.train.data.sample import Sample
+from alfworld_sft.train.data.samples import load_samples, sample_options
 from alfworld_sft.train.distributed import Ranks, distribute, gradient_sync, join_processes
 from alfworld_sft.train.eval_games import find_eval_games
 from alfworld_sft.train.folder import output_folder
@@ -139,6 +140,7 @@ class _Run:
         self.count_flops = flops.of
         self.peak = peak_flops(ranks.device)
         loss = LossModule(self.model, autocast=compute if compute != torch.float32 else None)
+        self.branches = loss.packed
         self.module = distribute(loss, layers_of(self.model), ranks, config.model.strategy, compute)
         self.optimizer = Optimizer(
             self.module,
@@ -151,7 +153,7 @@ class _Run:
         if start:
             checkpoints.restore_progress(start, self.optimizer, ranks)
         _move_later_aside(config.local_dir, start, ranks)
-        self.tests = micro_batches(held_out, ranks.rank, ranks.world, self.budget) if held_out else []
+        self.tests = self._micro_batches(held_out) if held_out else []
         self.log = self._open_log() if ranks.first else None
 
     def go(self, hooks: Sequence[Hook]) -> TrainingResult:
@@ -194,7 +196,7 @@ class _Run:
         )
         if weight > 0:
             with _report_out_of_memory(self.config):
-                micro = micro_batches(samples, self.ranks.rank, self.ranks.world, self.budget)
+                micro = self._micro_batches(samples)
                 loss = self.ranks.sums(self._backward(micro, weight))[0]
                 norm = self.optimizer.clip(optim.clip_grad)
             self._check_finite(batch, samples, loss, norm)
@@ -212,6 +214,9 @@ class _Run:
             "tokens_per_s": sum(lengths) / seconds,
             **({"mfu": mfu} if mfu is not None else {}),
         }
+
+    def _micro_batches(self, samples: Sequence[Sample]) -> list[Packed]:
+        return micro_batches(samples, self.ranks.rank, self.ranks.world, self.budget, branches=self.branches)
 
     def _backward(self, micro: Sequence[Packed], weight: float) -> float:
         """Add the gradient of the batch's mean loss; return this process's part of that loss."""
@@ -342,7 +347,9 @@ def forward(module: nn.Module, packed: Packed, device: torch.device) -> tuple[to
     """Run one micro-batch through a LossModule, wrapped or not."""
     fields = (packed.input_ids, packed.position_ids, packed.labels, packed.weights)
     moved = [tensor.to(device, non_blocking=True) for tensor in fields]
-    result: tuple[torch.Tensor, torch.Tensor, torch.Tensor] = module(*moved, Segments.of(packed.cu_seqlens, device))
+    result: tuple[torch.Tensor, torch.Tensor, torch.Tensor] = module(
+        *moved, Segments.of(packed.cu_seqlens, device, packed.prefixes)
+    )
     return result
 
 

@@ -77,7 +77,7 @@ def validate(
     module.eval()
     with torch.no_grad():
         for batch in batches:
-            segments = Segments.of(batch.cu_seqlens, ranks.device)
+            segments = Segments.of(batch.cu_seqlens, ranks.device, batch.prefixes)
             fields = (batch.input_ids, batch.position_ids, batch.labels, batch.weights)
             _, nll, correct = module(*(tensor.to(ranks.device) for tensor in fields), segments)
             sums.add(sum_batch(batch, nll.flatten().cpu(), correct.flatten().cpu(), decode))

@@ -6,7 +6,7 @@ import numpy as np
 
 from alfworld_sft.train.checkpoint import Position
 from alfworld_sft.train.data.batches import BatchSchedule, fingerprint, micro_batches, share_out, total_weight
-from alfworld_sft.train.data.samples import Sample
+from alfworld_sft.train.data.sample import Sample
 
 
 def sample(length, key="k"):

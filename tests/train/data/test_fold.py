@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from alfworld_sft.train.data.fold import Chain, Part, TurnWeights, add_to_chains, fold, weights_by_row
+from alfworld_sft.train.data.fold import Chain, Part, TurnWeights, add_to_chains, fold, graft_chains, weights_by_row
 from tests.train.helpers_data import conversation
 
 
@@ -59,3 +59,37 @@ def test_rows_in_any_order_make_one_chain_of_the_longest_conversation() -> None:
 def test_a_row_that_is_no_prefix_is_a_chain_of_its_own() -> None:
     chains = chains_of(("a", "b"), ("a", "x", "c", "d"), ("a", "b", "c", "d"))
     assert [[part.turns for part in chain.parts] for chain in chains] == [[1, 2], [2]]
+
+
+def test_a_row_with_another_last_reply_is_a_branch_of_the_conversation() -> None:
+    chains = chains_of(("a", "x"), ("a", "b", "c", "d"), ("a", "b", "c", "y"), ("a", "b", "c", "d", "e", "f"))
+    (trunk,) = graft_chains(chains)
+    assert trunk.messages == conversation("a", "b", "c", "d", "e", "f")
+    assert [(part.turns, part.branch and part.branch.content) for part in trunk.parts] == [
+        (1, "x"), (2, None), (2, "y"), (3, None),
+    ]  # fmt: skip
+
+
+def test_rows_of_one_length_that_answer_differently_are_branches_and_other_contexts_are_not() -> None:
+    chains = chains_of(("a", "b"), ("a", "x"), ("q", "b"))
+    assert [[part.branch for part in chain.parts] for chain in graft_chains(chains)] == [
+        [None, conversation("a", "x")[1]], [None],
+    ]  # fmt: skip
+
+
+def test_a_branch_s_reply_is_trained_and_what_precedes_it_counts_once() -> None:
+    (chain,) = graft_chains(chains_of(("a", "x"), ("a", "b", "c", "y"), ("a", "b", "c", "d", "e", "f")))
+    uniform = weights_by_row(chain.parts, "uniform")
+    assert [row.trained for row in uniform] == [(1,), (1, 1), (0, 1, 1)]
+    assert [row.held for row in uniform] == [(1,), (0, 1), (0, 0, 1)]
+    assert [row.trained for row in weights_by_row(chain.parts, "cumulative")] == [(1,), (1, 1), (1, 1, 1)]
+
+
+def test_equal_replies_at_different_turns_are_different_branches() -> None:
+    (chain,) = graft_chains(chains_of(("a", "x"), ("a", "b", "c", "x"), ("a", "b", "c", "d", "e", "f")))
+    assert [row.trained[-1] for row in weights_by_row(chain.parts, "uniform")] == [1, 1, 1]
+
+
+def test_texts_that_rows_have_in_common_are_held_once() -> None:
+    first, second = chains_of(("a", "x"), ("a", "b", "c", "d"))
+    assert second.messages[0] is first.messages[0]

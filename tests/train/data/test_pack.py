@@ -15,7 +15,7 @@ import torch
 
 from alfworld_sft.train.data.batches import count_steps, global_batches
 from alfworld_sft.train.data.pack import IGNORED, Packed, pack
-from alfworld_sft.train.data.samples import Sample
+from alfworld_sft.train.data.sample import Sample
 from tests.train.helpers_data import tiny_model, tiny_tokenizer
 
 torch.set_num_threads(1)

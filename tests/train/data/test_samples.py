@@ -20,8 +20,9 @@ from alfworld_sft.dataset.write import SCHEMA
 from alfworld_sft.errors import DatasetError
 from alfworld_sft.models.chat_encoder import ChatEncoder
 from alfworld_sft.models.loss_mask import TokenKind
-from alfworld_sft.train.data.samples import LoadedSamples, Sample, SampleOptions, load_samples
-from tests.train.helpers_data import WM, messages, rows, tiny_tokenizer, wandering, with_template, write
+from alfworld_sft.train.data.sample import Sample
+from alfworld_sft.train.data.samples import LoadedSamples, SampleOptions, load_samples
+from tests.train.helpers_data import WM, messages, rows, taught, tiny_tokenizer, wandering, with_template, write
 from tests.train.templates import DEEPSEEK_R1, QWEN3, STRIPPING
 
 TOKENIZER = tiny_tokenizer()
@@ -103,6 +104,24 @@ def test_a_row_that_is_no_prefix_is_trained_alone_and_reported(load: Any) -> Non
     loaded = load(records)
     assert [sample.rows for sample in loaded.samples] == [2, 1]
     assert "1 row does not continue" in " ".join(loaded.report.warnings(SampleOptions()))
+
+
+def test_a_teacher_s_answers_are_branches_of_one_sample(load: Any) -> None:
+    records = rows([taught(turns=3, agreed=(2,))])
+    loaded = load(records)
+    (sample,) = loaded.samples
+    assert (sample.rows, len(sample.branches), loaded.report.branches) == (3, 1, 0)
+    answers = [messages(row)[-1].content + "<|im_end|>" for row in records]
+    assert sorted(said(sample).split("<|im_end|>")) == sorted("".join(answers).split("<|im_end|>"))
+    assert len(sample) < sum(map(len, load(records, fold=False).samples))
+
+
+def test_where_a_template_rewrites_earlier_turns_a_teacher_s_answers_are_sequences_of_their_own(load: Any) -> None:
+    records = rows([taught(turns=3, agreed=(2,))])
+    loaded = load(records, encoder=ChatEncoder(with_template(STRIPPING)))
+    assert [sample.branches for sample in loaded.samples] == [(), (), ()]
+    answers = {messages(row)[-1].content + "<|im_end|>" for row in records}
+    assert {said(sample) for sample in loaded.samples} == answers
 
 
 def test_untrained_turns_have_no_loss(load: Any) -> None:
@@ -342,6 +361,41 @@ def test_next_state_rows_ask_for_what_comes_after_an_action_and_are_mixed_with_a
         text = TOKENIZER.decode(sample.ids.tolist())
         assert f"Suppose you answer with this action: take {['plate', 'drawer', 'lamp'][turn]}" in text
         assert said(sample) == records[turn + 1]["messages"][-2]["content"] + "<|im_end|>"
+
+
+def with_alternatives(record: dict[str, Any], *tried: tuple[str, str]) -> dict[str, Any]:
+    listed = [{"action": action, "observation": observation} for action, observation in tried]
+    return {**record, "extra_info": json.dumps({**json.loads(record["extra_info"]), "alternatives": listed})}
+
+
+def test_actions_that_were_only_tried_ask_for_the_game_s_answer(load: Any) -> None:
+    records = [with_alternatives(row, ("open desk 1", "It is locked.")) for row in rows([wandering(turns=3)])]
+    loaded = load(records, Columns(next_state=True), next_state_rows=2.0)
+    tried = [sample for sample in loaded.samples if sample.key.endswith("next state of open desk 1")]
+    assert (len(tried), loaded.report.next_state, loaded.report.next_state_missing) == (3, 5, 1)
+    for sample in tried:
+        text = TOKENIZER.decode(sample.ids.tolist())
+        assert "Suppose you answer with this action: open desk 1\nDo not act now. Write only the game's answer" in text
+        assert said(sample) == "It is locked.<|im_end|>"
+    warnings = " ".join(loaded.report.warnings(SampleOptions(next_state_rows=2.0)))
+    assert "worldmodel.next_state_rows=2 asks for 6 rows, of which the data has 5; collect with" in warnings
+
+
+def test_what_followed_the_student_s_action_is_never_the_answer_to_the_teacher_s(load: Any) -> None:
+    records = rows([taught(turns=4, agreed=(2,))])
+    loaded = load(records, Columns(multiturn=True, next_state=True), next_state_rows=100.0)
+    asked = {sample.key.split(" ", 1)[1] for sample in loaded.samples if "next state" in sample.key}
+    both = [f"row {n}, next state of take {put}{words}" for n, words in ((0, "plate 1"), (2, "lamp 3"), (3, "apple 4"))
+            for put in ("", "shelf 9 and put ")]  # fmt: skip
+    assert asked == {"row 1, next state", *(f"{one} from desk 0" for one in both)}
+
+
+@pytest.mark.parametrize("listed", ["locked", [{"action": "go"}], {"action": "go", "observation": 7}, [3]])
+def test_alternatives_that_are_none_are_refused(load: Any, listed: Any) -> None:
+    (record,) = rows([wandering(turns=1)])
+    record["extra_info"] = json.dumps({"alternatives": listed})
+    with pytest.raises(DatasetError, match=r"row 0: extra_info.alternatives is .*; it must be a list of objects"):
+        load([record], Columns(next_state=True), next_state_rows=1.0)
 
 
 def test_a_reply_of_two_actions_asks_for_no_next_state(load: Any) -> None:

@@ -14,7 +14,7 @@ import torch
 
 from alfworld_sft.train.checkpoint import Position
 from alfworld_sft.train.data.pack import Packed, pack
-from alfworld_sft.train.data.samples import Sample
+from alfworld_sft.train.data.sample import ALONE, Sample, split
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +69,20 @@ def share_out(lengths: Sequence[int], processes: int) -> list[list[int]]:
     return [sorted(share) for share in shares]
 
 
-def micro_batches(samples: Sequence[Sample], rank: int, world: int, token_budget: int) -> list[Packed]:
-    """Return a process's share of a batch, packed; all processes get the same number, padded with weightless ones."""
-    shares = share_out([len(sample.ids) for sample in samples], world)
-    packed = [pack([samples[i] for i in share], token_budget) if share else [] for share in shares]
+def micro_batches(
+    samples: Sequence[Sample], rank: int, world: int, token_budget: int, *, branches: bool = True
+) -> list[Packed]:
+    """Return a process's share of a batch, packed; all processes get the same number, padded with weightless ones.
+
+    A sample whose branches are too many for one micro-batch is split. `branches` says whether the model's attention
+    knows them; otherwise each becomes a sequence of its own.
+    """
+    pieces = [piece for sample in samples for piece in split(sample, token_budget if branches else ALONE)]
+    shares = share_out([len(piece) for piece in pieces], world)
+    packed = [pack([pieces[i] for i in share], token_budget) if share else [] for share in shares]
     mine = packed[rank]
     missing = max(map(len, packed)) - len(mine)
-    return [*mine, *[_make_filler(samples, token_budget)] * missing]
+    return [*mine, *[_make_filler(pieces, token_budget)] * missing]
 
 
 def total_weight(samples: Sequence[Sample]) -> float:
@@ -94,6 +101,7 @@ def fingerprint(samples: Sequence[Sample]) -> str:
     for sample in samples:
         digest.update(np.ascontiguousarray(sample.ids).tobytes() + np.ascontiguousarray(sample.weight).tobytes())
         digest.update(sample.rows.to_bytes(4, "little"))
+        digest.update(repr(sample.branches).encode() if sample.branches else b"")
     return digest.hexdigest()
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from alfworld_sft.train.data.samples import Sample
+from alfworld_sft.train.data.sample import Sample
 
 IGNORED = -100
 """The label of a token without loss."""
@@ -25,7 +25,8 @@ class Packed:
     """One micro-batch. `labels[0, t]` is token t + 1 of the same sample, or IGNORED, with its `weights` and `kinds`.
 
     `position_ids` restart at every sample; with use_cache=False and no attention mask, samples do not attend to each
-    other. `cu_seqlens` are the samples' boundaries.
+    other. `cu_seqlens` are the boundaries of the sequences: samples, trunks and branches. `prefixes`, if any sample has
+    branches, says for each sequence where the tokens that it continues begin, and how many they are (0 for none).
     """
 
     input_ids: torch.Tensor  # (1, tokens) int64
@@ -33,8 +34,9 @@ class Packed:
     labels: torch.Tensor  # (1, tokens) int64
     weights: torch.Tensor  # (1, tokens) float32
     kinds: torch.Tensor  # (1, tokens) uint8
-    cu_seqlens: torch.Tensor  # (samples + 1,) int32
+    cu_seqlens: torch.Tensor  # (sequences + 1,) int32
     tokens: int
+    prefixes: torch.Tensor | None = None  # (sequences, 2) int64
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Packed:
         """Return the batch on a device."""
@@ -46,6 +48,7 @@ class Packed:
             kinds=self.kinds.to(device, non_blocking=non_blocking),
             cu_seqlens=self.cu_seqlens.to(device, non_blocking=non_blocking),
             tokens=self.tokens,
+            prefixes=self.prefixes,
         )
 
 
@@ -65,15 +68,22 @@ def pack(samples: Sequence[Sample], token_budget: int) -> list[Packed]:
 
 
 def _concatenate(samples: Sequence[Sample]) -> Packed:
-    lengths = [len(sample) for sample in samples]
+    lengths: list[int] = []
+    prefixes: list[tuple[int, int]] = []
+    for sample in samples:
+        begin = sum(lengths)
+        lengths += [sample.trunk, *(branch.length for branch in sample.branches)]
+        prefixes += [(begin, 0), *((begin, branch.start) for branch in sample.branches)]
+    branching = any(sample.branches for sample in samples)
     return Packed(
         input_ids=_to_int64(np.concatenate([sample.ids for sample in samples])[None]),
-        position_ids=_to_int64(np.concatenate([np.arange(length) for length in lengths])[None]),
+        position_ids=_to_int64(np.concatenate([sample.positions for sample in samples])[None]),
         labels=_to_int64(np.concatenate([_labels(sample) for sample in samples])[None]),
         weights=torch.from_numpy(np.concatenate([_shift(sample.weight) for sample in samples])[None]),
         kinds=torch.from_numpy(np.concatenate([_shift(sample.kind) for sample in samples])[None]),
         cu_seqlens=torch.tensor([0, *np.cumsum(lengths)], dtype=torch.int32),
         tokens=sum(lengths),
+        prefixes=torch.tensor(prefixes) if branching else None,
     )
 
 

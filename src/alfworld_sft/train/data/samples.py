@@ -9,24 +9,32 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from alfworld_sft.counts import counted, noun_for
 from alfworld_sft.dataset.read import Columns, TrainingRow, dataset_file, read_rows, refuse_duplicates
 from alfworld_sft.errors import DatasetError
 from alfworld_sft.models.chat_encoder import ChatEncoder
 from alfworld_sft.models.loss_mask import Encoded, TokenKind
-from alfworld_sft.prompts.tags import read_action
-from alfworld_sft.seeds import derive_seed
 from alfworld_sft.train.config import TrainConfig
-from alfworld_sft.train.data.fold import Chain, Part, TurnWeights, Weighting, add_to_chains, fold, weights_by_row
+from alfworld_sft.train.data.fold import (
+    Chain,
+    Part,
+    TurnWeights,
+    Weighting,
+    add_to_chains,
+    fold,
+    graft_chains,
+    weights_by_row,
+)
+from alfworld_sft.train.data.next_state import NextStates
+from alfworld_sft.train.data.sample import Leaf, Sample, join
 from alfworld_sft.train.log import CONSOLE_INTERVAL_S
 from alfworld_sft.types import Message
 
@@ -36,9 +44,6 @@ Truncation = Literal["turn", "right", "left", "error"]
 """turn: cut after the last reply that fits; right and left: cut at that end; error: refuse."""
 
 FILE_NAMES = {"data.train_files": "train.parquet", "data.val_files": "val.parquet"}
-NEXT_STATE_QUESTION = (
-    "{prompt}\n\nSuppose you answer with this action: {action}\nDo not act now. Write only what you are told next."
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +51,7 @@ class SampleOptions:
     """The options that determine a sample's tokens and weights.
 
     `prediction_weight` scales the loss on <prediction>, `observation_weight` is that of the observations in a
-    conversation. `next_state_rows` adds this many rows per action row that predict only the next observation.
+    conversation. `next_state_rows` adds this many rows per action row that predict only what the game says next.
     """
 
     max_length: int = 2048
@@ -74,21 +79,6 @@ def sample_options(config: TrainConfig) -> SampleOptions:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One sequence. `weight[t]` applies to the loss of predicting token t; 0 for untrained tokens."""
-
-    ids: NDArray[np.int32]  # (tokens,)
-    weight: NDArray[np.float32]  # (tokens,)
-    kind: NDArray[np.uint8]  # (tokens,) TokenKind
-    rows: int
-    truncated: bool
-    key: str
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-
 @dataclass
 class LoadReport:
     """What happened to the rows. `lengths` has one entry per sequence, before any cut."""
@@ -96,6 +86,7 @@ class LoadReport:
     rows: int = 0
     samples: int = 0
     next_state: int = 0
+    next_state_missing: int = 0
     cut: int = 0
     dropped_rows: int = 0
     branches: int = 0
@@ -132,6 +123,12 @@ class LoadReport:
             rows = counted(self.rows + self.extra_rows, "row")
             dropped = f"{self.dropped_rows} of {rows} {noun_for(self.dropped_rows, 'was', 'were')}"
             lines.append(f"{dropped} dropped: no trained token is left (too long, as context, or nothing new to learn)")
+        if self.next_state_missing > 0 and options.next_state_rows > 1:
+            wanted = f"{self.next_state + self.next_state_missing} rows"
+            lines.append(
+                f"worldmodel.next_state_rows={options.next_state_rows:g} asks for {wanted}, of which the data has"
+                f" {self.next_state}; collect with worldmodel.alternatives=K for more"
+            )
         if self.branches:
             alone = noun_for(self.branches, "is", "are")
             continued = f"{counted(self.branches, 'row')} {noun_for(self.branches, 'does', 'do')} not continue"
@@ -203,16 +200,16 @@ def _samples_of_rows(
 ) -> Iterator[Sample]:
     """Yield the samples of all rows: single-turn rows immediately, a trajectory once all of its rows are known."""
     trajectories: dict[tuple[str, ...], list[Chain]] = {}
-    actions: list[tuple[str, tuple[str, ...], int, str]] = []
+    next_states = NextStates()
     for row in rows:
         report.rows += 1
         report.notes.update(row.notes)
+        chains: list[Chain] = []
         if row.messages:
             chains = trajectories.setdefault(_trajectory_key(row), [])
             add_to_chains(chains, row.messages, Part(row.place, len(row.messages), row.turns, row.untrained))
-        if options.next_state_rows and row.prompt and (action := read_action(row.response)) is not None:
-            question = NEXT_STATE_QUESTION.format(prompt=row.prompt[-1].content, action=action)
-            actions.append((row.place, _trajectory_key(row), len(row.messages), question))
+        if options.next_state_rows:
+            next_states.add(row, chains)
         if single:
             messages = (*row.prompt, Message("assistant", row.response))
             with _name_row(row.place):
@@ -221,12 +218,12 @@ def _samples_of_rows(
                 [_make_sample(encoded, _single_turn_weights(row), options, 1, row.place)], 1, encoded, report
             )
     if not single:
-        for chains in trajectories.values():
-            report.branches += len(chains) - 1
-            for chain in chains:
+        for of_one in map(graft_chains, trajectories.values()):
+            report.branches += len(of_one) - 1
+            for chain in of_one:
                 yield from _trajectory_samples(chain, encoder, options, report)
     if options.next_state_rows:
-        yield from _next_state_samples(actions, trajectories, encoder, options, report)
+        yield from _next_state_samples(next_states, encoder, options, report)
 
 
 def _trajectory_key(row: TrainingRow) -> tuple[str, ...]:
@@ -245,6 +242,20 @@ def _single_turn_weights(row: TrainingRow) -> TurnWeights:
     return TurnWeights((*asked, float(row.response_trained)), (*asked, 1.0))
 
 
+@dataclass(frozen=True, slots=True)
+class _EncodedRows:
+    """The rows of a chain in tokens: the full conversation, and each branch (by its row's number) up to its own end."""
+
+    parts: Sequence[Part]
+    weights: Sequence[TurnWeights]
+    full: Encoded
+    branches: Mapping[int, Encoded]
+
+    def length(self, row: int) -> int:
+        """Return how many tokens a row has."""
+        return len(self.branches[row]) if row in self.branches else self.full.ends[self.parts[row].turns - 1]
+
+
 def _trajectory_samples(
     chain: Chain, encoder: ChatEncoder, options: SampleOptions, report: LoadReport
 ) -> Iterator[Sample]:
@@ -255,44 +266,79 @@ def _trajectory_samples(
     with _name_row(parts[-1].place):
         full = encoder.encode_conversation(chain.messages)
     if not full.stable:
-        yield from _samples_by_reply(chain, parts, fold(weights), encoder, options, report)
+        yield from _samples_by_reply(chain, parts, weights, encoder, options, report)
         return
-    for group in _group_rows(parts, full, options):
-        longest = parts[group[-1]]
-        encoded = full if longest.messages == len(chain.messages) else _take_prefix(full, longest)
-        weight = fold(weights[index] for index in group)
-        yield from _record(
-            [_make_sample(encoded, weight, options, len(group), longest.place)], len(group), encoded, report
-        )
+    branches: dict[int, Encoded] = {}
+    for row, part in enumerate(parts):
+        if part.branch is not None:
+            with _name_row(part.place):
+                branches[row] = encoder.encode_conversation((*chain.messages[: part.messages - 1], part.branch))
+    rows = _EncodedRows(parts, weights, full, branches)
+    for group in _group_rows(rows, options):
+        encoded = branches.get(group[-1]) or _take_prefix(full, parts[group[-1]])
+        yield from _record([_fold_rows(rows, group, encoded, options)], len(group), encoded, report)
+
+
+def _fold_rows(rows: _EncodedRows, group: Sequence[int], last: Encoded, options: SampleOptions) -> Sample | None:
+    """Return the sample of some rows of a chain, of which `last` is the longest, with a branch for each of theirs."""
+    place = rows.parts[group[-1]].place
+    branching = [row for row in group if row in rows.branches]
+    if not branching or len(group) == 1:
+        return _make_sample(last, fold(rows.weights[row] for row in group), options, len(group), place)
+    turns = (0.0,) * len(rows.full.ends)
+    along = [rows.weights[row] for row in group if row not in rows.branches]
+    trunk = _weigh(rows.full, fold([TurnWeights(turns, turns), *along]), options, len(group), place, keep_all=True)
+    leaves = [_leaf(rows.branches[row], rows.weights[row], options, rows.parts[row]) for row in branching]
+    truncated = any(rows.length(row) > options.max_length for row in group)
+    joined = replace(join(trunk, leaves), truncated=truncated)
+    return joined if joined.weight.any() else None
+
+
+def _leaf(encoded: Encoded, weights: TurnWeights, options: SampleOptions, part: Part) -> Leaf:
+    """Return a branch's row with its weights; its reply is never taken from the trunk, even where it begins alike."""
+    tokens = enumerate(zip(encoded.turn, encoded.mask, strict=True))
+    leaves = next((token for token, (turn, said) in tokens if said and turn == part.turns - 1), len(encoded))
+    return Leaf(_weigh(encoded, weights, options, 1, part.place), leaves)
 
 
 def _samples_by_reply(
     chain: Chain,
     parts: Sequence[Part],
-    weight: TurnWeights,
+    weights: Sequence[TurnWeights],
     encoder: ChatEncoder,
     options: SampleOptions,
     report: LoadReport,
 ) -> Iterator[Sample]:
     """Yield a sample per trained reply, rendered as its own prefix, with the reply's weight in the rows."""
-    reply_indexes = [index for index, message in enumerate(chain.messages) if message.role == "assistant"]
-    trained = [turn for turn, times in enumerate(weight.trained) if times and reply_indexes[turn]]
-    report.unstable += len(reply_indexes) > 1
-    if not trained:
+    ends = [index + 1 for index, message in enumerate(chain.messages) if message.role == "assistant"]
+    report.unstable += len(ends) > 1
+    replies = []
+    of_trunk = fold(
+        row if part.branch is None else _without_reply(row) for part, row in zip(parts, weights, strict=True)
+    )
+    for turn, weight in enumerate(of_trunk.trained):
+        if weight and ends[turn] > 1:
+            part = next(part for part in parts if part.turns > turn + bool(part.branch) and turn not in part.untrained)
+            replies.append((part, turn, weight, chain.messages[: ends[turn]]))
+    for part, row in zip(parts, weights, strict=True):
+        if part.branch is not None and row.trained[-1]:
+            context = chain.messages[: part.messages - 1]
+            replies.append((part, part.turns - 1, row.trained[-1], (*context, part.branch)))
+    if not replies:
         report.dropped_rows += len(parts)
         return
-    report.extra_rows += len(trained) - len(parts)
-    for turn in trained:
-        part = next(part for part in parts if part.turns > turn and turn not in part.untrained)
+    report.extra_rows += len(replies) - len(parts)
+    for part, turn, weight, messages in replies:
         place = part.place if part.turns == turn + 1 else f"{part.place}, reply {turn + 1}"
         with _name_row(place):
-            encoded = encoder.encode_reply(chain.messages[: reply_indexes[turn] + 1])
-        yield from _record(
-            [_make_sample(encoded, _single_reply_weights(turn, weight.trained[turn]), options, 1, place)],
-            1,
-            encoded,
-            report,
-        )
+            encoded = encoder.encode_reply(messages)
+        made = _make_sample(encoded, _single_reply_weights(turn, weight), options, 1, place)
+        yield from _record([made], 1, encoded, report)
+
+
+def _without_reply(weights: TurnWeights) -> TurnWeights:
+    """Return the weights of a row for all but its last reply."""
+    return TurnWeights((*weights.trained[:-1], 0.0), weights.held)
 
 
 def _single_reply_weights(turn: int, weight: float) -> TurnWeights:
@@ -310,19 +356,21 @@ def _name_row(place: str) -> Iterator[None]:
         raise DatasetError(f"{place}: {error}") from None
 
 
-def _group_rows(parts: Sequence[Part], full: Encoded, options: SampleOptions) -> list[list[int]]:
+def _group_rows(rows: _EncodedRows, options: SampleOptions) -> list[list[int]]:
     """Return which rows go into one sample. If truncated on the left, a longer row is no prefix and stays alone."""
-    every = range(len(parts))
+    every = range(len(rows.parts))
     if not options.fold:
-        return [[index] for index in every]
+        return [[row] for row in every]
     if options.truncation != "left":
         return [list(every)]
-    fits = [index for index in every if full.ends[parts[index].turns - 1] <= options.max_length]
-    return [group for group in (fits, *([index] for index in every if index not in fits)) if group]
+    fits = [row for row in every if rows.length(row) <= options.max_length]
+    return [group for group in (fits, *([row] for row in every if row not in fits)) if group]
 
 
 def _take_prefix(full: Encoded, part: Part) -> Encoded:
-    """Return one of the chain's shorter rows in tokens."""
+    """Return one of the chain's rows in tokens."""
+    if part.turns == len(full.ends):
+        return full
     end = full.ends[part.turns - 1]
     return Encoded(
         full.ids[:end], full.mask[:end], full.turn[:end], full.kind[:end], full.ends[: part.turns], stable=True
@@ -333,22 +381,36 @@ def _make_sample(
     encoded: Encoded, weights: TurnWeights, options: SampleOptions, rows: int, place: str
 ) -> Sample | None:
     """Return a sample of one sequence, cut to fit; None if no trained token remains."""
-    first, last = _token_range(encoded, options, place)
-    turn = np.asarray(encoded.turn[first:last], dtype=np.intp)  # (tokens,)
-    kind = np.asarray(encoded.kind[first:last], dtype=np.uint8)
-    mask = np.asarray(encoded.mask[first:last], dtype=bool)
+    sample = _weigh(encoded, weights, options, rows, place)
+    return sample if sample.weight.any() else None
+
+
+def _weigh(
+    encoded: Encoded, weights: TurnWeights, options: SampleOptions, rows: int, place: str, *, keep_all: bool = False
+) -> Sample:
+    """Return a sequence with its weights, cut to fit.
+
+    `keep_all` is for a trunk: tokens at its end stay, without weight, as branches may need them; of its rows those that
+    would be cut on the left are not among them.
+    """
+    first, last = (
+        (0, len(encoded)) if keep_all and options.truncation == "left" else _token_range(encoded, options, place)
+    )
+    turn = np.asarray(encoded.turn, dtype=np.intp)  # (tokens,)
+    kind = np.asarray(encoded.kind, dtype=np.uint8)
     scale = np.where(kind == TokenKind.PREDICTION, options.prediction_weight, 1.0)
-    weight = np.where(mask, np.asarray(weights.trained)[turn] * scale, 0.0)
+    weight = np.where(np.asarray(encoded.mask, dtype=bool), np.asarray(weights.trained)[turn] * scale, 0.0)
     weight += np.where(kind == TokenKind.OBSERVATION, np.asarray(weights.held)[turn] * options.observation_weight, 0.0)
-    weight[:1] = 0.0  # no token precedes the first one to predict it
-    if not weight.any():
-        return None
+    weight[first : first + 1] = 0.0  # no token precedes the first one to predict it
+    weight[last:] = 0.0
+    if keep_all:
+        first, last = 0, len(encoded)
     return Sample(
         ids=np.asarray(encoded.ids[first:last], dtype=np.int32),
-        weight=weight.astype(np.float32),
-        kind=kind,
+        weight=weight[first:last].astype(np.float32),
+        kind=kind[first:last],
         rows=rows,
-        truncated=last - first < len(encoded),
+        truncated=len(encoded) > options.max_length,
         key=place,
     )
 
@@ -379,27 +441,16 @@ def _record(samples: Sequence[Sample | None], rows: int, encoded: Encoded, repor
 
 
 def _next_state_samples(
-    actions: Sequence[tuple[str, tuple[str, ...], int, str]],
-    trajectories: dict[tuple[str, ...], list[Chain]],
-    encoder: ChatEncoder,
-    options: SampleOptions,
-    report: LoadReport,
+    next_states: NextStates, encoder: ChatEncoder, options: SampleOptions, report: LoadReport
 ) -> Iterator[Sample]:
-    """Yield rows that ask for the observation after an action: the conversation's next user message.
-
-    The seed chooses `next_state_rows` of them per action row; a trajectory's last action has none.
-    """
-    found: list[tuple[int, str, str, str]] = []
-    for place, trajectory, messages, question in actions:
-        longest = max((chain.messages for chain in trajectories[trajectory]), key=len)
-        if len(longest) > messages and longest[messages].role == "user":
-            name = place.rpartition("/")[2]  # e.g. "train.parquet row 5": the choice does not depend on the folder
-            found.append((derive_seed(options.seed, name), place, question, longest[messages].content))
-    found.sort()
-    for _, place, question, answer in found[: round(options.next_state_rows * len(actions))]:
-        with _name_row(place):
-            encoded = encoder.encode_pair(question, answer)
+    """Yield the samples that ask what the game says after an action, `next_state_rows` of them per action row."""
+    chosen = next_states.choose(options.next_state_rows, options.seed)
+    report.next_state_missing = round(options.next_state_rows * next_states.actions) - len(chosen)
+    for one in chosen:
+        with _name_row(one.place):
+            encoded = encoder.encode_pair(one.question, one.answer)
         told = [TokenKind.PREDICTION if t else kind for t, kind in zip(encoded.mask, encoded.kind, strict=True)]
         encoded = replace(encoded, kind=told)
         report.next_state += 1
-        yield from _record([_make_sample(encoded, _ONCE, options, 1, f"{place}, next state")], 1, encoded, report)
+        name = f"{one.place}, {one.name}"
+        yield from _record([_make_sample(encoded, _ONCE, options, 1, name)], 1, encoded, report)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any, Literal, cast
 
 import torch
@@ -14,6 +16,8 @@ from alfworld_sft.models.load import ModelError, first_line, load_config
 
 logger = logging.getLogger(__name__)
 
+_Part = tuple[Tensor, Tensor, Tensor]
+
 PACKED = "alfworld_packed"
 """The name of our attention function in transformers' registry."""
 
@@ -22,22 +26,71 @@ PACKED_FAMILIES = frozenset({"llama", "mistral", "olmo2", "phi3", "qwen2", "qwen
 
 
 @dataclass(frozen=True, slots=True)
+class Branches:
+    """All branches of one trunk.
+
+    `number` is that of the sequence which they make together, `trunk` the trunk's. `mask` (branch tokens, prefix +
+    branch tokens) is true where a branch's token sees one of the trunk's first `prefix` tokens, or one of its own
+    branch.
+    """
+
+    number: int
+    trunk: int
+    prefix: int
+    mask: Tensor
+
+
+@dataclass(frozen=True, slots=True)
 class Segments:
     """Boundaries of a micro-batch's sequences, for attention that stays within each one.
 
     `cu_seqlens` (sequences + 1,) is int32 and on the device. `longest` is rounded up, so that it has few distinct
-    values.
+    values. The branches of a trunk are one sequence here.
     """
 
     lengths: tuple[int, ...]
     cu_seqlens: Tensor
     longest: int
+    branches: tuple[Branches, ...] = ()
 
     @classmethod
-    def of(cls, cu_seqlens: Tensor, device: torch.device) -> Segments:
-        """Build from the boundaries of the sequences, (sequences + 1,)."""
-        lengths = tuple(cu_seqlens.diff().tolist())
-        return cls(lengths, cu_seqlens.to(device=device, dtype=torch.int32), 1 << (max(lengths) - 1).bit_length())
+    def of(cls, cu_seqlens: Tensor, device: torch.device, prefixes: Tensor | None = None) -> Segments:
+        """Build from the boundaries of the sequences, (sequences + 1,), and what each continues: `Packed.prefixes`."""
+        lengths = cu_seqlens.diff().tolist()
+        branches: list[Branches] = []
+        if prefixes is not None:
+            lengths, branches = _gather_branches(lengths, prefixes.tolist(), device)
+            cu_seqlens = torch.tensor([0, *lengths]).cumsum(0)
+        longest = 1 << (max(lengths) - 1).bit_length()
+        return cls(tuple(lengths), cu_seqlens.to(device=device, dtype=torch.int32), longest, tuple(branches))
+
+
+def _gather_branches(
+    lengths: Sequence[int], prefixes: Sequence[Sequence[int]], device: torch.device
+) -> tuple[list[int], list[Branches]]:
+    """Return the lengths with the branches of each trunk as one sequence, and these branches."""
+    gathered: list[int] = []
+    branches: list[Branches] = []
+    trunks: dict[int, int] = {}
+    numbered = zip(lengths, prefixes, strict=True)
+    for (begin, branching), group in groupby(numbered, key=lambda one: (one[1][0], one[1][1] > 0)):
+        sequences = [(length, prefix) for length, (_, prefix) in group]
+        trunk = trunks.setdefault(begin, len(gathered))
+        if branching:
+            longest = max(prefix for _, prefix in sequences)
+            branches.append(Branches(len(gathered), trunk, longest, _mask(sequences).to(device)))
+            gathered.append(sum(length for length, _ in sequences))
+        else:
+            gathered += [length for length, _ in sequences]
+    return gathered, branches
+
+
+def _mask(branches: Sequence[tuple[int, int]]) -> Tensor:
+    """Return which tokens branches of a (length, prefix) see: (branch tokens, longest prefix + branch tokens)."""
+    longest = max(prefix for _, prefix in branches)
+    own = torch.block_diag(*(torch.ones(length, length).tril() for length, _ in branches)).bool()
+    before = torch.cat([(torch.arange(longest) < prefix).expand(length, longest) for length, prefix in branches])
+    return torch.cat([before, own], dim=1)
 
 
 def choose_attention(name: str, wish: Literal["auto", "packed", "sdpa"], max_length: int) -> str:
@@ -75,18 +128,53 @@ def packed_attention(
     query, key = query.to(value.dtype), key.to(value.dtype)  # rotary embedding leaves them in float32 under autocast
     if query.is_cuda and varlen_works(query.device):
         q, k, v = (x[0].transpose(0, 1).contiguous() for x in (query, key, value))  # (tokens, heads, d)
-        return _varlen(q, k, v, segments, scaling)[None], None
+        out = _varlen(q, k, v, segments, scaling)[None]
+        return _with_branches(out, query, key, value, segments, scaling) if segments.branches else out, None
     return _attend_each(query, key, value, segments, scaling), None
 
 
 def _attend_each(query: Tensor, key: Tensor, value: Tensor, segments: Segments, scaling: float | None) -> Tensor:
     """Attend to one sequence after another: exact, and a sequence's result does not depend on its neighbours."""
     gqa = query.shape[1] != key.shape[1]
-    lengths = list(segments.lengths)
-    parts = zip(*(torch.split(x, lengths, dim=2) for x in (query, key, value)), strict=True)
+    branches = {one.number: one for one in segments.branches}
     attend = nn.functional.scaled_dot_product_attention
-    outs = [attend(q, k, v, is_causal=True, scale=scaling, enable_gqa=gqa) for q, k, v in parts]
+    parts = _split(segments, query, key, value)
+    outs = [
+        _attend_branches(branches[number], parts[branches[number].trunk], part, scaling)
+        if number in branches
+        else attend(*part, is_causal=True, scale=scaling, enable_gqa=gqa)
+        for number, part in enumerate(parts)
+    ]
     return torch.cat(outs, dim=2).transpose(1, 2)
+
+
+@torch.compiler.disable
+def _with_branches(
+    out: Tensor, query: Tensor, key: Tensor, value: Tensor, segments: Segments, scaling: float | None
+) -> Tensor:
+    """Replace what a kernel without branches gives for them; (1, tokens, heads, d)."""
+    parts = _split(segments, query, key, value)
+    outs = list(torch.split(out, list(segments.lengths), dim=1))
+    for one in segments.branches:
+        attended = _attend_branches(one, parts[one.trunk], parts[one.number], scaling)
+        outs[one.number] = attended.transpose(1, 2)
+    return torch.cat(outs, dim=1)
+
+
+def _attend_branches(branches: Branches, trunk: _Part, own: _Part, scaling: float | None) -> Tensor:
+    """Attend from the branches of a trunk to it and to themselves; returns (1, heads, branch tokens, d)."""
+    (_, trunk_key, trunk_value), (query, own_key, own_value) = trunk, own
+    key = torch.cat([trunk_key[:, :, : branches.prefix], own_key], dim=2)
+    value = torch.cat([trunk_value[:, :, : branches.prefix], own_value], dim=2)
+    return nn.functional.scaled_dot_product_attention(
+        query, key, value, attn_mask=branches.mask, scale=scaling, enable_gqa=query.shape[1] != key.shape[1]
+    )
+
+
+def _split(segments: Segments, query: Tensor, key: Tensor, value: Tensor) -> list[_Part]:
+    """Return query, key and value of each sequence."""
+    lengths = list(segments.lengths)
+    return list(zip(*(torch.split(x, lengths, dim=2) for x in (query, key, value)), strict=True))
 
 
 def _varlen(q: Tensor, k: Tensor, v: Tensor, segments: Segments, scaling: float | None) -> Tensor:

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from alfworld_sft.models.load import ModelError, base_of
-from alfworld_sft.train.data.samples import Sample
+from alfworld_sft.train.data.sample import Sample
 from alfworld_sft.train.model.attention import PACKED, Segments
 from alfworld_sft.train.model.prepare import LossModule
 

@@ -1,0 +1,187 @@
+"""Does a teacher on the student's path teach more than as many tokens of fresh expert episodes?
+
+    OMP_NUM_THREADS=1 python -m benchmarks.dagger --folder DIR --data DATA
+    OMP_NUM_THREADS=1 python -m benchmarks.dagger --folder DIR --episodes 300 --per-round 60 --rounds 1 --seeds 1
+
+Everything is done by the commands that a user types. Round 0 trains a model of `make demo`'s size on `--episodes`
+episodes of a noisy expert, in generated games. In each further round the last model plays `--per-round` new games with
+the expert as its teacher, and a new model is trained on all rounds together. Beside every round stands a model trained
+on as many tokens of noisy expert episodes alone. All play the same games, the real valid_seen ones under DATA or the
+package's own, greedily.
+
+What is done is kept in DIR: run the same command again to continue after an interruption, or after `--minutes`, which
+ends the benchmark before a command that would begin later. The result, benchmarks/results/dagger.json, is written again
+after every model.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from alfworld_sft.evaluate.statistics import wilson_interval
+from benchmarks._result import versions_of, write_result
+
+COMPACT = ("prompt.template=compact", "prompt.form=multi")
+GENERATED = ("games.source=generate", "dataset.val_fraction=0")
+STUDENT = ("policy.name=local", "policy.temperature=0", "policy.max_tokens=24", "env.max_repeats=8")
+NOISE = "policy.noise=0.15"
+MODEL = ("--model-type", "qwen3", "--chat", "short", "--head-dim", "32")
+TRAIN = (
+    "data.multiturn.enable=true", "model.lora_rank=0", "worldmodel.observation_loss=0.3", "trainer.total_epochs=1",
+    "optim.name=muon", "optim.lr=5e-3", "optim.warmup_steps_ratio=0.03", "trainer.logger=[console]",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How much is collected, and until when (seconds on the monotonic clock) a command may begin."""
+
+    episodes: int
+    per_round: int
+    rounds: int
+    end: float
+
+
+class Lab:
+    """One seed's folder: every method makes what is not there yet, by a command, and returns its path or figures."""
+
+    def __init__(self, folder: Path, seed: int, data: Path | None, budget: Budget) -> None:
+        self.folder, self.seed, self.data, self.budget = folder, seed, data, budget
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def collect(self, name: str, number: int, episodes: int, *words: str) -> Path:
+        """Collect episodes of generated games that no other collection of this seed has."""
+        target = self.folder / name
+        if not (target / "README.md").exists():  # the card is the last file of a dataset
+            new = ("--output-dir", self.folder, "--name", name, *GENERATED, *COMPACT)
+            new = (*new, f"num_episodes={episodes}", f"seed={1000 * self.seed + number}", *words)
+            self._command("collect", *(("--resume", target) if target.exists() else new))
+        return target
+
+    def train(self, name: str, data: Sequence[Path]) -> Path:
+        """Train a new model on datasets, in steps of about 16 episodes."""
+        target = self.folder / name
+        if not (target / "final").exists():
+            start = self.folder / "random"
+            if not start.exists():
+                self._command("tiny-model", start, "--corpus", data[0], "--seed", self.seed, *MODEL)
+            rows = sum(pq.ParquetFile(one / "train.parquet").metadata.num_rows for one in data)
+            episodes = sum(counts_of(one)["episodes"] for one in data)
+            self._command(
+                "train", f"data.train_files=[{','.join(map(str, data))}]", f"model.path={start}", *TRAIN,
+                f"data.train_batch_size={max(1, round(16 * rows / episodes))}", f"trainer.seed={self.seed}",
+                f"trainer.default_local_dir={target}",
+            )  # fmt: skip
+        return target / "final"
+
+    def play(self, name: str, model: Path) -> dict[str, Any]:
+        """Play the evaluation's games; return the success."""
+        target = self.folder / name
+        if not (target / "metrics.json").exists():
+            source = "embedded" if self.data is None else str(self.data)
+            new = ("--output-dir", self.folder, "--name", name, f"games.source={source}", "games.split=valid_seen")
+            new = (*new, *COMPACT, *STUDENT, f"policy.model={model}")
+            self._command("evaluate", *(("--resume", target) if target.exists() else new))
+        metrics = json.loads((target / "metrics.json").read_text())
+        return {key: metrics[key] for key in ("success", "invalid_actions")}
+
+    def _command(self, *words: object) -> None:
+        if time.monotonic() > self.budget.end:
+            sys.exit("the minutes are over; run the same command again to continue")
+        subprocess.run([sys.executable, "-m", "alfworld_sft", *map(str, words)], check=True, env=os.environ)
+
+
+def counts_of(dataset: Path) -> dict[str, Any]:
+    """Return the counts in a dataset's run.json."""
+    counts: dict[str, Any] = json.loads((dataset / "run.json").read_bytes())["counts"]
+    return counts
+
+
+def tokens_of(run: Path) -> int:
+    """Return the tokens of a training."""
+    lines = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
+    return sum(line["tokens"] for line in lines if "loss" in line)
+
+
+def rounds(lab: Lab) -> list[dict[str, Any]]:
+    """Return the figures of every round of one seed: the teacher's way, and the expert's with as many tokens."""
+    budget = lab.budget
+    first = lab.collect("round0", 0, budget.episodes, NOISE)
+    taught = [first]
+    model = lab.train("taught0", taught)
+    per_episode = tokens_of(lab.folder / "taught0") / budget.episodes
+    found = [figures(lab, 0, "taught0", budget.episodes)]
+    for number in range(1, budget.rounds + 1):
+        words = (*STUDENT, f"policy.model={model}", "policy.teacher=expert")
+        taught.append(lab.collect(f"round{number}", number, budget.per_round, *words))
+        model = lab.train(f"taught{number}", taught)
+        tokens = tokens_of(lab.folder / f"taught{number}")
+        more = max(1, round(tokens / per_episode) - budget.episodes)
+        fresh = lab.collect(f"fresh{number}", 100 + number, more, NOISE)
+        lab.train(f"expert{number}", [first, fresh])
+        found.append(figures(lab, number, f"taught{number}", budget.episodes + number * budget.per_round))
+        found.append(figures(lab, number, f"expert{number}", budget.episodes + more))
+    return found
+
+
+def figures(lab: Lab, number: int, name: str, episodes: int) -> dict[str, Any]:
+    """Return what is known of one model."""
+    played = lab.play(f"played_{name}", lab.folder / name / "final")
+    known = {"round": number, "way": name.rstrip("0123456789"), "episodes": episodes}
+    return {**known, "tokens": tokens_of(lab.folder / name), **played}
+
+
+def summary(runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the mean rate of each round and way over the seeds, with Wilson's interval of one run with that rate."""
+    lines = []
+    for number, way in sorted({(run["round"], run["way"]) for run in runs}):
+        mine = [run for run in runs if (run["round"], run["way"]) == (number, way)]
+        rate = statistics.mean(run["success"]["rate"] for run in mine)
+        games = mine[0]["success"]["played"]
+        low, high = wilson_interval(rate, games)
+        tokens = round(statistics.mean(run["tokens"] for run in mine))
+        lines.append(
+            {"round": number, "way": way, "seeds": len(mine), "rate": rate, "interval": [low, high], "tokens": tokens}
+        )
+    return lines
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, required=True, help="where everything is kept, for continuing")
+    parser.add_argument("--data", type=Path, help="ALFWorld's data folder; without it the package's games are played")
+    parser.add_argument("--episodes", type=int, default=18_000, help="of the noisy expert, before the first round")
+    parser.add_argument("--per-round", type=int, default=2_000, help="episodes with the teacher in each round")
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no command later than this")
+    options = parser.parse_args()
+    budget = Budget(options.episodes, options.per_round, options.rounds, time.monotonic() + 60 * options.minutes)
+    runs: list[dict[str, Any]] = []
+    for seed in options.seeds:
+        lab = Lab(options.folder.absolute() / f"seed{seed}", seed, options.data and options.data.absolute(), budget)
+        runs += [{"seed": seed, **found} for found in rounds(lab)]
+        result = {
+            "claim": "rounds with a teacher beside as many tokens of fresh expert episodes",
+            "games": "embedded valid_seen" if options.data is None else "ALFWorld's valid_seen",
+            "budget": {key: getattr(budget, key) for key in ("episodes", "per_round", "rounds")},
+            "summary": summary(runs),
+            "runs": runs,
+            "versions": versions_of("torch", "transformers", "tokenizers", "numpy"),
+        }
+        write_result("dagger", result)
+    print(json.dumps(summary(runs), indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""Collection with alternatives and distances: what is recorded of them is true, and the game is played as without."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from alfworld_sft.check.replay import find_differences
+from alfworld_sft.check.run import in_words
+from alfworld_sft.errors import ConfigError
+from alfworld_sft.types import Alternative, Distance
+from tests.collecting import collected, episodes, game_of, rows, stamp_of, start, write_games
+
+PROBED = ("worldmodel.alternatives=3", "env.record_distance=true")
+
+
+@pytest.fixture
+def data(tmp_path):
+    return write_games(tmp_path / "data", 6)
+
+
+def test_alternatives_and_distances_are_those_of_the_game(data, tmp_path):
+    run = collected(tmp_path, data, *PROBED, "policy.noise=0.3")
+    played = episodes(run)
+    for episode in played:
+        assert find_differences(episode, game_of(episode, data)) == []
+        for step in episode.steps:
+            commands = [other.command for other in step.alternatives]
+            assert len(commands) == len({step.command, *commands} - {step.command}) == 3
+            assert set(commands) < set(step.admissible_commands)
+    assert stamp_of(run)["counts"]["alternatives"] == sum(3 * len(episode.steps) for episode in played)
+    assert all(one.steps[-1].distance.after == 0 for one in played)
+
+
+def test_what_is_played_is_the_same_without_them(data, tmp_path):
+    def bare(step):
+        return replace(step, alternatives=(), distance=None)
+
+    with_them = episodes(collected(tmp_path, data, *PROBED, "policy.name=random", name="with"))
+    without = episodes(collected(tmp_path, data, "policy.name=random", name="without"))
+    assert [replace(one, steps=tuple(map(bare, one.steps))) for one in with_them] == without
+
+
+def test_a_row_holds_its_turn_s_alternatives(data, tmp_path):
+    run = collected(tmp_path, data, *PROBED)
+    by_id = {episode.id: episode for episode in episodes(run)}
+    for row in rows(run):
+        info = json.loads(row["extra_info"])
+        step = by_id[info["episode_id"]].steps[info["turn"] - 1]
+        tried = [{"action": one.command, "observation": one.next_observation} for one in step.alternatives]
+        assert info["alternatives"] == tried
+
+
+def test_a_taught_row_holds_what_became_of_both_actions(data, tmp_path):
+    run = collected(tmp_path, data, "policy.name=random", "policy.teacher=expert", "env.max_steps=5")
+    by_id = {episode.id: episode for episode in episodes(run)}
+    for row in rows(run):
+        info = json.loads(row["extra_info"])
+        step = by_id[info["episode_id"]].steps[info["turn"] - 1]
+        tried = {one["action"]: one["observation"] for one in info["alternatives"]}
+        assert tried == {step.teacher.command: step.teacher.next_observation, step.command: step.next_observation}
+
+
+@pytest.mark.parametrize(
+    ("change", "about"),
+    [
+        ({"alternatives": (Alternative("inventory", "You carry a dragon.", 3),)}, "alternative"),
+        ({"alternatives": (Alternative("fly", "Nothing happens.", 3),)}, "alternative"),
+        ({"distance": Distance(99, 98)}, "distance"),
+    ],
+)
+def test_false_records_are_found(data, tmp_path, change, about):
+    episode = episodes(collected(tmp_path, data, *PROBED, "num_episodes=1"))[0]
+    false = replace(episode, steps=(replace(episode.steps[0], **change), *episode.steps[1:]))
+    found = find_differences(false, game_of(episode, data))
+    assert about in {difference.about for difference in found}
+    assert all(", turn 1: " in in_words(false, difference) for difference in found)
+
+
+def test_rows_per_episode_cannot_hold_alternatives(tmp_path):
+    with pytest.raises(ConfigError, match="a turn's alternatives belong to the turn's row"):
+        start(tmp_path, "worldmodel.alternatives=2", "dataset.rows_per=episode")
