@@ -233,6 +233,11 @@ class TrainerSection(TrainSection):
     )
     seed: int = Field(1, ge=0, lt=2**32, description="Seed for the order of the data and the initial adapter weights.")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: the GPU if there is one, else the CPU.")
+    processes: Literal["auto"] | Annotated[int, Field(ge=1, le=1024)] = Field(
+        1,
+        description="Processes to start on this machine; auto: one per GPU, or per core. On a CPU two processes are"
+        " faster than two threads.",
+    )
 
 
 class TrainConfig(Section):
