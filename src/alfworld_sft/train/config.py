@@ -135,7 +135,9 @@ class ModelSection(TrainSection):
         False, description="Recompute activations in the backward pass: less memory, a third more time."
     )
     dtype: Literal["auto", "bfloat16", "float32"] = Field(
-        "auto", description="Dtype of the frozen weights and of the computation; auto: bfloat16 on a GPU, else float32."
+        "auto",
+        description="Dtype of the frozen weights and of the computation; auto: bfloat16 on a GPU, and on a CPU that"
+        " multiplies it for adapters on a wide model; else float32.",
     )
     attention: Literal["auto", "packed", "sdpa"] = Field(
         "auto",

@@ -1,5 +1,7 @@
 """A layer's operations on a CPU: equal to PyTorch's own, in values and gradients, without work for frozen weights."""
 
+from types import SimpleNamespace
+
 import pytest
 
 torch = pytest.importorskip("torch", reason="training is an extra: pip install 'alfworld-sft[train]'")
@@ -7,6 +9,9 @@ torch = pytest.importorskip("torch", reason="training is an extra: pip install '
 from torch import nn
 from torch.nn import functional
 
+from alfworld_sft.train import loop
+from alfworld_sft.train.config import build_train_config
+from alfworld_sft.train.loop import compute_dtype
 from alfworld_sft.train.model import on_cpu
 from alfworld_sft.train.model.on_cpu import fast_products, mkl_is_slow, rms_norm, speed_up
 
@@ -92,3 +97,20 @@ def test_mkl_is_slow_on_amd(vendor, slow, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cpu, "_is_avx512_supported", lambda: True)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
     assert mkl_is_slow.__wrapped__() is slow
+
+
+@pytest.mark.parametrize(
+    ("bfloat16", "rank", "width", "chosen"),
+    [
+        (True, 8, 512, torch.bfloat16),
+        (True, 8, 256, torch.float32),
+        (True, 0, 512, torch.float32),
+        (False, 8, 512, torch.float32),
+    ],
+)
+def test_wide_models_get_adapters_in_bfloat16_where_the_cpu_multiplies_it(bfloat16, rank, width, chosen, monkeypatch):
+    monkeypatch.setattr(loop, "multiplies_bfloat16", lambda: bfloat16)
+    monkeypatch.setattr(loop, "load_config", lambda _: SimpleNamespace(hidden_size=width))
+    config = build_train_config([f"model.lora_rank={rank}"])
+    assert compute_dtype(config, torch.device("cpu")) == chosen
+    assert compute_dtype(build_train_config(["model.dtype=float32"]), torch.device("cpu")) == torch.float32
