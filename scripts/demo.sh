@@ -11,6 +11,7 @@ minutes=${MINUTES:-12}
 folder=${OUTPUT_DIR:-$(mktemp -d "${TMPDIR:-/tmp}/alfworld-sft-demo.XXXXXX")}
 mkdir -p "$folder"
 alfworld_sft=$(dirname "$(scripts/ensure_training_installed.sh)")/alfworld-sft
+export OMP_NUM_THREADS=1 # processes use the cores; threads of so small a model mostly wait, most of all beside other programs
 SECONDS=0
 
 asked=(prompt.template=compact prompt.form=multi)
