@@ -1,8 +1,8 @@
 """What does a small model learn from generated games alone, in fifteen minutes of two cores?
 
     python -m benchmarks.learn --data DATA             three seeds, then the ablations, then the plot
-    OMP_NUM_THREADS=1 python -m benchmarks.learn --data DATA --only seeds        on one core: 80 minutes
-    OMP_NUM_THREADS=1 python -m benchmarks.learn --data DATA --only ablations    on the other, meanwhile: 45
+    python -m benchmarks.learn --data DATA --processes 1 --only seeds        on one core
+    python -m benchmarks.learn --data DATA --processes 1 --only ablations    on the other, meanwhile
     python -m benchmarks.learn --data DATA --at-once 3   as many runs side by side, each on one thread
     python -m benchmarks.learn --data DATA --gpu       on a GPU: larger models, the documented prompts in full
 
@@ -54,6 +54,7 @@ class Recipe:
     train: tuple[str, ...] = ("optim.name=muon", "optim.lr=5e-3", "data.train_batch_size=16")
     evaluate: tuple[str, ...] = ("policy.max_tokens=24", "policy.max_batch=140", "runner.concurrency=140")
     processes: int = 2
+    training_processes: int = 2
 
 
 SEEDS = (1, 2, 3)
@@ -81,6 +82,7 @@ GPU = tuple(
                "data.train_batch_size=32" if form == "multi" else "data.train_batch_size=128"),
         evaluate=("policy.max_tokens=256", "policy.max_batch=140", "runner.concurrency=140"),
         processes=8,
+        training_processes=1,
     )
     for template in ("default", "add_wm1")
     for form in ("single", "multi")
@@ -173,7 +175,7 @@ def train(recipe: Recipe, seed: int, place: Path, parts: Sequence[Path], *, curv
         "model.lora_rank=0", f"worldmodel.observation_loss={recipe.observation_loss}",
         f"trainer.default_local_dir={place / 'run'}", f"trainer.total_epochs={recipe.passes}",
         f"trainer.save_freq={every}", f"trainer.seed={seed}", "trainer.logger=[console]",
-        "optim.warmup_steps_ratio=0.03", *recipe.train,
+        f"trainer.processes={recipe.training_processes}", "optim.warmup_steps_ratio=0.03", *recipe.train,
     )  # fmt: skip
     return sorted((place / "run").glob("global_step_*"), key=step_of) if curve else []
 
@@ -254,6 +256,7 @@ def main() -> None:
     parser.add_argument("--gpu", action="store_true", help="larger models and the documented prompts, on a GPU")
     parser.add_argument("--episodes", type=int, help="episodes of the full recipe, for other machines or a quick look")
     parser.add_argument("--at-once", type=int, default=1, help="runs side by side, each on one thread")
+    parser.add_argument("--processes", type=int, default=2, help="processes that collect and train a run")
     parser.add_argument("--keep", type=Path, help="work in this folder, and leave it")
     options = parser.parse_args()
     if not (options.data / "json_2.1.1" / "valid_seen").is_dir():
@@ -265,9 +268,9 @@ def main() -> None:
         if options.gpu:
             _measure_on_gpu(bench)
             return
-        if options.at_once > 1:
+        if options.at_once > 1 or options.processes == 1:
             os.environ["OMP_NUM_THREADS"] = "1"
-        play_all = partial(_runs, bench, options.at_once)
+        play_all = partial(_runs, bench, options.at_once, 1 if options.at_once > 1 else options.processes)
         if options.only in (None, "seeds"):
             recipe = replace(FULL, episodes=options.episodes or FULL.episodes)
             for runs in play_all([recipe] * len(SEEDS), SEEDS, curve=True):
@@ -290,10 +293,10 @@ def _known(name: str) -> dict[str, Any]:
 
 
 def _runs(
-    bench: Bench, at_once: int, recipes: Sequence[Recipe], seeds: Sequence[int], *, curve: bool
+    bench: Bench, at_once: int, processes: int, recipes: Sequence[Recipe], seeds: Sequence[int], *, curve: bool
 ) -> Iterator[list[dict[str, Any]]]:
-    """Run recipes, so many at once, and yield the figures known so far after each; each has a process of its own."""
-    each = [replace(recipe, processes=1) for recipe in recipes] if at_once > 1 else recipes
+    """Run recipes, so many at once, each by so many processes; yield the figures known so far after each."""
+    each = [replace(recipe, processes=processes, training_processes=processes) for recipe in recipes]
     runs: list[dict[str, Any]] = []
     with ProcessPoolExecutor(at_once) as pool:
         for run in pool.map(partial(bench.run, curve=curve), each, seeds):

@@ -13,7 +13,9 @@ pytest.importorskip("peft", reason="training is an extra: pip install 'alfworld-
 
 from safetensors.torch import load_file
 
+from alfworld_sft.errors import UserError
 from alfworld_sft.train.checkpoint import last_step
+from alfworld_sft.train.cli import train_command
 from alfworld_sft.train.loop import StoppedError
 from tests.train.helpers_loop import losses, metrics, options, run, write_dataset, write_model
 
@@ -137,3 +139,29 @@ def test_a_stop_at_the_last_step_is_finished_by_the_next_run(data, model, tmp_pa
     assert (tmp_path / "final").is_dir()
     assert [line["step"] for line in metrics(tmp_path) if "val/loss" in line] == [4]
     assert [step for step, _, _ in losses(tmp_path)] == [1, 2, 3, 4]
+
+
+def test_a_killed_process_ends_the_run_with_one_line_and_another_number_resumes(data, model, tmp_path):
+    import psutil
+
+    out = tmp_path / "run"
+    words = options(data, model, out, *ENDLESS, "trainer.save_freq=2")
+    process = started("alfworld_sft", "train", *words, "trainer.processes=2")
+
+    def send():
+        workers = psutil.Process(process.pid).children()
+        assert len(workers) == 2
+        next(worker for worker in workers if worker.environ()["RANK"] == "1").kill()
+
+    said = stopped(process, out, send)
+    assert process.returncode == 1
+    assert "Traceback" not in said
+    assert said.splitlines()[-1].startswith("error: process 1 was ended by SIGKILL (by the system, if memory ran out)")
+    step = last_step(out)
+    assert run([*words, f"trainer.total_training_steps={step + 1}"]).steps == 1
+
+
+def test_processes_are_not_started_by_those_that_torchrun_has_started(data, model, tmp_path, monkeypatch):
+    monkeypatch.setenv("RANK", "0")
+    with pytest.raises(UserError, match=r"trainer\.processes=2: torchrun has started processes; leave it out"):
+        train_command(options(data, model, tmp_path / "run", "trainer.processes=2"))

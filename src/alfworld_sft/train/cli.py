@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from alfworld_sft.config import key_table
+from alfworld_sft.errors import UserError
 from alfworld_sft.signals import INTERRUPTED, TERMINATED, sigterm_came
 from alfworld_sft.train.config import TrainConfig, build_train_config
 from alfworld_sft.train.packages import require_training_packages
@@ -29,11 +32,12 @@ def train_command(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check options and files, and exit before loading anything.")
     ] = False,
+    checked: Annotated[bool, typer.Option(hidden=True, help="The files were checked by who started this.")] = False,
 ) -> None:
     """Fine-tune a model on a dataset: LoRA or all weights, single turns or full conversations.
 
-    For several processes: python -m alfworld_sft.train.launch --standalone --nproc_per_node=N -m alfworld_sft.train
-    key=value…, which is torchrun with its own options.
+    For several processes on this machine: trainer.processes=N. On several machines: python -m
+    alfworld_sft.train.launch … -m alfworld_sft.train key=value…, which is torchrun with its own options.
     """
     if keys:
         typer.echo(key_table(TrainConfig))
@@ -42,12 +46,17 @@ def train_command(
     from alfworld_sft.train.eval_games import find_eval_games  # noqa: PLC0415
 
     config = build_train_config(overrides or [])
-    check_inputs(config)
-    if config.trainer.eval_games:
-        find_eval_games(config)
+    if config.trainer.processes != 1 and "RANK" in os.environ:
+        raise UserError(f"trainer.processes={config.trainer.processes}: torchrun has started processes; leave it out")
+    if not checked:
+        check_inputs(config)
+        if config.trainer.eval_games:
+            find_eval_games(config)
     require_training_packages()
     if dry_run:
         return
+    if config.trainer.processes != 1:
+        start_processes(overrides or [], config)
     from alfworld_sft.train.loop import StoppedError, train  # noqa: PLC0415
 
     first = os.environ.get("RANK", "0") == "0"
@@ -58,7 +67,7 @@ def train_command(
             typer.echo(f"{stopped}; {_resume_hint(config)}", err=True)
         raise typer.Exit(TERMINATED) from None
     except Exception as error:
-        if not first:
+        if not first or _is_lost_peer(error):
             _wait_for_torchrun(error)
         raise
     except KeyboardInterrupt:
@@ -69,12 +78,30 @@ def train_command(
         typer.echo(trained.final)
 
 
+def start_processes(overrides: Sequence[str], config: TrainConfig) -> None:
+    """Become the launcher of `trainer.processes` processes, each with its share of the cores; return for only one."""
+    from alfworld_sft.train.distributed import count_processes, usable_cores  # noqa: PLC0415
+
+    processes = count_processes(config.trainer.processes, config.trainer.device, config.data.train_batch_size)
+    if processes == 1:
+        return
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, usable_cores() // processes)))
+    launcher = [sys.executable, "-m", "alfworld_sft.train.launch", "--standalone", f"--nproc_per_node={processes}"]
+    one = ["-m", "alfworld_sft.train", "--checked", *overrides, "trainer.processes=1"]
+    os.execv(sys.executable, [*launcher, *one])  # noqa: S606 - signals then reach the launcher itself
+
+
 def _wait_for_torchrun(error: Exception) -> None:
     """Wait for torchrun to end this process if rank 0 has failed: an error about lost peers is not worth reporting."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if sigterm_came() and isinstance(error, RuntimeError):
         raise typer.Exit(TERMINATED) from None
     time.sleep(TORCHRUN_WAIT_S)
+
+
+def _is_lost_peer(error: Exception) -> bool:
+    """Return whether an exchange failed because another process has ended; the launcher says so."""
+    return isinstance(error, RuntimeError) and "closed by peer" in str(error)
 
 
 def _interruption_message(config: TrainConfig) -> str:

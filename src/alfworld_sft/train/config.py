@@ -135,7 +135,9 @@ class ModelSection(TrainSection):
         False, description="Recompute activations in the backward pass: less memory, a third more time."
     )
     dtype: Literal["auto", "bfloat16", "float32"] = Field(
-        "auto", description="Dtype of the frozen weights and of the computation; auto: bfloat16 on a GPU, else float32."
+        "auto",
+        description="Dtype of the frozen weights and of the computation; auto: bfloat16 on a GPU, and on a CPU that"
+        " multiplies it for adapters on a wide model; else float32.",
     )
     attention: Literal["auto", "packed", "sdpa"] = Field(
         "auto",
@@ -241,6 +243,11 @@ class TrainerSection(TrainSection):
     )
     seed: int = Field(1, ge=0, lt=2**32, description="Seed for the order of the data and the initial adapter weights.")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: the GPU if there is one, else the CPU.")
+    processes: Literal["auto"] | Annotated[int, Field(ge=1, le=1024)] = Field(
+        1,
+        description="Processes to start on this machine; auto: one per GPU, or per core. On a CPU two processes are"
+        " faster than two threads.",
+    )
 
 
 class TrainConfig(Section):

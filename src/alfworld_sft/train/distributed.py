@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -25,6 +26,9 @@ from alfworld_sft.errors import UserError
 Strategy = Literal["ddp", "fsdp2"]
 TIMEOUT = timedelta(minutes=30)
 """How long a process waits for the others: one of them may be writing a checkpoint to a slow disk."""
+
+
+CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +110,25 @@ def choose_device(wish: Literal["auto", "cpu", "cuda"], local_rank: int, local_w
             f" start {gpus}, or write trainer.device=cpu"
         )
     return torch.device("cuda", local_rank)
+
+
+def count_processes(wish: int | Literal["auto"], device: Literal["auto", "cpu", "cuda"], rows: int) -> int:
+    """Return how many processes to start here: as wished, or one per GPU, or one per core while each has a row."""
+    if wish != "auto":
+        return wish
+    if choose_device(device, 0, 1).type == "cuda":
+        return int(torch.cuda.device_count())
+    return min(usable_cores(), rows)
+
+
+def usable_cores() -> int:
+    """Return the number of cores that this process may use, within what its container allows."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = CPU_QUOTA.read_text(encoding="ascii").split()
+        return max(1, min(cores, int(quota) // int(period)))
+    except (OSError, ValueError):  # no container, or "max"
+        return cores
 
 
 def distribute(

@@ -75,7 +75,7 @@ def first_loss(folder, data, out, *more):
     encoder = ChatEncoder(load_tokenizer(str(folder)))
     samples = load_samples(train_files(config), encoder, columns_of(config), sample_options(config)).samples
     ranks = Ranks(0, 1, CPU)
-    model, may_share = load_trainable(config, ranks, compute_dtype("auto", CPU), samples)
+    model, may_share = load_trainable(config, ranks, compute_dtype(config, CPU), samples)
     batches = micro_batches(samples, 0, 1, config.token_budget if may_share else 1)
     found = validate(LossModule(model), batches, encoder.tokenizer.decode, ranks)
     return found["val/loss"], own_mean(folder, samples), may_share
@@ -119,7 +119,7 @@ def may_share_as(folder, data, out, *more):
     config = build_train_config(options(data, folder, out, *more))
     encoder = ChatEncoder(load_tokenizer(str(folder)))
     samples = load_samples(train_files(config), encoder, columns_of(config), sample_options(config)).samples
-    return load_trainable(config, Ranks(0, 1, CPU), compute_dtype(config.model.dtype, CPU), samples)[1]
+    return load_trainable(config, Ranks(0, 1, CPU), compute_dtype(config, CPU), samples)[1]
 
 
 def test_a_loss_that_is_not_the_models_own_is_refused(data, tmp_path):

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from alfworld_sft.train.data.pack import IGNORED
+from alfworld_sft.train.model.on_cpu import fast_products
 
 
 class TokenLoss(NamedTuple):
@@ -66,7 +67,7 @@ class _ChunkedLoss(torch.autograd.Function):
         correct = torch.empty(len(labels), dtype=torch.bool, device=hidden.device)
         grad_hidden = torch.empty_like(hidden) if wants_hidden else None
         grad_weight = torch.zeros_like(weight, dtype=exact) if wants_weight else None
-        with torch.autocast(hidden.device.type, enabled=False):
+        with torch.autocast(hidden.device.type, enabled=False), fast_products():
             for start in range(0, len(labels), chunk):
                 part = slice(start, start + chunk)
                 label = labels[part, None]

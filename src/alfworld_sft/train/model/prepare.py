@@ -16,6 +16,7 @@ from transformers import AttentionInterface
 from alfworld_sft.models.load import ModelError, base_of, layers_of
 from alfworld_sft.train.model.attention import PACKED, PACKED_FAMILIES, Segments, packed_attention, varlen_works
 from alfworld_sft.train.model.loss import weighted_cross_entropy
+from alfworld_sft.train.model.on_cpu import plain_float32, rms_norm, speed_up
 
 
 class LossModule(nn.Module):
@@ -59,7 +60,10 @@ def _logit_scale(config: Any) -> float:
 def prepare(model: Any, *, gradient_checkpointing: bool, compile_layers: bool) -> None:
     """Prepare a model for training, in place; see `compile_each_layer` for doing that later."""
     model.train()
+    device = next(model.parameters()).device
     if base_of(model).config.model_type in PACKED_FAMILIES:
+        if device.type == "cpu":
+            speed_up(base_of(model))
         for module in base_of(model).modules():
             if type(module).__name__.endswith("RMSNorm") and hasattr(module, "variance_epsilon"):
                 module.forward = partial(_rms_norm, module)
@@ -68,7 +72,6 @@ def prepare(model: Any, *, gradient_checkpointing: bool, compile_layers: bool) -
         base = base_of(model)
         enable = getattr(base, "activation_checkpointing_enable", None) or base.gradient_checkpointing_enable
         enable({"use_reentrant": False})
-    device = next(model.parameters()).device
     if device.type == "cuda":
         varlen_works(device)  # decide before anything is compiled
     if compile_layers:
@@ -83,6 +86,8 @@ def compile_each_layer(model: Any) -> None:
 
 def _rms_norm(norm: Any, hidden: Tensor) -> Tensor:
     """Return weight · hidden/rms(hidden) in hidden's dtype, in one kernel; autocast would make it float32."""
+    if plain_float32(hidden, norm.weight):
+        return rms_norm(hidden, norm.weight, norm.variance_epsilon)
     with torch.autocast(hidden.device.type, enabled=False):
         return nn.functional.rms_norm(hidden, norm.weight.shape, norm.weight.to(hidden.dtype), norm.variance_epsilon)
 

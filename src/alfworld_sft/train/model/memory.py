@@ -1,0 +1,46 @@
+"""How many tokens may a pass hold on a CPU? As many as keep its activations within a bound, measured on short rows.
+
+The bound does not depend on the memory that happens to be free: the split into passes changes a sum's rounding, and a
+resumed run is to go on bit by bit.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from alfworld_sft.train.data.pack import IGNORED
+from alfworld_sft.train.model.attention import Segments
+from alfworld_sft.train.model.prepare import LossModule
+
+ACTIVATION_BYTES = 2**30
+LEAST, MOST = 512, 4096
+"""Tokens: fewer slow down matrix products; more no longer speed them up."""
+PROBE = 32
+"""Tokens of the shorter probe."""
+
+
+def tokens_per_pass(module: LossModule) -> int:
+    """Return the maximum tokens of a pass on a CPU."""
+    per_token = (activation_bytes(module, 2 * PROBE) - activation_bytes(module, PROBE)) / PROBE
+    return int(min(MOST, max(LEAST, ACTIVATION_BYTES // max(per_token, 1))))
+
+
+def activation_bytes(module: LossModule, tokens: int) -> int:
+    """Return what a forward pass over a row of this length keeps for the backward pass, weights apart."""
+    weights = {parameter.untyped_storage().data_ptr() for parameter in module.parameters()}
+    kept: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    ids = torch.zeros(1, tokens, dtype=torch.long)
+    labels = torch.where(torch.arange(tokens) < tokens - 1, 0, IGNORED)[None]
+    positions = torch.arange(tokens)[None]
+    segments = Segments.of(torch.tensor([0, tokens]), ids.device)
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        module(ids, positions, labels, torch.ones(1, tokens), segments)
+    return sum(kept.values())
