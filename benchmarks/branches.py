@@ -104,7 +104,7 @@ def backward(model: Any, samples: Any) -> tuple[float, Any]:
     import torch
 
     from alfworld_sft.train.data.batches import micro_batches
-    from alfworld_sft.train.loop import forward
+    from alfworld_sft.train.learner import forward
     from alfworld_sft.train.model.prepare import LossModule
 
     model.zero_grad()

@@ -18,6 +18,7 @@ LEARNING = {"torch", "transformers", "peft", "accelerate", "safetensors", "bitsa
 """What is installed with the extra `train` only."""
 LEARNERS = (
     "train/",
+    "rl/",
     "models/",
     *(f"policies/llm/{name}.py" for name in ("local", "kv_cache", "picking")),
     "integrations/trl.py",

@@ -47,6 +47,10 @@ COMMANDS = {
         "train.cli:train_command",
         "Fine-tune a model on a dataset: LoRA or all weights, single turns or full conversations.",
     ),
+    "rl": (
+        "rl.cli:rl_command",
+        "Improve a fine-tuned model by reinforcement learning: it plays games, and is trained on its own episodes.",
+    ),
     "merge": (
         "train.cli:merge_command",
         "Merge an adapter into its base model; transformers and vLLM load the result by its path.",

@@ -23,7 +23,8 @@ from alfworld_sft.train.data.inputs import columns_of, val_files
 from alfworld_sft.train.data.sample import Sample
 from alfworld_sft.train.data.samples import load_samples, sample_options
 from alfworld_sft.train.hooks import Hook
-from alfworld_sft.train.loop import TrainingResult, train
+from alfworld_sft.train.learner import TrainingResult
+from alfworld_sft.train.loop import train
 from alfworld_sft.train.tiny import TinyOptions, make_tiny_model
 
 PLACES = ("desk", "shelf", "drawer", "fridge", "cabinet")

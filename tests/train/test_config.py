@@ -87,6 +87,7 @@ def test_a_wrong_override_gets_one_clear_line(override, message):
         (["model.lora_rank=0"], "model.lora_alpha=32", "adapters, which model.lora_rank makes"),
         (["model.lora_rank=0"], "model.target_modules=all-linear", "adapters, which model.lora_rank makes"),
         ([], "data.multiturn.weighting=cumulative", "data.multiturn.enable=true"),
+        (["loss.kind=dft"], "loss.clip_below=0.2", "loss.kind=clip"),
         ([], "data.multiturn.messages_key=chat", "data.multiturn.enable=true"),
         (["data.multiturn.enable=true"], "data.prompt_key=question", "data.multiturn.enable=false"),
         ([], "optim.momentum=0.9", "optim.name=muon"),

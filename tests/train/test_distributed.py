@@ -40,14 +40,14 @@ def write_gradient(environ, overrides, path):
         tokenizer = load_tokenizer(config.model.partial_pretrain)
         samples, _ = loop._load_data(config, ChatEncoder(tokenizer), ranks)
         run_ = loop._Run(config, ranks, tokenizer, samples, [], None)
-        batch = next(run_.schedule.batches(run_.position))
+        batch = next(run_.schedule.batches(run_.learner.position))
         chosen = [samples[i] for i in batch.indices]
         micro = micro_batches(chosen, ranks.rank, ranks.world, config.token_budget)
         loss = ranks.sums(run_._backward(micro, total_weight(chosen)))[0]
-        gradient = {name: full_tensor(p.grad).contiguous() for name, p in trained_parameters(run_.module)}
+        gradient = {name: full_tensor(p.grad).contiguous() for name, p in trained_parameters(run_.learner.module)}
         if ranks.first:
             save_file({**gradient, "loss": torch.tensor(loss)}, path)
-        run_.close()
+        run_.learner.close()
 
 
 @pytest.mark.parametrize("rank", [0, 4])

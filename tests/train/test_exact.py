@@ -22,7 +22,7 @@ from alfworld_sft.models.chat_encoder import ChatEncoder
 from alfworld_sft.models.loss_mask import Encoded
 from alfworld_sft.train.data.pack import pack
 from alfworld_sft.train.data.samples import SampleOptions, load_samples
-from alfworld_sft.train.model.loss import weighted_cross_entropy
+from alfworld_sft.train.model.loss import weighted_loss
 from tests.train.helpers_data import extra, messages, rows, tiny_model, tiny_tokenizer, wandering, write
 
 torch.set_num_threads(1)
@@ -93,7 +93,7 @@ def folded(model: Any, path: Path, weighting: str, truncation: str, limit: int, 
     for batch in pack(samples, 3000):
         hidden = causal.model(batch.input_ids, position_ids=batch.position_ids, use_cache=False).last_hidden_state
         head = causal.lm_head.weight
-        loss = weighted_cross_entropy(hidden, head, batch.labels, batch.weights, chunk=100).loss
+        loss = weighted_loss(hidden, head, batch.labels, batch.weights, chunk=100).loss
         (loss / total).backward()
     return gradient(model), len(samples)
 

@@ -20,7 +20,7 @@ from alfworld_sft.models.chat_encoder import ChatEncoder
 from alfworld_sft.train.data.batches import micro_batches
 from alfworld_sft.train.data.sample import Sample
 from alfworld_sft.train.data.samples import SampleOptions, load_samples
-from alfworld_sft.train.loop import forward
+from alfworld_sft.train.learner import forward
 from alfworld_sft.train.model.attention import PACKED
 from alfworld_sft.train.model.prepare import LossModule
 from tests.train.helpers_data import extra, messages, rows, taught, tiny_model, tiny_tokenizer, wandering, write

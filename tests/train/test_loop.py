@@ -15,7 +15,7 @@ from alfworld_sft.dataset.write import SCHEMA
 from alfworld_sft.errors import DatasetError, UserError
 from alfworld_sft.train import loop
 from alfworld_sft.train.hooks import Moment
-from alfworld_sft.train.loop import DivergedError
+from alfworld_sft.train.learner import DivergedError
 from tests.train.helpers_loop import losses, metrics, options, rows_of, run, write_dataset, write_model
 
 
@@ -191,8 +191,8 @@ def test_a_loss_that_is_not_a_number_stops_the_run_and_names_step_and_rows(data,
     plain = loop.forward
 
     def spoiled(*arguments):
-        loss, nll, correct = plain(*arguments)
-        return loss * math.nan, nll, correct
+        found = plain(*arguments)
+        return found._replace(loss=found.loss * math.nan)
 
     monkeypatch.setattr(loop, "forward", spoiled)
     with pytest.raises(DivergedError, match=r"step 1: the loss is nan, on the batch of .*; there is no checkpoint yet"):

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from alfworld_sft.errors import UserError
 from alfworld_sft.train.checkpoint import last_step
 from alfworld_sft.train.cli import train_command
-from alfworld_sft.train.loop import StoppedError
+from alfworld_sft.train.learner import StoppedError
 from tests.train.helpers_loop import losses, metrics, options, run, write_dataset, write_model
 
 ENDLESS = ("trainer.total_training_steps=100000", "trainer.save_freq=0", "data.val_files=null", "trainer.test_freq=0")

@@ -20,6 +20,7 @@ def batch(kinds, labels, weights=None):
         kinds=torch.tensor([[int(kind) for kind in kinds]], dtype=torch.uint8),
         cu_seqlens=torch.tensor([0, n], dtype=torch.int32),
         tokens=n,
+        samples=(),
     )
 
 

@@ -6,15 +6,15 @@ import traceback
 from collections.abc import Sequence
 
 
-def standalone(arguments: Sequence[str]) -> None:
-    """Run the `train` command in a process started by torchrun, and exit immediately when it is done.
+def standalone(command: str, arguments: Sequence[str]) -> None:
+    """Run a command that trains in a process started by torchrun, and exit immediately when it is done.
 
     With several processes the normal interpreter shutdown is skipped: after an error it can wait for the others
     forever.
     """
     from alfworld_sft.cli import main  # noqa: PLC0415 - it imports this module
 
-    sys.argv[1:] = ["train", *arguments]
+    sys.argv[1:] = [command, *arguments]
     code = 1
     try:
         main()
@@ -31,4 +31,4 @@ def standalone(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    standalone(sys.argv[1:])
+    standalone("train", sys.argv[1:])

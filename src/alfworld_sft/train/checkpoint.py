@@ -45,13 +45,18 @@ PREFIX = "global_step_"
 FINAL = "final"
 ASIDE = "set_aside"
 """Folder for the later checkpoints of a run that resumes from an earlier one."""
+_BEFORE = {"loss.kind": "nll"}
+"""What was so in checkpoints from before they recorded it."""
 _SEPARATOR = "::"
 _RESTART = "remove it, or name another trainer.default_local_dir"
 
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """How far a run is: total steps done, current epoch (from 0), and batches of that epoch done."""
+    """How far a run is: total steps done, current epoch (from 0), and batches of that epoch done.
+
+    A run of `rl` has no epochs; its `batch` counts the games drawn.
+    """
 
     step: int
     epoch: int
@@ -111,6 +116,24 @@ def save(
     return path
 
 
+def write_adapter(folder: Path, model: Any, tokenizer: Any, ranks: Ranks) -> None:
+    """Write a model's present adapter for other programs, without what resuming needs; every process must take part.
+
+    Raises CheckpointError if it cannot be written.
+    """
+    weights = {name: _gather(parameter, ranks) for name, parameter in _weights_to_save(model)}
+    problem = None
+    if ranks.first:
+        try:
+            with whole_folder(folder, replace=True) as partial:
+                _write_model(partial, model, weights, tokenizer)
+        except (OSError, SafetensorError) as error:
+            problem = f"{folder}: the adapter cannot be written: {getattr(error, 'strerror', None) or error}"
+    problem = ranks.share(problem)
+    if problem:
+        raise CheckpointError(problem)
+
+
 def write_final(checkpoint: Path, folder: Path) -> Path:
     """Put a checkpoint's model into the run's `final/`, without the files needed only for resuming; return its path."""
     final = folder / FINAL
@@ -154,7 +177,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
 def check_same_run(checkpoint: Checkpoint, identity: Mapping[str, Any]) -> None:
     """Raise CheckpointError if a checkpoint belongs to another model, other adapters or other data."""
     for key in identity.keys() | checkpoint.identity.keys():
-        was, now = checkpoint.identity.get(key), identity.get(key)
+        was, now = checkpoint.identity.get(key, _BEFORE.get(key)), identity.get(key)
         if was != now:
             is_hash = isinstance(was, str) and len(was) > 40
             said = f"of another {key}" if is_hash else f"with {key}={_format_value(was)}, not {_format_value(now)}"

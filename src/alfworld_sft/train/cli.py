@@ -6,17 +6,20 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from alfworld_sft.config import key_table
 from alfworld_sft.errors import UserError
 from alfworld_sft.signals import INTERRUPTED, TERMINATED, sigterm_came
-from alfworld_sft.train.config import TrainConfig, build_train_config
+from alfworld_sft.train.config import TrainConfig, TrainingConfig, build_train_config
 from alfworld_sft.train.packages import require_training_packages
+
+if TYPE_CHECKING:
+    from alfworld_sft.train.learner import TrainingResult
 
 TORCHRUN_WAIT_S = 20.0
 """Seconds that ranks other than 0 wait before reporting an error: rank 0 usually reports the same one, or has already
@@ -46,8 +49,7 @@ def train_command(
     from alfworld_sft.train.eval_games import find_eval_games  # noqa: PLC0415
 
     config = build_train_config(overrides or [])
-    if config.trainer.processes != 1 and "RANK" in os.environ:
-        raise UserError(f"trainer.processes={config.trainer.processes}: torchrun has started processes; leave it out")
+    refuse_second_launcher(config)
     if not checked:
         check_inputs(config)
         if config.trainer.eval_games:
@@ -55,13 +57,19 @@ def train_command(
     require_training_packages()
     if dry_run:
         return
-    if config.trainer.processes != 1:
-        start_processes(overrides or [], config)
-    from alfworld_sft.train.loop import StoppedError, train  # noqa: PLC0415
+    start_processes(["alfworld_sft.train", "--checked", *(overrides or [])], config, config.data.train_batch_size)
+    from alfworld_sft.train.loop import train  # noqa: PLC0415
+
+    report_run(config, lambda: train(config))
+
+
+def report_run(config: TrainingConfig, run: Callable[[], TrainingResult]) -> None:
+    """Run a training and print its final model; one that was stopped says how to resume it, and exits."""
+    from alfworld_sft.train.learner import StoppedError  # noqa: PLC0415
 
     first = os.environ.get("RANK", "0") == "0"
     try:
-        trained = train(config)
+        trained = run()
     except StoppedError as stopped:
         if first:
             typer.echo(f"{stopped}; {_resume_hint(config)}", err=True)
@@ -78,17 +86,27 @@ def train_command(
         typer.echo(trained.final)
 
 
-def start_processes(overrides: Sequence[str], config: TrainConfig) -> None:
-    """Become the launcher of `trainer.processes` processes, each with its share of the cores; return for only one."""
+def refuse_second_launcher(config: TrainingConfig) -> None:
+    """Raise UserError if processes are to be started by one that torchrun has started."""
+    if config.trainer.processes != 1 and "RANK" in os.environ:
+        raise UserError(f"trainer.processes={config.trainer.processes}: torchrun has started processes; leave it out")
+
+
+def start_processes(words: Sequence[str], config: TrainingConfig, shares: int) -> None:
+    """Become the launcher of `trainer.processes` processes, each with its share of the cores; return for only one.
+
+    `words` are a module and its arguments, `shares` into how many parts a step can be divided.
+    """
+    if config.trainer.processes == 1:
+        return
     from alfworld_sft.train.distributed import count_processes, usable_cores  # noqa: PLC0415
 
-    processes = count_processes(config.trainer.processes, config.trainer.device, config.data.train_batch_size)
+    processes = count_processes(config.trainer.processes, config.trainer.device, shares)
     if processes == 1:
         return
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, usable_cores() // processes)))
     launcher = [sys.executable, "-m", "alfworld_sft.train.launch", "--standalone", f"--nproc_per_node={processes}"]
-    one = ["-m", "alfworld_sft.train", "--checked", *overrides, "trainer.processes=1"]
-    os.execv(sys.executable, [*launcher, *one])  # noqa: S606 - signals then reach the launcher itself
+    os.execv(sys.executable, [*launcher, "-m", *words, "trainer.processes=1"])  # noqa: S606 - signals then reach the launcher itself
 
 
 def _wait_for_torchrun(error: Exception) -> None:
@@ -104,7 +122,7 @@ def _is_lost_peer(error: Exception) -> bool:
     return isinstance(error, RuntimeError) and "closed by peer" in str(error)
 
 
-def _interruption_message(config: TrainConfig) -> str:
+def _interruption_message(config: TrainingConfig) -> str:
     """Return a message naming the checkpoint that an interrupted run left."""
     from alfworld_sft.train.checkpoint import last_step  # noqa: PLC0415
 
@@ -114,7 +132,7 @@ def _interruption_message(config: TrainConfig) -> str:
     return f"stopped; the last checkpoint is {config.local_dir}/global_step_{step}; {_resume_hint(config)}"
 
 
-def _resume_hint(config: TrainConfig) -> str:
+def _resume_hint(config: TrainingConfig) -> str:
     auto = config.trainer.resume_mode == "auto"
     return f"resume from there with the same command{'' if auto else ' and trainer.resume_mode=auto'}"
 

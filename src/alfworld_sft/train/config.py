@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -86,7 +86,16 @@ class MultiturnSection(TrainSection):
     fold: bool = Field(True, description="Train the cumulative rows of an episode in one pass, with the same gradient.")
 
 
-class DataSection(TrainSection):
+class LimitsSection(TrainSection):
+    """How much is computed at a time."""
+
+    max_length: int = Field(2048, ge=8, description="Maximum sequence length in tokens.")
+    micro_batch_size_per_gpu: int = Field(
+        2, ge=1, description="Memory limit: a micro-batch holds up to this many times max_length tokens."
+    )
+
+
+class DataSection(LimitsSection):
     """The training data, and the size of batches and sequences."""
 
     train_files: Names | None = Field(None, description="Parquet file or files, or a dataset folder. Required.")
@@ -102,16 +111,12 @@ class DataSection(TrainSection):
         ["content"], description="Path to the text inside the response's column; null if the column is text."
     )
     multiturn: MultiturnSection = MultiturnSection()
-    max_length: int = Field(2048, ge=8, description="Maximum sequence length in tokens.")
     truncation: Literal["error", "left", "right", "turn"] = Field(
         "turn",
         description="For longer sequences: turn keeps the turns that fit and drops single-turn rows; left and right cut"
         " off tokens at that end; error refuses.",
     )
     train_batch_size: int = Field(128, ge=1, description="Rows per optimizer step, over all processes.")
-    micro_batch_size_per_gpu: int = Field(
-        2, ge=1, description="Memory limit: a micro-batch holds up to this many times max_length tokens."
-    )
 
 
 class ModelSection(TrainSection):
@@ -177,6 +182,26 @@ class OptimSection(TrainSection):
     min_lr_ratio: float = Field(0.0, ge=0, le=1, description="Final learning rate as a share of the peak.")
 
 
+class LossSection(TrainSection):
+    """The loss of a token, as a function of its probability p."""
+
+    NEEDS: ClassVar[tuple[Needs, ...]] = (Needs(("clip_below",), lambda loss: loss.kind == "clip", "loss.kind=clip"),)
+
+    kind: Literal["nll", "dft", "clip"] = Field(
+        "nll",
+        description="nll: -log p; dft: that times p, held constant (dynamic fine-tuning); clip: -log p, with the"
+        " gradient bounded for improbable tokens.",
+    )
+    clip_below: float = Field(
+        0.1, gt=0, le=1, description="Probability c below which clip scales a token's gradient by p/c."
+    )
+
+    @property
+    def as_options(self) -> str:
+        """What follows `loss.kind=` on a command line that gives the same loss."""
+        return f"clip loss.clip_below={self.clip_below:g}" if self.kind == "clip" else self.kind
+
+
 class WorldModelLossSection(TrainSection):
     """Learning to predict observations."""
 
@@ -193,12 +218,12 @@ class WorldModelLossSection(TrainSection):
     )
 
 
-class TrainerSection(TrainSection):
-    """The run: length, checkpoints, logging, games."""
+class RunSection(TrainSection):
+    """Any training run: checkpoints, logging, games."""
 
     NEEDS: ClassVar[tuple[Needs, ...]] = (
         Needs(
-            ("eval_split", "eval_source", "eval_template", "eval_max_steps", "eval_max_tokens"),
+            ("eval_split", "eval_source", "eval_max_steps", "eval_max_tokens"),
             lambda trainer: trainer.eval_games,
             "trainer.eval_games=N",
         ),
@@ -210,12 +235,6 @@ class TrainerSection(TrainSection):
     )
     project_name: str = Field("alfworld-sft", min_length=1, description="Name of the project in wandb.")
     experiment_name: str = Field("sft", min_length=1, description="Name of the run in wandb.")
-    total_epochs: int = Field(3, ge=1, description="Passes over the training data.")
-    total_training_steps: int | None = Field(
-        None,
-        ge=1,
-        description="Optimizer steps; null: as many as total_epochs has. A smaller number ends the run early.",
-    )
     logger: Annotated[list[str], BeforeValidator(_wrap_in_list), AfterValidator(_check_loggers)] = Field(
         ["console", "tensorboard"],
         description="Any of console, tensorboard, wandb; metrics.jsonl is always written.",
@@ -227,7 +246,6 @@ class TrainerSection(TrainSection):
     eval_source: str | None = Field(
         None, description="Source of these games, as games.source of evaluate; null: $ALFWORLD_DATA, else embedded."
     )
-    eval_template: str | None = Field(None, description="Prompt template for these games; null: the training data's.")
     eval_max_steps: int = Field(50, ge=1, le=1000, description="Maximum steps per episode in these games.")
     eval_max_tokens: int = Field(512, ge=1, description="Maximum tokens per reply in these games.")
     eval_constrain: Literal["none", "action"] = Field(
@@ -249,8 +267,56 @@ class TrainerSection(TrainSection):
         " faster than two threads.",
     )
 
+    @property
+    def local_dir(self) -> Path:
+        """The folder of the run's checkpoints and logs; `~` is expanded here, as no shell expands it after an `=`."""
+        named = self.default_local_dir or f"checkpoints/{self.project_name}/{self.experiment_name}"
+        return Path(named).expanduser()
 
-class TrainConfig(Section):
+
+class TrainerSection(RunSection):
+    """The run: length, checkpoints, logging, games."""
+
+    NEEDS: ClassVar[tuple[Needs, ...]] = (
+        *RunSection.NEEDS,
+        Needs(("eval_template",), lambda trainer: trainer.eval_games, "trainer.eval_games=N"),
+    )
+
+    total_epochs: int = Field(3, ge=1, description="Passes over the training data.")
+    total_training_steps: int | None = Field(
+        None,
+        ge=1,
+        description="Optimizer steps; null: as many as total_epochs has. A smaller number ends the run early.",
+    )
+    eval_template: str | None = Field(None, description="Prompt template for these games; null: the training data's.")
+
+
+class TrainingConfig(Section):
+    """What determines any training run: `train` and `rl` add what they train on."""
+
+    data: LimitsSection = LimitsSection()
+    model: ModelSection = ModelSection()
+    optim: OptimSection = OptimSection()
+    trainer: RunSection = RunSection()
+
+    @model_validator(mode="after")
+    def _check_betas(self) -> Self:
+        if not all(0 <= beta < 1 for beta in self.optim.betas):
+            raise ValueError("optim.betas are two numbers from 0 to below 1, such as [0.9,0.95]")
+        return self
+
+    @property
+    def local_dir(self) -> Path:
+        """The folder of this run's checkpoints and logs."""
+        return self.trainer.local_dir
+
+    @property
+    def token_budget(self) -> int:
+        """Maximum tokens of one micro-batch."""
+        return self.data.micro_batch_size_per_gpu * self.data.max_length
+
+
+class TrainConfig(TrainingConfig):
     """Everything that determines a training run."""
 
     NEEDS: ClassVar[tuple[Needs, ...]] = (
@@ -272,30 +338,15 @@ class TrainConfig(Section):
     )
 
     data: DataSection = DataSection()
-    model: ModelSection = ModelSection()
-    optim: OptimSection = OptimSection()
+    loss: LossSection = LossSection()
     worldmodel: WorldModelLossSection = WorldModelLossSection()
     trainer: TrainerSection = TrainerSection()
 
     @model_validator(mode="after")
-    def _check_combinations(self) -> TrainConfig:
+    def _check_combinations(self) -> Self:
         if not self.data.multiturn.enable and self.worldmodel.observation_loss:
             raise ValueError("worldmodel.observation_loss needs data.multiturn.enable=true")
-        if not all(0 <= beta < 1 for beta in self.optim.betas):
-            raise ValueError("optim.betas are two numbers from 0 to below 1, such as [0.9,0.95]")
         return self
-
-    @property
-    def local_dir(self) -> Path:
-        """The folder of this run's checkpoints and logs; `~` is expanded here, as no shell expands it after an `=`."""
-        trainer = self.trainer
-        named = trainer.default_local_dir or f"checkpoints/{trainer.project_name}/{trainer.experiment_name}"
-        return Path(named).expanduser()
-
-    @property
-    def token_budget(self) -> int:
-        """Maximum tokens of one micro-batch."""
-        return self.data.micro_batch_size_per_gpu * self.data.max_length
 
 
 def build_train_config(overrides: Sequence[str], *, idle: bool = False) -> TrainConfig:

@@ -20,8 +20,9 @@ from alfworld_sft.prompts.template import Template, load_template
 from alfworld_sft.runs.config import EnvSection, PromptSection
 from alfworld_sft.runs.store import read_stamp
 from alfworld_sft.runs.trust import is_known
-from alfworld_sft.train.config import TrainConfig
+from alfworld_sft.train.config import RunSection, TrainConfig
 from alfworld_sft.train.data.inputs import columns_of, train_files
+from alfworld_sft.types import Form
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,16 +41,14 @@ class EvalGames:
 
 def find_eval_games(config: TrainConfig) -> EvalGames:
     """Choose the games; raises UserError if there are none, or if the data does not record how to prompt them."""
-    evaluation = _evaluation(config)
-    template = load_template(evaluation.prompt.template)
-    check_constrain(evaluation.policy, template)
-    return EvalGames(evaluation, choose_games(evaluation), template)
-
-
-def _evaluation(config: TrainConfig) -> EvaluateConfig:
-    trainer = config.trainer
     template, history_length = _prompt_options(config)
-    return EvaluateConfig(
+    form: Form = "multi" if config.data.multiturn.enable else "single"
+    return eval_games_of(config.trainer, PromptSection(template=template, form=form, history_length=history_length))
+
+
+def eval_games_of(trainer: RunSection, prompt: PromptSection) -> EvalGames:
+    """Choose the games, to be prompted in this way; raises UserError if there are none."""
+    evaluation = EvaluateConfig(
         num_games=trainer.eval_games,
         games=EvaluatedGamesSection(source=trainer.eval_source, split=trainer.eval_split),
         env=EnvSection(max_steps=trainer.eval_max_steps),
@@ -59,12 +58,11 @@ def _evaluation(config: TrainConfig) -> EvaluateConfig:
             max_tokens=trainer.eval_max_tokens,
             constrain=trainer.eval_constrain,
         ),
-        prompt=PromptSection(
-            template=template,
-            form="multi" if config.data.multiturn.enable else "single",
-            history_length=history_length,
-        ),
+        prompt=prompt,
     )
+    template = load_template(prompt.template)
+    check_constrain(evaluation.policy, template)
+    return EvalGames(evaluation, choose_games(evaluation), template)
 
 
 def _prompt_options(config: TrainConfig) -> tuple[str, int | None]:

@@ -13,6 +13,8 @@ from alfworld_sft.train.distributed import Ranks
 from alfworld_sft.train.log import LOGS, METRICS_FILE
 
 LOCK = ".lock"
+START = "start"
+"""The model that a run of `rl` starts from, where it had to be merged."""
 OPTION = "trainer.default_local_dir"
 
 
@@ -67,7 +69,7 @@ class _Folder:
         metrics = self.path / METRICS_FILE
         if not self._was_empty or (metrics.exists() and metrics.stat().st_size):
             return
-        for name in LOGS:
+        for name in (*LOGS, START):
             entry = self.path / name
             if entry.is_dir():
                 shutil.rmtree(entry, ignore_errors=True)

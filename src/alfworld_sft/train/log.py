@@ -101,7 +101,7 @@ class RunLog:
 
     def _line(self, step: int, figures: Mapping[str, float | None], now: float) -> str:
         parts = [f"step {step}/{self._total} ({step / self._total:.0%})"]
-        formats = {"epoch": "{:.2f}", "loss": "{:.4f}", "lr": "{:.2e}", "grad_norm": "{:.3f}"}
+        formats = {"epoch": "{:.2f}", "success": "{:.1%}", "loss": "{:.4f}", "lr": "{:.2e}", "grad_norm": "{:.3f}"}
         parts += [f"{key} {form.format(figures[key])}" for key, form in formats.items() if figures.get(key) is not None]
         if figures.get("tokens_per_s") is not None:
             parts.append(f"{figures['tokens_per_s']:,.0f} tokens/s")

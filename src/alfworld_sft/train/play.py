@@ -70,7 +70,7 @@ class GamePlay:
         return await asyncio.gather(*(player.play_game(index, game) for index, game in self._games))
 
 
-def play_figures(episodes: Sequence[Episode]) -> dict[str, float]:
+def play_figures(episodes: Sequence[Episode], prefix: str = "val/") -> dict[str, float]:
     """Return the episodes' figures for the log; an episode that ended in an error is reported and counts as lost."""
     failed = [episode for episode in episodes if episode.error is not None]
     if failed:
@@ -80,16 +80,16 @@ def play_figures(episodes: Sequence[Episode]) -> dict[str, float]:
         (Unplayed(episode.index, episode.game_id, episode.task_type) for episode in failed),
     )
     return {
-        "val/success": metrics.success().rate,
-        **{f"val/success_{task_type}": metrics.success(task_type).rate for task_type in metrics.task_types},
-        **_step_figures(metrics),
+        f"{prefix}success": metrics.success().rate,
+        **{f"{prefix}success_{task_type}": metrics.success(task_type).rate for task_type in metrics.task_types},
+        **{f"{prefix}{name}": value for name, value in _step_figures(metrics).items()},
     }
 
 
 def _step_figures(metrics: Metrics) -> dict[str, float]:
     if metrics.mean_steps is None:
         return {}
-    return {"val/invalid_rate": metrics.invalid_rate, "val/mean_steps": metrics.mean_steps}
+    return {"invalid_rate": metrics.invalid_rate, "mean_steps": metrics.mean_steps}
 
 
 def playable_copy(model: Any, dtype: torch.dtype) -> Any:

@@ -79,8 +79,8 @@ def validate(
         for batch in batches:
             segments = Segments.of(batch.cu_seqlens, ranks.device, batch.prefixes)
             fields = (batch.input_ids, batch.position_ids, batch.labels, batch.weights)
-            _, nll, correct = module(*(tensor.to(ranks.device) for tensor in fields), segments)
-            sums.add(sum_batch(batch, nll.flatten().cpu(), correct.flatten().cpu(), decode))
+            found = module(*(tensor.to(ranks.device) for tensor in fields), segments)
+            sums.add(sum_batch(batch, found.nll.flatten().cpu(), found.correct.flatten().cpu(), decode))
     module.train()
     shard_again(module)
     total = ValidationSums()

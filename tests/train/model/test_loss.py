@@ -12,7 +12,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from alfworld_sft.train.data.pack import IGNORED
-from alfworld_sft.train.model.loss import weighted_cross_entropy
+from alfworld_sft.train.model.loss import weighted_loss
 
 torch.set_num_threads(1)
 
@@ -42,7 +42,7 @@ def test_loss_and_gradients_are_those_of_plain_cross_entropy(chunk: int) -> None
     leaves = [hidden, weight]
     expected, nll, correct = plain(hidden, weight, labels, weights)
     wanted = torch.autograd.grad(3 * expected, leaves)
-    found = weighted_cross_entropy(hidden, weight, labels, weights, chunk=chunk)
+    found = weighted_loss(hidden, weight, labels, weights, chunk=chunk)
     torch.testing.assert_close(found.loss, expected, rtol=1e-6, atol=0)
     torch.testing.assert_close(found.nll, nll, rtol=1e-5, atol=1e-6)
     assert found.correct.tolist() == correct.tolist()
@@ -54,7 +54,7 @@ def test_gradients_are_exact_in_float64() -> None:
     hidden, weight, labels, weights = example(5, 4, 7, torch.float64)
 
     def loss(h: Any, w: Any) -> Any:
-        return weighted_cross_entropy(h, w, labels, weights.double(), chunk=3).loss
+        return weighted_loss(h, w, labels, weights.double(), chunk=3).loss
 
     assert torch.autograd.gradcheck(loss, (hidden, weight))
 
@@ -62,7 +62,7 @@ def test_gradients_are_exact_in_float64() -> None:
 def test_a_frozen_head_gets_no_gradient() -> None:
     hidden, weight, labels, weights = example()
     weight = weight.detach()
-    weighted_cross_entropy(hidden, weight, labels, weights).loss.backward()
+    weighted_loss(hidden, weight, labels, weights).loss.backward()
     assert weight.grad is None
     assert hidden.grad is not None
 
@@ -70,14 +70,14 @@ def test_a_frozen_head_gets_no_gradient() -> None:
 def test_without_gradients_only_the_numbers_come() -> None:
     hidden, weight, labels, weights = example()
     with torch.no_grad():
-        found = weighted_cross_entropy(hidden, weight, labels, weights)
+        found = weighted_loss(hidden, weight, labels, weights)
     torch.testing.assert_close(found.loss, plain(hidden, weight, labels, weights)[0])
     assert not found.loss.requires_grad
 
 
 def test_no_label_at_all_is_no_loss_and_no_gradient() -> None:
     hidden, weight, labels, weights = example()
-    found = weighted_cross_entropy(hidden, weight, torch.full_like(labels, IGNORED), weights)
+    found = weighted_loss(hidden, weight, torch.full_like(labels, IGNORED), weights)
     found.loss.backward()
     assert (found.loss.item(), hidden.grad.abs().sum().item(), weight.grad.abs().sum().item()) == (0, 0, 0)
 
@@ -87,7 +87,7 @@ def test_low_precision_is_normalised_in_float32(dtype: Any) -> None:
     hidden, weight, labels, weights = example()
     expected = plain(hidden, weight, labels, weights)[0]
     low_hidden, low_weight = (x.detach().to(dtype).requires_grad_() for x in (hidden, weight))
-    found = weighted_cross_entropy(low_hidden, low_weight, labels, weights)
+    found = weighted_loss(low_hidden, low_weight, labels, weights)
     found.loss.backward()
     assert found.loss.dtype == torch.float32
     assert abs(found.loss.item() / expected.item() - 1) < 0.01
@@ -110,7 +110,7 @@ class Largest(TorchDispatchMode):
 def test_the_logits_are_never_whole_in_memory() -> None:
     hidden, weight, labels, weights = example(tokens=512, d=8, words=4000)
     with Largest() as seen:
-        weighted_cross_entropy(hidden, weight, labels, weights, chunk=32).loss.backward()
+        weighted_loss(hidden, weight, labels, weights, chunk=32).loss.backward()
     assert seen.numbers <= 32 * 4000
     with Largest() as seen:
         plain(hidden, weight, labels, weights)
@@ -126,6 +126,6 @@ def test_a_tied_head_adds_its_gradient_to_the_embedding() -> None:
         return torch.tanh(torch.nn.functional.embedding(labels.clamp(min=0), head.weight))
 
     (expected,) = torch.autograd.grad(plain(hidden(), head.weight, labels, weights)[0], [head.weight])
-    found = weighted_cross_entropy(hidden(), head.weight, labels, weights, chunk=9)
+    found = weighted_loss(hidden(), head.weight, labels, weights, chunk=9)
     found.loss.backward()
     assert ((head.weight.grad - expected).norm() / expected.norm()).item() < 1e-6

@@ -9,11 +9,10 @@ torch = pytest.importorskip("torch", reason="training is an extra: pip install '
 from torch import nn
 from torch.nn import functional
 
-from alfworld_sft.train import loop
 from alfworld_sft.train.config import build_train_config
-from alfworld_sft.train.loop import compute_dtype
-from alfworld_sft.train.model import on_cpu
+from alfworld_sft.train.model import on_cpu, trainable
 from alfworld_sft.train.model.on_cpu import fast_products, mkl_is_slow, rms_norm, speed_up
+from alfworld_sft.train.model.trainable import compute_dtype
 
 
 class GatedBlock(nn.Module):
@@ -109,8 +108,8 @@ def test_mkl_is_slow_on_amd(vendor, slow, tmp_path, monkeypatch):
     ],
 )
 def test_wide_models_get_adapters_in_bfloat16_where_the_cpu_multiplies_it(bfloat16, rank, width, chosen, monkeypatch):
-    monkeypatch.setattr(loop, "multiplies_bfloat16", lambda: bfloat16)
-    monkeypatch.setattr(loop, "load_config", lambda _: SimpleNamespace(hidden_size=width))
+    monkeypatch.setattr(trainable, "multiplies_bfloat16", lambda: bfloat16)
+    monkeypatch.setattr(trainable, "load_config", lambda _: SimpleNamespace(hidden_size=width))
     config = build_train_config([f"model.lora_rank={rank}"])
     assert compute_dtype(config, torch.device("cpu")) == chosen
     assert compute_dtype(build_train_config(["model.dtype=float32"]), torch.device("cpu")) == torch.float32

@@ -16,10 +16,10 @@ from alfworld_sft.train.data.batches import micro_batches
 from alfworld_sft.train.data.inputs import columns_of, train_files
 from alfworld_sft.train.data.samples import load_samples, sample_options
 from alfworld_sft.train.distributed import Ranks
-from alfworld_sft.train.loop import compute_dtype, load_trainable
 from alfworld_sft.train.model.attention import PACKED, choose_attention
 from alfworld_sft.train.model.own_loss import may_be_packed, own_loss, probe_rows
 from alfworld_sft.train.model.prepare import LossModule
+from alfworld_sft.train.model.trainable import compute_dtype, load_trainable
 from alfworld_sft.train.validate import validate
 from tests.train.helpers_loop import (
     LINEAR,

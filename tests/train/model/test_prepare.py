@@ -54,11 +54,11 @@ def test_packed_sequences_do_not_see_one_another(folder, attention):
     module = LossModule(load(folder, attention))
     ids, positions, labels, weights, bounds = packed([7, 30, 1, 12])
     with torch.no_grad():
-        _, nll, _ = module(ids, positions, labels, weights, Segments.of(bounds, CPU))
+        nll = module(ids, positions, labels, weights, Segments.of(bounds, CPU)).nll
         for start, end in pairwise(bounds):
             part = slice(int(start), int(end))
             alone = (x[:, part] for x in (ids, positions, labels, weights))
-            _, expected, _ = module(*alone, Segments.of(torch.tensor([0, end - start]), CPU))
+            expected = module(*alone, Segments.of(torch.tensor([0, end - start]), CPU)).nll
             assert (nll[:, part] - expected).abs().max() < 1e-5
 
 
@@ -117,7 +117,7 @@ def test_adapters_and_norms_compute_what_peft_and_transformers_do(folder):
             for module in model.modules():
                 vars(module).pop("forward", None)
         module = LossModule(model)
-        loss, _, _ = module(*fields, Segments.of(bounds, CPU))
+        loss = module(*fields, Segments.of(bounds, CPU)).loss
         loss.backward()
         found.append(torch.cat([loss[None], *(p.grad.flatten() for p in module.parameters() if p.requires_grad)]))
         with model.disable_adapter(), torch.no_grad():
@@ -329,7 +329,7 @@ def test_the_variable_length_kernel_agrees_with_plain_attention(folder):
     for target, dtype in ((CPU, torch.float32), (device, torch.bfloat16)):
         module = LossModule(load_model(str(folder), dtype, target, PACKED), autocast=None)
         segments = Segments.of(bounds, target)
-        loss, nll, _ = module(*(tensor.to(target) for tensor in fields), segments)
+        loss, nll, *_ = module(*(tensor.to(target) for tensor in fields), segments)
         loss.backward()
         found.append(nll.detach().float().cpu())
     assert varlen_works(device)

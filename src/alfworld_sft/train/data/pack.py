@@ -36,6 +36,7 @@ class Packed:
     kinds: torch.Tensor  # (1, tokens) uint8
     cu_seqlens: torch.Tensor  # (sequences + 1,) int32
     tokens: int
+    samples: tuple[Sample, ...]
     prefixes: torch.Tensor | None = None  # (sequences, 2) int64
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Packed:
@@ -48,6 +49,7 @@ class Packed:
             kinds=self.kinds.to(device, non_blocking=non_blocking),
             cu_seqlens=self.cu_seqlens.to(device, non_blocking=non_blocking),
             tokens=self.tokens,
+            samples=self.samples,
             prefixes=self.prefixes,
         )
 
@@ -79,10 +81,11 @@ def _concatenate(samples: Sequence[Sample]) -> Packed:
         input_ids=_to_int64(np.concatenate([sample.ids for sample in samples])[None]),
         position_ids=_to_int64(np.concatenate([sample.positions for sample in samples])[None]),
         labels=_to_int64(np.concatenate([_labels(sample) for sample in samples])[None]),
-        weights=torch.from_numpy(np.concatenate([_shift(sample.weight) for sample in samples])[None]),
-        kinds=torch.from_numpy(np.concatenate([_shift(sample.kind) for sample in samples])[None]),
+        weights=torch.from_numpy(np.concatenate([shift(sample.weight) for sample in samples])[None]),
+        kinds=torch.from_numpy(np.concatenate([shift(sample.kind) for sample in samples])[None]),
         cu_seqlens=torch.tensor([0, *np.cumsum(lengths)], dtype=torch.int32),
         tokens=sum(lengths),
+        samples=tuple(samples),
         prefixes=torch.tensor(prefixes) if branching else None,
     )
 
@@ -90,10 +93,10 @@ def _concatenate(samples: Sequence[Sample]) -> Packed:
 def _labels(sample: Sample) -> NDArray[np.int64]:
     """Return for each token the next one as its label, or IGNORED without loss."""
     following = np.append(sample.ids[1:], 0).astype(np.int64)
-    return np.where(_shift(sample.weight) != 0, following, IGNORED)
+    return np.where(shift(sample.weight) != 0, following, IGNORED)
 
 
-def _shift(values: NDArray[Any]) -> NDArray[Any]:
+def shift(values: NDArray[Any]) -> NDArray[Any]:
     """Return the next token's value at each position; 0 at the end."""
     return np.append(values[1:], values.dtype.type(0))
 

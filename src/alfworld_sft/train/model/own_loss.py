@@ -131,7 +131,8 @@ def _module_nll(module: LossModule, rows: Sequence[Tensor]) -> list[Tensor]:
     labels = torch.full_like(ids, -100)
     for end in bounds[1:].tolist():
         labels[0, end - SHORT : end - 1] = ids[0, end - SHORT + 1 : end]
-    _, nll, _ = module(ids, positions, labels, torch.ones_like(ids, dtype=torch.float32), Segments.of(bounds, device))
+    weights = torch.ones_like(ids, dtype=torch.float32)
+    nll = module(ids, positions, labels, weights, Segments.of(bounds, device)).nll
     return [nll[0, end - SHORT : end - 1] for end in bounds[1:].tolist()]
 
 

@@ -15,14 +15,18 @@ from transformers import AttentionInterface
 
 from alfworld_sft.models.load import ModelError, base_of, layers_of
 from alfworld_sft.train.model.attention import PACKED, PACKED_FAMILIES, Segments, packed_attention, varlen_works
-from alfworld_sft.train.model.loss import weighted_cross_entropy
+from alfworld_sft.train.model.loss import LIKELIHOOD, TokenLoss, weighted_loss
+from alfworld_sft.train.model.objectives import Objective
 from alfworld_sft.train.model.on_cpu import plain_float32, rms_norm, speed_up
 
 
 class LossModule(nn.Module):
-    """A causal language model with the loss of a micro-batch as its output, without storing all logits."""
+    """A causal language model with the loss of a micro-batch as its output, without storing all logits.
 
-    def __init__(self, model: Any, *, autocast: torch.dtype | None = None) -> None:
+    The loss is that of sampling at a temperature: of softmax(logits / temperature).
+    """
+
+    def __init__(self, model: Any, *, autocast: torch.dtype | None = None, temperature: float = 1.0) -> None:
         super().__init__()
         self.model = model
         self.autocast = autocast
@@ -31,24 +35,36 @@ class LossModule(nn.Module):
         if getattr(head, "bias", None) is not None or not isinstance(head, nn.Linear):
             raise ModelError(f"{type(base).__name__}: its output layer is not a plain matrix")
         self.packed = base.config._attn_implementation == PACKED
-        self.logit_scale = _logit_scale(base.config)
+        self.logit_scale = _logit_scale(base.config) / temperature
 
     def forward(
-        self, input_ids: Tensor, position_ids: Tensor, labels: Tensor, weights: Tensor, segments: Segments
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return Σ weight·nll, and per token the nll and whether the most probable token was right, both (1, tokens).
+        self,
+        input_ids: Tensor,
+        position_ids: Tensor,
+        labels: Tensor,
+        weights: Tensor,
+        segments: Segments,
+        objective: Objective = LIKELIHOOD,
+        entropy: bool = False,
+    ) -> TokenLoss:
+        """Return Σ weight·objective, and figures of each token, (1, tokens).
 
-        All but `segments` have shape (1, tokens); `labels` are already shifted, and -100 for none.
+        The tensors have shape (1, tokens); `labels` are already shifted, and -100 for none.
         """
         base = base_of(self.model)
         extra: dict[str, Any] = {"segments": segments} if self.packed else {}
         device_type = input_ids.device.type
         with torch.autocast(device_type, self.autocast or torch.bfloat16, enabled=self.autocast is not None):
             hidden = base.model(input_ids=input_ids, position_ids=position_ids, use_cache=False, **extra)[0]
-            loss, nll, correct = weighted_cross_entropy(
-                hidden, base.get_output_embeddings().weight, labels, weights, scale=self.logit_scale
+            return weighted_loss(
+                hidden,
+                base.get_output_embeddings().weight,
+                labels,
+                weights,
+                objective=objective,
+                entropy=entropy,
+                scale=self.logit_scale,
             )
-        return loss, nll, correct
 
 
 def _logit_scale(config: Any) -> float:

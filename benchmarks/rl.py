@@ -1,0 +1,342 @@
+"""Does reinforcement learning help a small agent, by which estimator, and how fast is it beside TRL?
+
+    python -m benchmarks.rl learn --data DATA --keep DIR                three seeds, 30 minutes of two cores an arm
+    python -m benchmarks.rl learn --data DATA --keep DIR --minutes 5 --seeds 1 --arms grpo,sft   a quick look
+    python -m benchmarks.rl speed --keep DIR                            seconds a step, beside TRL's GRPOTrainer
+
+learn: an agent is fine-tuned on few generated episodes; then every arm continues from it for as many CPU minutes: `rl`
+by each estimator, and `train` on the episodes that it was fine-tuned on. The agents then play all real valid_seen games
+under DATA greedily; each arm is compared with the agent that it started from, and with more fine-tuning, on the same
+games. Everything is done by the commands that a user types, in the folder of --keep; the same command resumes there.
+Results go to benchmarks/results/rl_learn.json and rl_speed.json, the curves to docs/reinforcement-learning.svg.
+"""
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from alfworld_sft.evaluate.compare import compare, read_result
+from benchmarks._result import versions_of, write_result
+from benchmarks.learn import Recipe, children_cpu, collect, step_of, train
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+PLOT = REPOSITORY / "docs" / "reinforcement-learning.svg"
+VERSIONS = ("torch", "transformers", "trl", "numpy")
+POLL_S = 2.0
+PROMPTS = ("prompt.template=compact", "prompt.form=multi", "policy.max_tokens=24", "env.max_repeats=8")
+CURVE_POINTS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """What is done with the agent's minutes: a command of ours and its options."""
+
+    name: str
+    command: str
+    options: tuple[str, ...]
+
+
+RL = (
+    "rl.num_generations=8", "policy.max_batch=128", "model.lora_rank=0", "optim.lr=1e-4",
+    "env.max_steps=30", "rl.kl_limit=null", "trainer.save_freq=5", *PROMPTS,
+)  # fmt: skip
+ARMS = (
+    Arm("grpo", "rl", (*RL, "rl.advantage=grpo")),
+    Arm("gigpo", "rl", (*RL, "rl.advantage=gigpo")),
+    Arm("progress", "rl", (*RL, "rl.advantage=progress")),
+    Arm("best_of", "rl", (*RL, "rl.method=best_of")),
+    Arm("sft", "train", (
+        "model.lora_rank=0", "data.multiturn.enable=true", "worldmodel.observation_loss=0.3", "optim.lr=1e-4",
+        "optim.lr_scheduler=constant", "optim.warmup_steps_ratio=0", "data.train_batch_size=16",
+        "trainer.save_freq=100",
+    )),
+)  # fmt: skip
+
+
+def learn(options: argparse.Namespace) -> None:
+    """Run every arm of every seed, and write what is known after each."""
+    runs: list[dict[str, Any]] = []
+    arms = [arm for arm in ARMS if arm.name in options.arms]
+    for seed in options.seeds:
+        place = options.keep / f"seed_{seed}"
+        start, data = fine_tuned(options.episodes, seed, place)
+        before = play(options.data, start, place / "played_start")
+        run: dict[str, Any] = {"seed": seed, "episodes": options.episodes, "start": before, "arms": {}}
+        runs.append(run)
+        for arm in arms:
+            source = (f"data.train_files=[{','.join(map(str, data))}]",) if arm.command == "train" else ()
+            run["arms"][arm.name] = learned(arm, (*arm.options, *source), start, seed, place, options)
+            write_result("rl_learn", {"minutes": options.minutes, "arms": [asdict(arm) for arm in arms], "runs": runs,
+                                      "versions": versions_of(*VERSIONS)})  # fmt: skip
+            print(
+                f"=== {arm.name}, seed {seed}: {before['rate']:.1%} → {run['arms'][arm.name]['rate']:.1%}", flush=True
+            )
+        for name, found in run["arms"].items():
+            found["against"] = dict(comparisons(place, name, run["arms"]))
+    write_result("rl_learn", {"minutes": options.minutes, "arms": [asdict(arm) for arm in arms], "runs": runs,
+                              "versions": versions_of(*VERSIONS)})  # fmt: skip
+    plot(runs)
+
+
+def fine_tuned(episodes: int, seed: int, place: Path) -> tuple[Path, list[Path]]:
+    """Return an agent fine-tuned on a few generated episodes, and their datasets; made once."""
+    recipe = Recipe("start", episodes=episodes, processes=1)
+    final, data = place / "run" / "final", [place / "data0"]
+    if not final.is_dir():
+        place.mkdir(parents=True, exist_ok=True)
+        if not (data[0] / "train.parquet").is_file():
+            collect(recipe, seed, place)
+        if not (place / "model").is_dir():
+            command("tiny-model", place / "model", "--corpus", data[0], "--seed", seed, *recipe.model)
+        train(recipe, seed, place, data, curve=False)
+    return final, data
+
+
+def learned(
+    arm: Arm, words: Sequence[str], start: Path, seed: int, place: Path, options: argparse.Namespace
+) -> dict[str, Any]:
+    """Spend an arm's minutes, and return the success of its checkpoints on the way and at the end."""
+    out = place / arm.name
+    size = (f"rl.games_per_step={options.games}",) if arm.command == "rl" else ()
+    spent = spend(
+        [
+            arm.command, f"model.path={start}", f"trainer.default_local_dir={out}", f"trainer.seed={seed}",
+            "trainer.total_training_steps=1000000", "trainer.logger=[]", *words, *size,
+        ],
+        out, 60 * options.minutes * 2,
+    )  # fmt: skip
+    if not list(out.glob("global_step_*")):
+        sys.exit(f"error: {out.name} saved nothing in its {options.minutes:g} minutes, see above")
+    steps = [line for line in metrics_of(out) if "loss" in line]
+    tokens = {line["step"]: sum(each["tokens"] for each in steps[:number]) for number, line in enumerate(steps, 1)}
+    checkpoints = sorted(out.glob("global_step_*"), key=step_of)
+    chosen = checkpoints[:: max(1, len(checkpoints) // CURVE_POINTS)][-CURVE_POINTS:]
+    curve = []
+    for checkpoint in dict.fromkeys([*chosen, checkpoints[-1]]):
+        success = play(options.data, checkpoint, place / f"played_{arm.name}_{step_of(checkpoint)}")
+        curve.append({"step": step_of(checkpoint), "tokens": tokens[step_of(checkpoint)], **success})
+    return {**curve[-1], "cpu_minutes": round(spent / 60, 2), "curve": curve, "training": thinned(steps)}
+
+
+def spend(words: Sequence[object], out: Path, budget_s: float) -> float:
+    """Run one of our commands until it has used its CPU seconds, then stop it by SIGTERM; return those used.
+
+    A run that was killed is resumed, with the seconds that it had left.
+    """
+    clock = out.with_name(f"{out.name}_cpu_seconds")
+    before = float(clock.read_text()) if clock.exists() else 0.0
+    if before >= budget_s:
+        return before
+    ended = children_cpu()
+    process = subprocess.Popen(command_words(*words), cwd=REPOSITORY)
+    watched, used = psutil.Process(process.pid), before
+    while process.poll() is None:
+        time.sleep(POLL_S)
+        try:
+            times = watched.cpu_times()
+        except psutil.NoSuchProcess:
+            break
+        used = before + times.user + times.system
+        if used >= budget_s:
+            process.send_signal(signal.SIGTERM)
+            process.wait()
+        out.parent.mkdir(parents=True, exist_ok=True)
+        clock.write_text(str(used))
+    used = before + children_cpu() - ended
+    if process.wait() not in (0, 143):
+        print(f"=== {out.name} ended by itself, see above; what it had saved is played", flush=True)
+        used = max(used, budget_s)
+    clock.write_text(str(used))
+    return used
+
+
+def play(data: Path, model: Path, out: Path) -> dict[str, Any]:
+    """Play all real valid_seen games greedily, once; return the success."""
+    if not (out / "metrics.json").is_file():
+        resume = ("--resume", out, "--trust") if out.is_dir() else ("--output-dir", out.parent, "--name", out.name)
+        options = (
+            f"games.source={data}", "games.split=valid_seen", "policy.name=local", f"policy.model={model}",
+            "policy.temperature=0", "policy.max_batch=140", "runner.concurrency=140", *PROMPTS,
+        )  # fmt: skip
+        command("evaluate", *resume, *(() if out.is_dir() else options))
+    return dict(json.loads((out / "metrics.json").read_text())["success"])
+
+
+def comparisons(place: Path, name: str, arms: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, Any]]:
+    """Yield the paired comparisons of an arm with the agent at its start, and with more fine-tuning."""
+    last = {arm: place / f"played_{arm}_{found['step']}" for arm, found in arms.items()}
+    for other, played in {"start": place / "played_start", **last}.items():
+        if other in ("start", "sft") and other != name:
+            found = compare(read_result(played), read_result(last[name]))
+            yield other, {"difference": found.difference, "interval_95": list(found.interval), "p": found.p_value}
+
+
+def speed(options: argparse.Namespace) -> None:
+    """Measure seconds a step and memory, of ours and of TRL's trainer with the same model, games and sizes."""
+    place = options.keep / "seed_1"
+    start, _ = fine_tuned(options.episodes, 1, place)
+    sides = {"alfworld-sft rl": ours, "TRL GRPOTrainer": trl_side}
+    found = {}
+    for name, side in sides.items():
+        process = subprocess.Popen([sys.executable, "-m", "benchmarks.rl", "side", side.__name__, str(start),
+                                    str(options.keep), str(options.steps)], cwd=REPOSITORY)  # fmt: skip
+        peak = peak_memory(process)
+        if process.returncode:
+            sys.exit(f"error: {name} failed, see above")
+        found[name] = json.loads((options.keep / f"{side.__name__}.json").read_text()) | {"peak_gib": peak}
+        print(f"{name:18} {found[name]}", flush=True)
+    write_result("rl_speed", {"sides": found, "steps": options.steps, "versions": versions_of(*VERSIONS)})
+
+
+SPEED = {"games": 8, "generations": 8, "max_steps": 30, "max_tokens": 24, "seed": 1}
+
+
+def ours(start: Path, keep: Path, steps: int) -> dict[str, float]:
+    """Run `rl` for a few steps; the first one warms up and is not counted."""
+    out = keep / "speed_ours"
+    command(
+        "rl", f"model.path={start}", f"trainer.default_local_dir={out}", f"trainer.total_training_steps={steps + 1}",
+        "trainer.logger=[]", "trainer.save_freq=0", *RL, f"rl.games_per_step={SPEED['games']}",
+        f"rl.num_generations={SPEED['generations']}", f"env.max_steps={SPEED['max_steps']}", "env.max_repeats=null",
+        "trainer.resume_mode=disable", f"trainer.seed={SPEED['seed']}",
+    )  # fmt: skip
+    lines = [line for line in metrics_of(out) if "loss" in line][1:]
+    return {
+        "seconds_playing": sum(line["seconds_playing"] for line in lines) / len(lines),
+        "seconds_training": sum(line["seconds_training"] for line in lines) / len(lines),
+        "episodes_per_s": sum(line["episodes"] for line in lines)
+        / sum(line["seconds_playing"] + line["seconds_training"] for line in lines),
+        "turns": sum(line["episodes"] * line["mean_steps"] for line in lines) / len(lines),
+    }
+
+
+def trl_side(start: Path, keep: Path, steps: int) -> dict[str, float]:
+    """Run TRL's GRPOTrainer with our rollouts for a few steps; the first one warms up and is not counted."""
+    from transformers import TrainerCallback
+    from trl import GRPOConfig, GRPOTrainer
+
+    from alfworld_sft.integrations.trl import Games, success_reward
+
+    class Clock(TrainerCallback):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self.ends: list[float] = []
+
+        def on_step_end(self, *_: object, **__: object) -> None:
+            self.ends.append(time.perf_counter())
+
+    clock, batch = Clock(), SPEED["games"] * SPEED["generations"]
+    games = Games("generate", max_steps=SPEED["max_steps"], template="compact", max_tokens=SPEED["max_tokens"])
+    args = GRPOConfig(
+        output_dir=str(keep / "speed_trl"), per_device_train_batch_size=SPEED["generations"],
+        gradient_accumulation_steps=SPEED["games"], num_generations=SPEED["generations"], max_steps=steps + 1,
+        max_completion_length=2048, learning_rate=1e-4, beta=0.0, save_strategy="no", report_to="none",
+        use_cpu=True, bf16=False, seed=SPEED["seed"], logging_steps=1,
+    )  # fmt: skip
+    trainer = GRPOTrainer(
+        str(start), success_reward, args, games.dataset(SPEED["games"] * (steps + 1)),
+        rollout_func=games.rollout, callbacks=[clock],
+    )  # fmt: skip
+    trainer.train()
+    seconds = (clock.ends[-1] - clock.ends[0]) / (len(clock.ends) - 1)
+    return {"seconds_a_step": seconds, "episodes_per_s": batch / seconds}
+
+
+def peak_memory(process: "subprocess.Popen[bytes]") -> float:
+    """Wait for a process and return the most memory that it and its children held, in GiB."""
+    peak, watched = 0, psutil.Process(process.pid)
+    while process.poll() is None:
+        try:
+            family = [watched, *watched.children(recursive=True)]
+            peak = max(peak, sum(each.memory_info().rss for each in family))
+        except psutil.NoSuchProcess:
+            continue
+        time.sleep(0.2)
+    return round(peak / 2**30, 2)
+
+
+def thinned(steps: Sequence[Mapping[str, Any]], points: int = 60) -> list[dict[str, Any]]:
+    """Return what some of a run's steps reported."""
+    kept = ("step", "tokens", "success", "reward", "mean_steps", "invalid_rate", "no_signal", "entropy", "kl", "loss")
+    return [
+        {key: line[key] for key in kept if line.get(key) is not None} for line in steps[:: max(1, len(steps) // points)]
+    ]
+
+
+def metrics_of(out: Path) -> list[dict[str, Any]]:
+    """Return the lines of a run's log."""
+    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+
+
+def plot(runs: Sequence[Mapping[str, Any]]) -> None:
+    """Draw success on the real games over the tokens trained on: the mean of the seeds, by arm."""
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    from matplotlib import pyplot as plt
+
+    plt.rcParams["svg.hashsalt"] = "rl"  # equal data, equal file
+    figure, axes = plt.subplots(figsize=(7, 3.6))
+    for name in runs[0]["arms"]:
+        for number, run in enumerate(runs):
+            curve = [{"tokens": 0, **run["start"]}, *run["arms"][name]["curve"]]
+            axes.plot([p["tokens"] / 1e6 for p in curve], [100 * p["rate"] for p in curve], marker="o", markersize=3,
+                      color=f"C{list(runs[0]['arms']).index(name)}", label=None if number else name)  # fmt: skip
+    axes.set(xlabel="million tokens trained on", ylabel="won of 140 real valid_seen games, %")
+    axes.legend()
+    axes.grid(alpha=0.3)
+    figure.tight_layout()
+    figure.savefig(PLOT, metadata={"Date": None})
+
+
+def command(*words: object) -> None:
+    """Run one of our commands as a user does; end where it fails."""
+    if subprocess.run(command_words(*words), cwd=REPOSITORY, check=False).returncode:
+        sys.exit(f"error: alfworld-sft {words[0]} failed, see above")
+
+
+def command_words(*words: object) -> list[str]:
+    """Return the command line of one of our commands."""
+    return [sys.executable, "-m", "alfworld_sft", *map(str, words)]
+
+
+def main() -> None:
+    if sys.argv[1:2] == ["side"]:  # a process of its own, so that its memory can be measured
+        name, start, keep, steps = sys.argv[2:]
+        result = {"ours": ours, "trl_side": trl_side}[name](Path(start), Path(keep), int(steps))
+        (Path(keep) / f"{name}.json").write_text(json.dumps(result))
+        return
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", choices=("learn", "speed"))
+    parser.add_argument("--data", type=Path, help="folder with the real games (ALFWORLD_DATA), for learn")
+    parser.add_argument("--keep", type=Path, required=True, help="work in this folder; the same command resumes there")
+    parser.add_argument("--episodes", type=int, default=9_000, help="episodes that the agent is fine-tuned on first")
+    parser.add_argument("--minutes", type=float, default=30.0, help="minutes of two cores for each arm")
+    parser.add_argument("--seeds", type=lambda text: [int(each) for each in text.split(",")], default=[1, 2, 3])
+    parser.add_argument("--arms", type=lambda text: text.split(","), default=[arm.name for arm in ARMS])
+    parser.add_argument("--games", type=int, default=16, help="games that an arm of rl plays in a step")
+    parser.add_argument("--steps", type=int, default=5, help="steps that speed counts")
+    options = parser.parse_args()
+    options.keep = options.keep.resolve()
+    options.keep.mkdir(parents=True, exist_ok=True)
+    os.environ.setdefault("OMP_NUM_THREADS", str(min(2, os.cpu_count() or 1)))
+    if options.part == "speed":
+        speed(options)
+        return
+    if options.data is None or not (options.data / "json_2.1.1" / "valid_seen").is_dir():
+        sys.exit(f"error: --data {options.data} holds no json_2.1.1/valid_seen")
+    options.data = options.data.resolve()
+    learn(options)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Reinforcement learning: games → episodes of the model in training → advantages → updates of its weights."""
