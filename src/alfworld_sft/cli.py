@@ -18,6 +18,7 @@ from alfworld_sft.export.cli import export_command
 from alfworld_sft.games.cli import games_app
 from alfworld_sft.integrations.alfworld.cli import shim
 from alfworld_sft.integrations.serve_cli import serve_command
+from alfworld_sft.models.smollm2_cli import smollm2_command
 from alfworld_sft.play.cli import play_command
 from alfworld_sft.report.cli import report_command
 from alfworld_sft.show.cli import show_command
@@ -47,6 +48,7 @@ app.command("check")(check_command)
 app.command("play")(play_command)
 app.command("doctor")(doctor_command)
 app.command("tiny-model")(tiny_model)
+app.command("smollm2")(smollm2_command)
 app.command("serve")(serve_command)
 app.command("shim")(shim)
 
