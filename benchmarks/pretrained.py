@@ -130,20 +130,10 @@ class Bench:
         arm, folder = self.arm, self.state / f"data_{self.arm.template}_{self.arm.form}_{self.arm.episodes}"
         if not folder.exists():
             script = REPOSITORY / "examples/ppo_trainer/run_alfworld_sft_collection.sh"
-            variables = {
-                "PROMPT_TEMPLATE": arm.template,
-                "NUM_EPISODES": str(arm.episodes),
-                "SFT_REQUIRE_SUCCESS": "True",
-            }
-            words = [
-                script,
-                "--name",
-                folder.name,
-                "games.source=generate",
-                "policy.noise=0.15",
-                f"prompt.form={arm.form}",
-            ]
-            self.command("collecting", words, OUTPUT_DIR=str(self.state), **variables)
+            variables = {"PROMPT_TEMPLATE": arm.template, "NUM_EPISODES": str(arm.episodes)}
+            words = [script, "--name", folder.name, "games.source=generate"]
+            words += ["policy.noise=0.15", f"prompt.form={arm.form}"]
+            self.command("collecting", words, SFT_REQUIRE_SUCCESS="True", OUTPUT_DIR=str(self.state), **variables)
         elif read_json(folder / "run.json")["status"] != "complete":
             self.command("collecting", ours("collect", "--resume", folder))
         self.known["dataset"] = read_json(folder / "run.json")["counts"]
@@ -157,22 +147,20 @@ class Bench:
         words = [REPOSITORY / f"examples/sft/run_alfworld_sft_{name}.sh", 1, out, data, f"model.path={model}"]
         words += [*self.arm.training, f"trainer.save_freq={every}", "trainer.max_ckpt_to_keep=3"]
         while True:
+            for checkpoint in self.unplayed(out, every):
+                step = step_of(checkpoint)
+                success = self.play(checkpoint, f"step {step}", self.options.curve_games)["success"]
+                tokens = training_figures(out / "metrics.jsonl", step)["tokens"]
+                self.known["curve"].append({"step": step, "tokens": tokens, "success": success})
+                self.keep()
+            if (out / "final").exists():
+                return out / "final"
             try:
-                if (out / "final").exists():
-                    return out / "final"
                 self.command("training", words, until=lambda: self.unplayed(out, every))
             finally:
                 if (out / "metrics.jsonl").exists():
                     self.known["training"] = training_figures(out / "metrics.jsonl")
                     self.keep()
-            for checkpoint in self.unplayed(out, every):
-                point = {
-                    "step": step_of(checkpoint),
-                    "tokens": training_figures(out / "metrics.jsonl", step_of(checkpoint))["tokens"],
-                }
-                point["success"] = self.play(checkpoint, f"step {point['step']}", self.options.curve_games)["success"]
-                self.known["curve"].append(point)
-                self.keep()
 
     def unplayed(self, out: Path, every: int) -> list[Path]:
         """Return the checkpoints at points of the curve that have not played yet."""

