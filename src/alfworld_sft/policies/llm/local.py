@@ -23,7 +23,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from random import Random
 from typing import Any, Literal
 from weakref import WeakKeyDictionary
@@ -35,7 +34,7 @@ from alfworld_sft.errors import ConfigError, PolicyError, UserError
 from alfworld_sft.models.chat_encoder import ChatEncoder
 from alfworld_sft.models.load import cast_weights, load_tokenizer
 from alfworld_sft.models.merge import load_whole
-from alfworld_sft.models.reference import is_path
+from alfworld_sft.models.reference import unusable_path
 from alfworld_sft.models.stopping import end_ids_of
 from alfworld_sft.policies.base import Player, short_name
 from alfworld_sft.policies.llm.constrain import ANYTHING, Choice, RestrictedReply, Spelling, room_for_action
@@ -179,8 +178,8 @@ class LocalModel:
         Raises UserError if it cannot be loaded.
         """
         _numbers_of(sampling or Sampling())
-        if is_path(model) and not Path(model).is_dir():
-            raise UserError(f"policy.model={model}: there is no such folder")
+        if reason := unusable_path(model):
+            raise UserError(f"policy.model={model}: {reason}")
         place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         tokenizer = load_tokenizer(model)
         whole = cast_weights(load_whole(model)[0], playing_dtype(dtype, place)).to(place).eval()

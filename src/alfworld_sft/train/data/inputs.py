@@ -15,7 +15,7 @@ from alfworld_sft.dataset.read import (
     wanted_columns,
 )
 from alfworld_sft.errors import DatasetError, UserError
-from alfworld_sft.models.reference import is_path
+from alfworld_sft.models.reference import unusable_path
 from alfworld_sft.train.config import TrainConfig
 
 logger = logging.getLogger(__name__)
@@ -61,8 +61,8 @@ def check_inputs(config: TrainConfig) -> None:
     Warns of unread columns that would change the training, and of a file in both lists.
     """
     model = config.model.partial_pretrain
-    if is_path(model) and not Path(model).is_dir():
-        raise UserError(f"model.partial_pretrain={model}: there is no such folder")
+    if reason := unusable_path(model):
+        raise UserError(f"model.partial_pretrain={model}: {reason}")
     columns = columns_of(config)
     train, val = train_files(config), val_files(config)
     for file in val:

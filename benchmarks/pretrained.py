@@ -1,0 +1,309 @@
+"""What does the guide make of a real pretrained model, on a machine without a GPU?
+
+The guide's three commands, the scripts under `examples/` and `alfworld-sft evaluate`, with SmolLM2-135M-Instruct
+(`alfworld-sft smollm2`): collect from generated games, fine-tune, play the real valid_seen games, before and after.
+Beside it the same with random weights of the same size. Defaults as documented but for DIFFERENCES.
+
+    python -m benchmarks.pretrained --data ../shared/alfworld_data --state DIR --only compact --minutes 300
+
+It takes hours, and may be interrupted: the same command resumes from --state. When its minutes are over, it stops in
+the same way. The result, also of what is unfinished, is rewritten after every piece of work.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import re
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from alfworld_sft.evaluate.compare import compare, read_result
+from alfworld_sft.files import whole_folder
+from benchmarks._result import machine, versions_of, write_result
+from benchmarks.learn import children_cpu, smoothed, step_of
+
+REPOSITORY = Path(__file__).parents[1]
+ROWS_A_STEP = 128
+"""The default of data.train_batch_size."""
+KEPT = ("success", "success_by_task_type", "mean_steps_when_won", "invalid_actions", "failures", "world_model", "usage")
+VERSIONS = ("torch", "transformers", "peft", "tokenizers", "gguf")
+DIFFERENCES = {
+    "model.path": "SmolLM2-135M-Instruct: 1.5 billion parameters would take ten times as long",
+    "num_episodes, trainer.total_epochs": "as many different episodes as the time allows, each trained once; default 3",
+    "optim.lr": "1e-3 for adapters (default 1e-4): a smaller model, and fewer steps; all weights: Muon, 2e-3",
+    "data.micro_batch_size_per_gpu": "1 (default 2): 2,048 tokens a pass hold half the memory of 4,096",
+    "policy.noise": "0.15 (default 0), with won games only: without mistakes in its data the student, after its first"
+    " one, repeats it until the game ends",
+    "worldmodel.observation_loss": "0.3 in conversations (default 0), as documented for small models",
+    "policy.temperature": "0 (default 0.4): one play of each game then needs no second",
+    "policy.max_tokens, env.max_repeats": "24 or 256, more than any reply of the expert has, and 8 (defaults 512,"
+    " none): an untrained model talks to the end of every reply and game",
+    "runner.concurrency": "32 (default 64): keys and values of a conversation take 46 KB a token",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """One run of the guide. `base` is the pretrained model, or random weights of Qwen3's kind of the same size."""
+
+    name: str
+    template: str
+    form: str
+    episodes: int
+    max_tokens: int
+    before_games: int
+    """Games that the model plays before training: all, or a subset where each takes minutes."""
+    base: str = "smollm2"
+
+    @property
+    def training(self) -> list[str]:
+        """Overrides of the training script."""
+        lora = self.base == "smollm2"
+        weights = ["optim.lr=1e-3"] if lora else ["model.lora_rank=0", "optim.name=muon", "optim.lr=2e-3"]
+        world = ["worldmodel.observation_loss=0.3"] if self.form == "multi" else []
+        return [*weights, *world, "trainer.total_epochs=1", "data.micro_batch_size_per_gpu=1"]
+
+
+ARMS = (
+    Arm("compact", "compact", "multi", 3000, 24, 140),
+    Arm("compact, random weights", "compact", "multi", 3000, 24, 20, base="random"),
+    Arm("default, multi", "default", "multi", 1000, 256, 20),
+    Arm("add_wm1, multi", "add_wm1", "multi", 1000, 256, 20),
+    Arm("default, single", "default", "single", 1000, 256, 20),
+    Arm("add_wm1, single", "add_wm1", "single", 1000, 256, 20),
+)
+
+
+class OutOfTimeError(Exception):
+    """The minutes are over; the same command resumes."""
+
+
+class Bench:
+    """Does one arm piece by piece, and keeps what is known of it in `arm.json` of the arm's folder."""
+
+    def __init__(self, arm: Arm, options: argparse.Namespace, ends: float) -> None:
+        self.arm, self.options, self.ends = arm, options, min(ends, time.monotonic() + 60 * options.minutes)
+        self.state = options.state.resolve()
+        self.place = self.state / re.sub(r"\W+", "_", f"{arm.name} {arm.episodes}")
+        self.place.mkdir(parents=True, exist_ok=True)
+        new = {"arm": asdict(arm), "overrides": arm.training, "machine": machine(), "cpu_minutes": {}, "curve": []}
+        self.known: dict[str, Any] = {**new, **(read_json(self.place / "arm.json") or {}), "status": "unfinished"}
+
+    def run_all(self) -> None:
+        """Do what is left of the arm; raises OutOfTimeError when its minutes are over."""
+        model = self.make_model(self.arm.base)
+        data = self.collect()
+        some = self.options.curve_games if self.options.smoke else None
+        self.play_all(model, "before", some or self.arm.before_games)
+        self.play_all(self.train(model, data), "after", some)
+        for name in [key for key in self.known["after"] if key in self.known["before"]]:
+            self.known.setdefault("paired", {})[name] = pair(
+                self.place / f"before {name}", self.place / f"after {name}"
+            )
+        self.known["status"] = "complete"
+        self.keep()
+
+    def make_model(self, base: str) -> Path:
+        """Make the base model's folder, unless it is there."""
+        folder = self.state / base
+        if base == "smollm2" and self.options.model:
+            return Path(self.options.model.resolve())
+        if not folder.exists() and base == "random":
+            write_random(self.make_model("smollm2"), folder)
+        elif not folder.exists():
+            self.command("model", ours("smollm2", folder))
+        return folder
+
+    def collect(self) -> Path:
+        """Collect by the guide's script, and return the dataset's folder."""
+        arm, folder = self.arm, self.state / f"data_{self.arm.template}_{self.arm.form}_{self.arm.episodes}"
+        if not folder.exists():
+            script = REPOSITORY / "examples/ppo_trainer/run_alfworld_sft_collection.sh"
+            variables = {"PROMPT_TEMPLATE": arm.template, "NUM_EPISODES": str(arm.episodes)}
+            words = [script, "--name", folder.name, "games.source=generate"]
+            words += ["policy.noise=0.15", f"prompt.form={arm.form}"]
+            self.command("collecting", words, SFT_REQUIRE_SUCCESS="True", OUTPUT_DIR=str(self.state), **variables)
+        elif read_json(folder / "run.json")["status"] != "complete":
+            self.command("collecting", ours("collect", "--resume", folder))
+        self.known["dataset"] = read_json(folder / "run.json")["counts"]
+        return folder
+
+    def train(self, model: Path, data: Path) -> Path:
+        """Train by the guide's script, with a break at each point of the curve to play; return the final model."""
+        out = self.place / "sft_models"
+        name = "multiturn" if self.arm.form == "multi" else "single"
+        every = math.ceil(self.known["dataset"]["rows_train"] / ROWS_A_STEP / self.options.points)
+        words = [REPOSITORY / f"examples/sft/run_alfworld_sft_{name}.sh", 1, out, data, f"model.path={model}"]
+        words += [*self.arm.training, f"trainer.save_freq={every}", "trainer.max_ckpt_to_keep=3"]
+        while True:
+            for checkpoint in self.unplayed(out, every):
+                step = step_of(checkpoint)
+                success = self.play(checkpoint, f"step {step}", self.options.curve_games)["success"]
+                tokens = training_figures(out / "metrics.jsonl", step)["tokens"]
+                self.known["curve"].append({"step": step, "tokens": tokens, "success": success})
+                self.keep()
+            if (out / "final").exists():
+                return out / "final"
+            try:
+                self.command("training", words, until=lambda: self.unplayed(out, every))
+            finally:
+                if (out / "metrics.jsonl").exists():
+                    self.known["training"] = training_figures(out / "metrics.jsonl")
+                    self.keep()
+
+    def unplayed(self, out: Path, every: int) -> list[Path]:
+        """Return the checkpoints at points of the curve that have not played yet."""
+        played = {point["step"] for point in self.known["curve"]}
+        found = sorted(out.glob("global_step_*"), key=step_of)
+        return [path for path in found if step_of(path) % every == 0 and step_of(path) not in played]
+
+    def play_all(self, model: Path, when: str, games: int | None) -> None:
+        """Play the real valid_seen games freely and, if the package can, with actions restricted to admissible ones."""
+        ways = {"free": []} | ({"constrained": ["policy.constrain=action"]} if can_constrain() else {})
+        known = self.known.setdefault(when, {})
+        for name, extra in ways.items():
+            if name not in known:
+                known[name] = self.play(model, f"{when} {name}", games, *extra)
+                self.keep()
+
+    def play(self, model: Path, name: str, games: int | None, *extra: str) -> dict[str, Any]:
+        """Evaluate by the documented command, or resume it; return the figures that are kept."""
+        out, arm = self.place / name, self.arm
+        words = ours(
+            "evaluate", "--output-dir", self.place, "--name", name, f"games.source={self.options.data.resolve()}",
+            f"prompt.template={arm.template}", f"prompt.form={arm.form}", "policy.name=local", f"policy.model={model}",
+            "policy.temperature=0", f"policy.max_tokens={arm.max_tokens}", "env.max_repeats=8", "runner.concurrency=32",
+            *extra, *([f"num_games={games}"] if games else []),
+        )  # fmt: skip
+        if not (out / "metrics.json").exists():
+            self.command("playing", ours("evaluate", "--resume", out) if out.exists() else words)
+        return {key: value for key, value in read_json(out / "metrics.json").items() if key in KEPT and value}
+
+    def command(
+        self, piece: str, words: Sequence[object], until: Callable[[], object] = lambda: False, **variables: str
+    ) -> None:
+        """Run a command, at most until the time or a condition says so: SIGTERM then makes it save and end.
+
+        Raises OutOfTimeError when the time is over, and ends the program where the command fails.
+        """
+        cpu = children_cpu()
+        environ = {**os.environ, "VIRTUAL_ENV": sys.prefix, **variables}
+        process = subprocess.Popen([str(word) for word in words], cwd=REPOSITORY, env=environ)
+        try:
+            while process.poll() is None and time.monotonic() < self.ends and not until():
+                time.sleep(1)
+        finally:
+            over = process.poll() is None
+            if over:
+                process.terminate()
+            process.wait()
+            spent = self.known["cpu_minutes"]
+            spent[piece] = round(spent.get(piece, 0) + (children_cpu() - cpu) / 60, 2)
+            self.keep()
+        if process.returncode not in ((0, 143, -signal.SIGTERM) if over else (0,)):
+            sys.exit(f"error: {words[0]} … failed, see above")
+        if time.monotonic() >= self.ends:
+            raise OutOfTimeError
+
+    def keep(self) -> None:
+        """Write what is known of the arm, and the result of all arms in the state folder."""
+        whole = self.place / "arm.json.new"
+        whole.write_text(json.dumps(self.known, indent=2), encoding="utf-8")
+        whole.replace(self.place / "arm.json")
+        if not self.options.smoke:
+            arms = [read_json(path) for path in sorted(self.state.glob("*/arm.json"))]
+            write_result("pretrained", {"differences": DIFFERENCES, "arms": arms, "versions": versions_of(*VERSIONS)})
+
+
+def pair(before: Path, after: Path) -> dict[str, Any]:
+    """Compare two evaluations on the games that both played, as `alfworld-sft evaluate --compare` does."""
+    return asdict(compare(read_result(before), read_result(after), different_protocols=True))
+
+
+def training_figures(file: Path, last: int | None = None) -> dict[str, Any]:
+    """Return what a training log says, up to a step."""
+    lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    steps = [line for line in lines if "loss" in line and (last is None or line["step"] <= last)]
+    return {
+        "steps": len(steps),
+        "tokens": sum(step["tokens"] for step in steps),
+        "tokens_per_s": round(statistics.median(step["tokens_per_s"] for step in steps), 1) if steps else None,
+        "loss": smoothed([step["loss"] for step in steps]),
+        "val_loss": [line["val_loss"] for line in lines if "val_loss" in line],
+    }
+
+
+def write_random(like: Path, folder: Path) -> None:
+    """Write a Qwen3 with random weights, of the shape and with the tokenizer of a Llama folder."""
+    import torch
+    from transformers import AutoConfig, AutoTokenizer, Qwen3Config, Qwen3ForCausalLM
+
+    shape = (
+        "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
+        "num_key_value_heads", "head_dim", "max_position_embeddings", "rope_parameters", "rms_norm_eps",
+        "tie_word_embeddings", "bos_token_id", "eos_token_id", "pad_token_id",
+    )  # fmt: skip
+    llama = AutoConfig.from_pretrained(like).to_dict()
+    torch.manual_seed(1)
+    model = Qwen3ForCausalLM(Qwen3Config(**{key: llama[key] for key in shape}))
+    with whole_folder(folder) as partial:
+        AutoTokenizer.from_pretrained(like).save_pretrained(partial)
+        model.save_pretrained(partial)
+
+
+@cache
+def can_constrain() -> bool:
+    """Return whether the package can restrict actions to the admissible commands."""
+    keys = subprocess.run(list(map(str, ours("evaluate", "--keys"))), capture_output=True, text=True, check=True)
+    return "`policy.constrain`" in keys.stdout
+
+
+def ours(*words: object) -> list[object]:
+    """Return the words of one of our commands."""
+    return [sys.executable, "-m", "alfworld_sft", *words]
+
+
+def read_json(path: Path) -> Any:
+    """Return what a file holds, or None where there is none."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def main() -> None:
+    """Run the arms that are wanted, as far as the minutes go."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder with the real games (ALFWORLD_DATA)")
+    parser.add_argument("--state", type=Path, required=True, help="folder to work in and to resume from")
+    parser.add_argument("--only", choices=[arm.name for arm in ARMS], help="one arm; default: all, one after the other")
+    parser.add_argument("--minutes", type=float, default=600, help="stop an arm after so many minutes")
+    parser.add_argument("--total-minutes", type=float, default=3000, help="stop everything after so many minutes")
+    parser.add_argument("--episodes", type=int, help="episodes to collect, instead of the arm's own number")
+    parser.add_argument("--curve-games", type=int, default=30, help="games that each point of the curve plays")
+    parser.add_argument("--points", type=int, default=6, help="points of the learning curve")
+    parser.add_argument("--model", type=Path, help="a folder that alfworld-sft smollm2 made; default: make it")
+    parser.add_argument("--smoke", action="store_true", help="play as few games as the curve does, and write no result")
+    options = parser.parse_args()
+    if not (options.data / "json_2.1.1" / "valid_seen").is_dir():
+        sys.exit(f"error: --data {options.data} holds no json_2.1.1/valid_seen")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # ends the command in progress as well
+    ends = time.monotonic() + 60 * options.total_minutes
+    for arm in (arm for arm in ARMS if options.only in (None, arm.name)):
+        chosen = replace(arm, episodes=options.episodes or arm.episodes)
+        try:
+            Bench(chosen, options, ends).run_all()
+        except OutOfTimeError:
+            print(f"{arm.name}: its minutes are over; the same command resumes", flush=True)
+
+
+if __name__ == "__main__":
+    main()
