@@ -93,7 +93,7 @@ def play_reference(planned: list[dict[str, Any]], said: Path, seconds: float) ->
 
 
 def play_ours(played: list[dict[str, Any]], work: Path) -> dict[str, Any]:
-    """What the drop-in says, a process for each scenario as well: it numbers environments in the order of their making."""
+    """What the drop-in says, a process for each scenario as well: environments are numbered as they are made."""
     said: dict[str, Any] = {}
     for scenario in played:
         said |= scenarios.play(sys.executable, [scenario], work / "ours", work / "shim")
