@@ -26,7 +26,8 @@ from alfworld_sft.errors import DatasetError
 from alfworld_sft.prompts.tags import find_sections, unpaired_tags
 
 if TYPE_CHECKING:
-    from alfworld_sft.train.data.samples import LoadedSamples, SampleOptions
+    from alfworld_sft.train.data.options import SampleOptions
+    from alfworld_sft.train.data.samples import LoadedSamples
 
 MOST_PROBLEMS = 5
 """How many invalid rows of a file are reported individually."""

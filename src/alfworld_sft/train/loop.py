@@ -22,9 +22,10 @@ from alfworld_sft.train.checkpoint import Checkpoint, Position
 from alfworld_sft.train.config import TrainConfig
 from alfworld_sft.train.data.batches import Batch, BatchSchedule, fingerprint, lengths_of, micro_batches, total_weight
 from alfworld_sft.train.data.inputs import columns_of, train_files, val_files
+from alfworld_sft.train.data.options import sample_options
 from alfworld_sft.train.data.pack import Packed
 from alfworld_sft.train.data.sample import Sample
-from alfworld_sft.train.data.samples import load_samples, sample_options
+from alfworld_sft.train.data.samples import load_samples
 from alfworld_sft.train.distributed import Ranks, gradient_sync
 from alfworld_sft.train.eval_games import find_eval_games
 from alfworld_sft.train.hooks import Hook, Moment
