@@ -1,7 +1,8 @@
 """How do rows become samples? Token ids, and for every token the weight of the loss of predicting it.
 
 A sample is the unit of an optimizer step: a single-turn row, or all rows of a trajectory folded into one conversation
-(see `trajectory`). The loss of a step is Σ weight·nll ÷ Σ weight over its samples, the token mean of row-by-row training.
+(see `trajectory`). The loss of a step is Σ weight·nll ÷ Σ weight over its samples, the token mean of row-by-row
+training.
 """
 
 from __future__ import annotations
@@ -49,8 +50,8 @@ def load_samples(
 ) -> LoadedSamples:
     """Return the samples of dataset files or folders, possibly none; `option` names them in errors.
 
-    Raises DatasetError for anything unreadable (see `dataset.read`) or named twice, and for a sequence that is too long if
-    `truncation` is error.
+    Raises DatasetError for anything unreadable (see `dataset.read`) or named twice, and for a sequence that is too
+    long if `truncation` is error.
     """
     paths = [dataset_file(file, FILE_NAMES.get(option, "train.parquet"), option) for file in files]
     refuse_duplicates(paths, option)
