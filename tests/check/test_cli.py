@@ -17,6 +17,8 @@ from alfworld_sft.collect.config import CollectConfig
 from alfworld_sft.collect.run import collect, start_run
 from alfworld_sft.config import build_config
 from alfworld_sft.errors import UserError
+from alfworld_sft.evaluate.config import EvaluateConfig
+from alfworld_sft.evaluate.run import evaluate, start_evaluation
 from tests.collecting import write_games
 from tests.train.helpers_data import rows, tiny_tokenizer, wandering, write
 
@@ -190,6 +192,14 @@ def test_generated_games_are_made_again(tmp_path: Path) -> None:
     assert found(tmp_path / "run") == (0, {})
     change_episode(tmp_path / "run", 2, CHANGES["next_observation"])
     assert found(tmp_path / "run")[0] == 2
+
+
+def test_generated_games_of_an_evaluation_are_made_again(tmp_path: Path) -> None:
+    words = ["games.source=generate", "num_games=3", "repeats=2"]
+    job = start_evaluation(build_config(EvaluateConfig, words), tmp_path, name="run")
+    with job.run:
+        evaluate(job)
+    assert found(tmp_path / "run") == (0, {})
 
 
 def test_a_changed_or_missing_dataset_file_is_found(run_folder: Path) -> None:
