@@ -146,7 +146,7 @@ def test_a_run_goes_on_over_an_incomplete_checkpoint_and_mends_it(copied, data, 
         ("model.lora_alpha=32", "with model.lora_alpha=16, not 32"),
         ("data.train_batch_size=4", "with data.train_batch_size=8, not 4"),
         ("trainer.seed=2", "with trainer.seed=1, not 2"),
-        ("data.multiturn.enable=true", "of another training data"),
+        ("data.multiturn.enable=true", "with data.multiturn.enable=false, not true"),
     ],
 )
 def test_a_checkpoint_of_another_run_is_refused(copied, data, model, change, message):

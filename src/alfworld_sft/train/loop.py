@@ -82,6 +82,7 @@ class _Run:
         key = "total_training_steps" if config.trainer.total_training_steps else "total_epochs"
         refuse_shorter(config, key, self.schedule.total, start)
         identity = {
+            "data.multiturn.enable": config.data.multiturn.enable,  # before the data, which differ with it
             "training data": fingerprint(samples),
             "data.train_batch_size": config.data.train_batch_size,
             "loss.kind": config.loss.as_options,
