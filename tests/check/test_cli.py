@@ -20,7 +20,7 @@ from alfworld_sft.errors import UserError
 from alfworld_sft.evaluate.config import EvaluateConfig
 from alfworld_sft.evaluate.run import evaluate, start_evaluation
 from tests.collecting import write_games
-from tests.train.helpers_data import rows, tiny_tokenizer, wandering, write
+from tests.train.helpers_data import rows, wandering, write, write_tokenizer_only
 
 RECORDS = rows([wandering(0, turns=3, noisy=(1,)), wandering(1, turns=2)])
 OTHERS = rows([wandering(2, turns=3)])
@@ -71,10 +71,7 @@ def test_the_mask_needs_a_model(dataset: Path) -> None:
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("torch", reason="training is not installed (pip install -e '.[train]')")
     pytest.importorskip("peft", reason="training is not installed (pip install -e '.[train]')")
-    folder = tmp_path_factory.mktemp("model")
-    tiny_tokenizer("word").save_pretrained(folder)
-    (folder / "config.json").write_text(json.dumps({"model_type": "qwen2"}))
-    return folder
+    return write_tokenizer_only(tmp_path_factory.mktemp("model"))
 
 
 def test_the_mask_is_shown_in_brackets_without_colour(dataset: Path, model: Path) -> None:
