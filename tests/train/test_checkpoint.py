@@ -17,19 +17,9 @@ from alfworld_sft.models.stamp import CheckpointError, read_stamp
 from alfworld_sft.train import checkpoint as checkpoints
 from alfworld_sft.train.checkpoint import newest_checkpoint, open_checkpoint
 from alfworld_sft.train.distributed import Ranks
-from tests.train.helpers_loop import losses, metrics, options, run, run_as, start, write_dataset, write_model
+from tests.train.helpers_loop import losses, metrics, options, run, run_as, start, write_model
 
 RUN = ("data.multiturn.enable=true", "trainer.total_epochs=6", "trainer.save_freq=3", "data.train_batch_size=4")
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return write_dataset(tmp_path_factory.mktemp("data"))
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return write_model(tmp_path_factory.mktemp("models") / "tiny")
 
 
 @pytest.fixture(scope="module")
