@@ -54,7 +54,7 @@ MAX_LOSSES = 3
 MAX_FALSE_STARTS = 3
 """Workers in a row that may die while starting before the run ends."""
 PATIENCE_S = 15.0
-CONNECT_S = 30.0
+CONNECT_S = 60.0
 """How long a running Ray may take to answer; Ray itself retries a wrong address for more than four minutes."""
 OBJECT_STORE_BYTES = 128 * 2**20  # for a Ray started here; results are removed as they arrive
 
