@@ -16,7 +16,7 @@ class ReplyReader:
     """Reads the replies of a model; `ends` are the tokens that end its turn."""
 
     def __init__(self, encoder: ChatEncoder, ends: frozenset[int]) -> None:
-        self._encoder, self._ends = encoder, ends
+        self._encoder, self.ends = encoder, ends
         self._closing: dict[int, bool] = {}
 
     def has_ended(self, turn: Turn) -> bool:
@@ -24,7 +24,7 @@ class ReplyReader:
         if turn.restricted is not None:
             return turn.restricted.done
         stop = stop_of(turn.prompt)
-        if turn.said[-1] in self._ends or len(turn.said) >= turn.room:
+        if turn.said[-1] in self.ends or len(turn.said) >= turn.room:
             return True
         if stop is None or not self._closes(turn.said[-1], stop[-1]):
             return False
@@ -38,7 +38,7 @@ class ReplyReader:
         Its text begins with any thought opened by the prompt, without the text that the chat template puts before
         replies.
         """
-        ended = turn.said[-1] in self._ends
+        ended = turn.said[-1] in self.ends
         said = turn.said[:-1] if ended else turn.said
         inserted = self._encoder.inserted_ids
         if inserted and said[: len(inserted)] == inserted:
