@@ -36,7 +36,8 @@ def measure(folder: Path, template: str) -> dict[str, Any]:
 
     from alfworld_sft.dataset.read import Columns
     from alfworld_sft.models.chat_encoder import ChatEncoder
-    from alfworld_sft.train.data.samples import SampleOptions, load_samples
+    from alfworld_sft.train.data.options import SampleOptions
+    from alfworld_sft.train.data.samples import load_samples
     from alfworld_sft.train.model.prepare import PACKED
     from alfworld_sft.train.tiny import TinyOptions, random_model, train_tokenizer
 

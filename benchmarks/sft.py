@@ -343,7 +343,8 @@ def evaluate(job: dict[str, Any]) -> dict[str, Any]:
     from alfworld_sft.models.chat_encoder import ChatEncoder
     from alfworld_sft.models.load import load_model, load_tokenizer
     from alfworld_sft.train.data.batches import micro_batches
-    from alfworld_sft.train.data.samples import SampleOptions, load_samples
+    from alfworld_sft.train.data.options import SampleOptions
+    from alfworld_sft.train.data.samples import load_samples
     from alfworld_sft.train.distributed import Ranks
     from alfworld_sft.train.model.attention import PACKED
     from alfworld_sft.train.model.prepare import LossModule

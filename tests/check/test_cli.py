@@ -17,8 +17,10 @@ from alfworld_sft.collect.config import CollectConfig
 from alfworld_sft.collect.run import collect, start_run
 from alfworld_sft.config import build_config
 from alfworld_sft.errors import UserError
+from alfworld_sft.evaluate.config import EvaluateConfig
+from alfworld_sft.evaluate.run import evaluate, start_evaluation
 from tests.collecting import write_games
-from tests.train.helpers_data import rows, tiny_tokenizer, wandering, write
+from tests.train.helpers_data import rows, wandering, write, write_tokenizer_only
 
 RECORDS = rows([wandering(0, turns=3, noisy=(1,)), wandering(1, turns=2)])
 OTHERS = rows([wandering(2, turns=3)])
@@ -69,10 +71,7 @@ def test_the_mask_needs_a_model(dataset: Path) -> None:
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("torch", reason="training is not installed (pip install -e '.[train]')")
     pytest.importorskip("peft", reason="training is not installed (pip install -e '.[train]')")
-    folder = tmp_path_factory.mktemp("model")
-    tiny_tokenizer("word").save_pretrained(folder)
-    (folder / "config.json").write_text(json.dumps({"model_type": "qwen2"}))
-    return folder
+    return write_tokenizer_only(tmp_path_factory.mktemp("model"))
 
 
 def test_the_mask_is_shown_in_brackets_without_colour(dataset: Path, model: Path) -> None:
@@ -190,6 +189,14 @@ def test_generated_games_are_made_again(tmp_path: Path) -> None:
     assert found(tmp_path / "run") == (0, {})
     change_episode(tmp_path / "run", 2, CHANGES["next_observation"])
     assert found(tmp_path / "run")[0] == 2
+
+
+def test_generated_games_of_an_evaluation_are_made_again(tmp_path: Path) -> None:
+    words = ["games.source=generate", "num_games=3", "repeats=2"]
+    job = start_evaluation(build_config(EvaluateConfig, words), tmp_path, name="run")
+    with job.run:
+        evaluate(job)
+    assert found(tmp_path / "run") == (0, {})
 
 
 def test_a_changed_or_missing_dataset_file_is_found(run_folder: Path) -> None:

@@ -19,7 +19,8 @@ from alfworld_sft.export.cli import export_pairs
 from alfworld_sft.export.targets import TARGETS
 from alfworld_sft.export.write import export_rows
 from alfworld_sft.models.chat_encoder import ChatEncoder
-from alfworld_sft.train.data.samples import SampleOptions, load_samples
+from alfworld_sft.train.data.options import SampleOptions
+from alfworld_sft.train.data.samples import load_samples
 from alfworld_sft.types import Message
 from tests.collecting import write_games
 from tests.train.helpers_data import tiny_model, tiny_tokenizer

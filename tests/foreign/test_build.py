@@ -30,16 +30,6 @@ from tests.collecting import play, stamp_of, start, write_games
 from tests.foreign.records import STYLES, older, record
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_games(tmp_path_factory.mktemp("import"), 12)
-
-
-@pytest.fixture(scope="module")
-def games(data: Path) -> list[Game]:
-    return [ref.load() for ref in find_games(data, "train")]
-
-
 def write(tmp_path: Path, records: list[dict[str, Any]], name: str = "foreign.json") -> Path:
     """Write a file of records."""
     (tmp_path / name).write_text(json.dumps(records))

@@ -14,18 +14,7 @@ from alfworld_sft.games.finder import GameFinder, is_named
 from alfworld_sft.world import Game
 from alfworld_sft.world.observations import opening_look
 from alfworld_sft.world.plan import shortest_plan
-from tests.collecting import write_games
 from tests.foreign.records import record
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_games(tmp_path_factory.mktemp("foreign"), 12)
-
-
-@pytest.fixture(scope="module")
-def games(data: Path) -> list[Game]:
-    return [ref.load() for ref in find_games(data, "train")]
 
 
 def test_an_episode_is_found_in_that_one_of_games_that_begin_alike_which_answers_like_it(data: Path) -> None:

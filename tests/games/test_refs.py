@@ -30,8 +30,15 @@ def test_the_first_games_are_those_of_the_first_episodes(tmp_path: Path):
         first = games.first(4)
         assert first.total == 4
         assert {ref.sha256 for ref in first.refs} == {games.ref(index).sha256 for index in range(4)}
-        assert (first.split, first.description) == (games.split, games.description)
+        assert first.split == games.split
         assert all(ref.load().id == ref.id for ref in first.refs)
+
+
+def test_the_first_games_say_how_many_they_are_of_how_many(tmp_path: Path):
+    on_disk, embedded, stream = sources(tmp_path)
+    assert on_disk.first(4).description == f"4 of {on_disk.description}"
+    assert embedded.first(4).description.startswith("4 of 512 embedded train games")
+    assert stream.first(4).description == "4 generated train games (seed 3, difficulty normal)"
 
 
 def test_more_games_than_there_are_is_all_of_them(tmp_path: Path):

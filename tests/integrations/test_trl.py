@@ -76,7 +76,7 @@ def spelt(monkeypatch):
         for turn in turns:
             if not turn.said:
                 said.seeds.append(turn.prompt.seed)
-                said.replies.append(reply(turn, self._tokenizer))
+                said.replies.append(reply(turn, self.encoder.tokenizer))
                 turn.script = iter(said.replies[-1])
             turn.said.append(next(turn.script))
             turn.logprobs.append(0.0)

@@ -56,4 +56,4 @@ def test_an_older_adapter_is_merged_into_a_model_that_stops_at_the_end_of_a_turn
 
 def test_a_model_in_this_process_stops_at_the_end_of_a_turn(base):
     policy = LocalModel.load(str(base), device="cpu")
-    assert set(policy._tokenizer.convert_ids_to_tokens(policy._ends)) == {TURN_END, TEXT_END}
+    assert set(policy.encoder.tokenizer.convert_ids_to_tokens(policy._reader.ends)) == {TURN_END, TEXT_END}

@@ -6,7 +6,7 @@ from dataclasses import replace
 from alfworld_sft.policies.scripted import Scripted
 from alfworld_sft.prompts.template import load_template
 from alfworld_sft.report.read import read_runs
-from alfworld_sft.report.replay import KnownGame, Replayed, game_finder, replay
+from alfworld_sft.report.replay import Replayed, game_finder, replay
 from alfworld_sft.runs.rollout import Protocol, run_episode
 from alfworld_sft.types import Episode
 from alfworld_sft.world import Game
@@ -21,14 +21,14 @@ def played(game: Game, *commands: str) -> Episode:
 
 def test_along_a_shortest_plan_the_distance_falls_by_one(kitchen: Game):
     plan = shortest_plan(kitchen)
-    turns = replay(KnownGame(kitchen), played(kitchen, *plan))
+    turns = replay(kitchen, played(kitchen, *plan))
     assert [(turn.before, turn.after) for turn in turns] == [(n, n - 1) for n in range(len(plan), 0, -1)]
     assert all(turn.world_says is None for turn in turns)
 
 
 def test_a_command_without_effect_keeps_the_distance_and_the_expert_differs(kitchen: Game):
     distance = len(shortest_plan(kitchen))
-    (turn,) = replay(KnownGame(kitchen), played(kitchen, "look"))
+    (turn,) = replay(kitchen, played(kitchen, "look"))
     assert (turn.before, turn.after) == (distance, distance)
     assert turn.expert is not None
     assert turn.expert != "look"
@@ -47,7 +47,7 @@ def test_a_false_observation_is_named_and_ends_the_replay(kitchen: Game):
     episode = played(kitchen, *shortest_plan(kitchen))
     true = episode.steps[1].next_observation
     steps = (episode.steps[0], replace(episode.steps[1], next_observation="You fly."), *episode.steps[2:])
-    turns = replay(KnownGame(kitchen), replace(episode, steps=steps))
+    turns = replay(kitchen, replace(episode, steps=steps))
     assert [turn.world_says for turn in turns] == [None, true]
 
 
@@ -55,14 +55,14 @@ def test_what_a_protocol_adds_to_the_game_s_answer_does_not_end_the_replay(kitch
     script, protocol = Scripted(("fly to the moon", "look")), Protocol(max_steps=2)
     episode = asyncio.run(run_episode(kitchen, script, load_template("trinity"), protocol))
     assert episode.steps[1].observation != episode.steps[0].next_observation
-    assert [turn.world_says for turn in replay(KnownGame(kitchen), episode)] == [None, None]
+    assert [turn.world_says for turn in replay(kitchen, episode)] == [None, None]
 
 
 def test_an_opening_of_another_game_is_named(kitchen: Game):
     episode = played(kitchen, "look")
     true = episode.steps[0].observation
     steps = (replace(episode.steps[0], observation="You are in a field."),)
-    assert replay(KnownGame(kitchen), replace(episode, steps=steps)) == [Replayed(None, None, None, world_says=true)]
+    assert replay(kitchen, replace(episode, steps=steps)) == [Replayed(None, None, None, world_says=true)]
 
 
 def test_games_that_have_moved_are_found_where_the_user_says(tmp_path):

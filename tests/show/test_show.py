@@ -17,7 +17,7 @@ from alfworld_sft.show.cli import show_command
 from alfworld_sft.show.draw import draw_episode
 from alfworld_sft.types import Reply
 from tests.episodes import episode, step
-from tests.train.helpers_data import rows, tiny_tokenizer, wandering, write
+from tests.train.helpers_data import rows, wandering, write, write_tokenizer_only
 
 app = typer.Typer()
 app.command()(show_command)
@@ -89,10 +89,7 @@ def test_hostile_text_is_text(folder: Path) -> None:
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("torch", reason="training is not installed (pip install -e '.[train]')")
     pytest.importorskip("peft", reason="training is not installed (pip install -e '.[train]')")
-    place = tmp_path_factory.mktemp("model")
-    tiny_tokenizer("word").save_pretrained(place)
-    (place / "config.json").write_text(json.dumps({"model_type": "qwen2"}))
-    return place
+    return write_tokenizer_only(tmp_path_factory.mktemp("model"))
 
 
 def test_the_tokens_of_an_episode_carry_loss_where_it_is_trained(folder: Path, model: Path) -> None:

@@ -97,3 +97,10 @@ def tiny_model(tokenizer: Any, *, layers: int = 2, width: int = 64, head_dim: in
 
     options = TinyOptions(width=width, layers=layers, head_dim=head_dim, kv_heads=2, tied=tied)
     return random_model(len(tokenizer), tokenizer, options)
+
+
+def write_tokenizer_only(folder: Path) -> Path:
+    """Write what commands need of a model that only counts and shows tokens: no weights."""
+    tiny_tokenizer("word").save_pretrained(folder)
+    (folder / "config.json").write_text(json.dumps({"model_type": "qwen2"}))
+    return folder

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from alfworld_sft.dataset.read import Columns
-from alfworld_sft.train.check import Report, check_dataset, escape_controls
+from alfworld_sft.train.check import Report, check_dataset
 from tests.train.helpers_data import rows, wandering, write
 
 RECORDS = rows([wandering(0, turns=3, noisy=(1,)), wandering(1, turns=2)])
@@ -58,7 +58,3 @@ def test_an_empty_file_is_a_problem_for_training_and_a_warning_for_validation(tm
     assert report.problems == ["train: there are no rows"]
     report = report_on(tmp_path, RECORDS, [], Columns())
     assert (report.problems, report.warnings) == ([], ["val: there are no rows"])
-
-
-def test_control_characters_are_spelt_out() -> None:
-    assert escape_controls("a\x1b[31mb\n\u202ec日") == "a\\x1b[31mb\n\\u202ec日"

@@ -17,19 +17,9 @@ from alfworld_sft.models.stamp import CheckpointError, read_stamp
 from alfworld_sft.train import checkpoint as checkpoints
 from alfworld_sft.train.checkpoint import newest_checkpoint, open_checkpoint
 from alfworld_sft.train.distributed import Ranks
-from tests.train.helpers_loop import losses, metrics, options, run, run_as, start, write_dataset, write_model
+from tests.train.helpers_loop import losses, metrics, options, run, run_as, start, write_model
 
 RUN = ("data.multiturn.enable=true", "trainer.total_epochs=6", "trainer.save_freq=3", "data.train_batch_size=4")
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return write_dataset(tmp_path_factory.mktemp("data"))
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return write_model(tmp_path_factory.mktemp("models") / "tiny")
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +136,7 @@ def test_a_run_goes_on_over_an_incomplete_checkpoint_and_mends_it(copied, data, 
         ("model.lora_alpha=32", "with model.lora_alpha=16, not 32"),
         ("data.train_batch_size=4", "with data.train_batch_size=8, not 4"),
         ("trainer.seed=2", "with trainer.seed=1, not 2"),
-        ("data.multiturn.enable=true", "of another training data"),
+        ("data.multiturn.enable=true", "with data.multiturn.enable=false, not true"),
     ],
 )
 def test_a_checkpoint_of_another_run_is_refused(copied, data, model, change, message):

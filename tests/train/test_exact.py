@@ -20,8 +20,9 @@ import torch
 from alfworld_sft.dataset.read import Columns
 from alfworld_sft.models.chat_encoder import ChatEncoder
 from alfworld_sft.models.loss_mask import Encoded
+from alfworld_sft.train.data.options import SampleOptions
 from alfworld_sft.train.data.pack import pack
-from alfworld_sft.train.data.samples import SampleOptions, load_samples
+from alfworld_sft.train.data.samples import load_samples
 from alfworld_sft.train.model.loss import weighted_loss
 from tests.train.helpers_data import extra, messages, rows, tiny_model, tiny_tokenizer, wandering, write
 

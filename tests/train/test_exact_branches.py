@@ -18,8 +18,9 @@ import torch
 from alfworld_sft.dataset.read import Columns
 from alfworld_sft.models.chat_encoder import ChatEncoder
 from alfworld_sft.train.data.batches import micro_batches
+from alfworld_sft.train.data.options import SampleOptions
 from alfworld_sft.train.data.sample import Sample
-from alfworld_sft.train.data.samples import SampleOptions, load_samples
+from alfworld_sft.train.data.samples import load_samples
 from alfworld_sft.train.learner import forward
 from alfworld_sft.train.model.attention import PACKED
 from alfworld_sft.train.model.prepare import LossModule

@@ -8,19 +8,9 @@ pytest.importorskip("peft", reason="training is an extra: pip install 'alfworld-
 from alfworld_sft.errors import RunFolderError, UserError
 from alfworld_sft.train.distributed import Ranks
 from alfworld_sft.train.folder import output_folder
-from tests.train.helpers_loop import losses, options, run, run_together, write_dataset, write_model
+from tests.train.helpers_loop import losses, options, run, run_together
 
 ALONE = Ranks(0, 1, torch.device("cpu"))
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return write_dataset(tmp_path_factory.mktemp("data"))
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return write_model(tmp_path_factory.mktemp("models") / "tiny")
 
 
 def test_a_second_training_into_one_folder_is_refused_and_disturbs_nothing(data, model, tmp_path):

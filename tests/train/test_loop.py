@@ -16,17 +16,7 @@ from alfworld_sft.errors import DatasetError, UserError
 from alfworld_sft.train import loop
 from alfworld_sft.train.hooks import Moment
 from alfworld_sft.train.learner import DivergedError
-from tests.train.helpers_loop import losses, metrics, options, rows_of, run, write_dataset, write_model
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return write_dataset(tmp_path_factory.mktemp("data"))
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return write_model(tmp_path_factory.mktemp("models") / "tiny")
+from tests.train.helpers_loop import losses, metrics, options, rows_of, run, write_dataset
 
 
 def test_a_run_leaves_a_checkpoint_an_epoch_and_the_final_adapter(data, model, tmp_path):

@@ -17,19 +17,9 @@ from alfworld_sft.errors import UserError
 from alfworld_sft.train.checkpoint import last_step
 from alfworld_sft.train.cli import train_command
 from alfworld_sft.train.learner import StoppedError
-from tests.train.helpers_loop import losses, metrics, options, run, write_dataset, write_model
+from tests.train.helpers_loop import losses, metrics, options, run
 
 ENDLESS = ("trainer.total_training_steps=100000", "trainer.save_freq=0", "data.val_files=null", "trainer.test_freq=0")
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return write_dataset(tmp_path_factory.mktemp("data"))
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return write_model(tmp_path_factory.mktemp("models") / "tiny")
 
 
 def started(*words):

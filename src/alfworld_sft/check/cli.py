@@ -13,13 +13,13 @@ from rich.text import Text
 from alfworld_sft.check.dataset_files import report_files
 from alfworld_sft.check.findings import Section, Severity, as_json
 from alfworld_sft.check.foreign import report_foreign
-from alfworld_sft.check.lookup import games_of_run
 from alfworld_sft.check.overlaps import report_overlaps
 from alfworld_sft.check.run import available_cores, replay_journal, report_replay
 from alfworld_sft.counts import counted
 from alfworld_sft.errors import ConfigError, UserError
 from alfworld_sft.foreign.read import Format
 from alfworld_sft.games.listed import ListedGames, known_games
+from alfworld_sft.runs.played_games import games_of_run
 from alfworld_sft.runs.store import JOURNAL, RUN_FILE, read_stamp
 from alfworld_sft.strict_json import to_json
 from alfworld_sft.terminal import printable
@@ -89,9 +89,9 @@ def _check(
     stamp = read_stamp(data) if (data / RUN_FILE).is_file() else None
     games = known_games(sources)
     if stamp is not None and (data / JOURNAL).is_file():
-        lookup = games_of_run(stamp, sources)
-        games = lookup if isinstance(lookup, ListedGames) else games
-        replay = report_replay(*replay_journal(data / JOURNAL, lookup, jobs))
+        played = games_of_run(stamp, sources)
+        games = played if isinstance(played, ListedGames) else games
+        replay = report_replay(*replay_journal(data / JOURNAL, played, jobs))
         if unplayed := _unplayed(stamp):
             replay.warn("unplayed", f"{counted(unplayed, 'episode')} imported without a game, and not verified")
         yield replay, None

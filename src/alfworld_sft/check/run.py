@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from alfworld_sft.check.findings import Section
-from alfworld_sft.check.lookup import Lookup
 from alfworld_sft.check.replay import Difference, find_differences
 from alfworld_sft.counts import counted, noun_for
 from alfworld_sft.runs.journal import Journal, Line, read_episodes, read_journal
+from alfworld_sft.runs.played_games import PlayedGames, load_game
 from alfworld_sft.types import Episode
 
 MOST_SHOWN = 5
@@ -76,16 +76,16 @@ def in_words(episode: Episode, difference: Difference) -> str:
     return f"{place}: {about} is {_short(recorded)}, in the game {_short(real)}"
 
 
-def replay_journal(path: Path, lookup: Lookup, jobs: int) -> tuple[Journal, Replayed]:
+def replay_journal(path: Path, games: PlayedGames, jobs: int) -> tuple[Journal, Replayed]:
     """Replay all episodes of a journal; raises RunFolderError where a line of it is none."""
     journal = read_journal(path)
     chunks = list(_chunks(journal))
     total = Replayed()
     if jobs == 1 or len(chunks) < 2:
         for chunk in chunks:
-            total.merge(_replay(path, chunk, lookup))
+            total.merge(_replay(path, chunk, games))
         return journal, total
-    with ProcessPoolExecutor(min(jobs, len(chunks)), initializer=_start, initargs=(path, lookup)) as pool:
+    with ProcessPoolExecutor(min(jobs, len(chunks)), initializer=_start, initargs=(path, games)) as pool:
         for part in pool.map(_replay_here, chunks):
             total.merge(part)
     return journal, total
@@ -108,28 +108,28 @@ def _chunks(journal: Journal) -> Iterator[list[list[Line]]]:
         yield chunk
 
 
-_work: tuple[Path, Lookup] | None = None
+_work: tuple[Path, PlayedGames] | None = None
 """What a process of the pool replays, set when it starts: it would else be sent with every chunk."""
 
 
-def _start(path: Path, lookup: Lookup) -> None:
+def _start(path: Path, games: PlayedGames) -> None:
     global _work  # noqa: PLW0603
-    _work = path, lookup
+    _work = path, games
 
 
 def _replay_here(chunk: list[list[Line]]) -> Replayed:
     if _work is None:
         raise RuntimeError("the process was not started by replay_journal")
-    path, lookup = _work
-    return _replay(path, chunk, lookup)
+    path, games = _work
+    return _replay(path, chunk, games)
 
 
-def _replay(path: Path, chunk: list[list[Line]], lookup: Lookup) -> Replayed:
+def _replay(path: Path, chunk: list[list[Line]], games: PlayedGames) -> Replayed:
     replayed = Replayed()
     for lines in chunk:
         episodes = read_episodes(path, lines)
         first = next(episodes)
-        game = lookup.find(first.game_id, first.split, first.index)
+        game = load_game(games.ref(first.game_id, first.split, first.index))
         played: set[int] = set()
         said: set[int] = set()
         for episode in (first, *episodes):

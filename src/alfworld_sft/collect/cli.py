@@ -21,6 +21,8 @@ from alfworld_sft.dataset.show import Contents
 from alfworld_sft.games.refs import skipped_in_words
 from alfworld_sft.runs.cli import (
     RayAddress,
+    ResumedRun,
+    RunName,
     TrustStored,
     refuse_options_of_resumed,
     warn_of_failures,
@@ -41,8 +43,8 @@ def collect_command(
         typer.Argument(help="Dotted overrides such as seed=7 or +prompt.template=add_wm1; see --keys."),
     ] = None,
     output_dir: Annotated[Path, typer.Option(help="Folder in which the run's folder sft_data_… is created.")] = Path(),
-    name: Annotated[str | None, typer.Option(help="Name of the run's folder, instead of the default.")] = None,
-    resume: Annotated[Path | None, typer.Option(help="Resume the run in this folder with its saved config.")] = None,
+    name: RunName = None,
+    resume: ResumedRun = None,
     trust: TrustStored = False,
     allow_eval_split: Annotated[bool, typer.Option(help="Allow training data from an evaluation split.")] = False,
     rationalize: Annotated[

@@ -10,9 +10,8 @@ from alfworld_sft.dataset.build import lessons_in_words, reasons_in_words
 from alfworld_sft.games.refs import skipped_in_words
 from alfworld_sft.usage import usage_in_words
 
-_CARD = """---
-license: mit
-language:
+_HEADER = """---
+{license}language:
 - en
 task_categories:
 - text-generation
@@ -31,6 +30,8 @@ configs:
     path: val.parquet
 ---
 
+"""
+_CARD = """\
 # ALFWorld episodes for supervised fine-tuning
 
 {episodes} of ALFWorld text games, played by `{policy}`, {won} of them won; {kept} kept, which give
@@ -58,14 +59,8 @@ Predictions: {predictions}. Seed: {seed}. Steps at most: {max_steps}. Made with 
 def dataset_card(stamp: dict[str, Any]) -> str:
     """Return the card of a finished run, made from its stamp."""
     counts, games, protocol = stamp["counts"], stamp["games"], stamp["protocol"]
-    rows = counts["rows_train"] + counts["rows_val"]
-    by_type = "\n".join(
-        f"| {task_type} | {found['won']} | {found['played']} |"
-        for task_type, found in counts["success_by_task_type"].items()
-    )
-    return _CARD.format(
-        size=_size_category(rows),
-        by_type=by_type,
+    return card_header(counts, "mit") + _CARD.format(
+        by_type=success_by_type(counts),
         policy=stamp["policy"],
         num_games=games["count"],
         split=games["split"],
@@ -80,6 +75,20 @@ def dataset_card(stamp: dict[str, Any]) -> str:
         episodes=counted(counts["episodes"], "episode"),
         rows_train=counted(counts["rows_train"], "row"),
         **{key: counts[key] for key in ("won", "kept", "rows_val")},
+    )
+
+
+def card_header(counts: Mapping[str, Any], license_id: str | None = None) -> str:
+    """Return the YAML that a card begins with, from the counts of a stamp; no license where it is not ours to name."""
+    size = _size_category(counts["rows_train"] + counts["rows_val"])
+    return _HEADER.format(license=f"license: {license_id}\n" if license_id else "", size=size)
+
+
+def success_by_type(counts: Mapping[str, Any]) -> str:
+    """Return the lines of a card's table: task type, won, played."""
+    return "\n".join(
+        f"| {task_type} | {found['won']} | {found['played']} |"
+        for task_type, found in counts["success_by_task_type"].items()
     )
 
 

@@ -20,6 +20,8 @@ from alfworld_sft.evaluate.tables import print_comparison, print_metrics, print_
 from alfworld_sft.games.refs import skipped_in_words
 from alfworld_sft.runs.cli import (
     RayAddress,
+    ResumedRun,
+    RunName,
     TrustStored,
     refuse_options_of_resumed,
     warn_of_failures,
@@ -48,8 +50,8 @@ def evaluate_command(
         int | None, typer.Option(min=1, max=1000, help="Play every game with so many seeds; the same as repeats=N.")
     ] = None,
     output_dir: Annotated[Path, typer.Option(help="Folder in which the run's folder eval_… is created.")] = Path(),
-    name: Annotated[str | None, typer.Option(help="Name of the run's folder, instead of the default.")] = None,
-    resume: Annotated[Path | None, typer.Option(help="Resume the run in this folder with its saved config.")] = None,
+    name: RunName = None,
+    resume: ResumedRun = None,
     trust: TrustStored = False,
     two: Annotated[
         tuple[Path, Path] | None,

@@ -14,6 +14,7 @@ from alfworld_sft.foreign.replay import command_for
 from alfworld_sft.prompts.formats import read_reply, shown_answer, write_reply
 from alfworld_sft.prompts.tags import ParsedReply, strip_tags
 from alfworld_sft.prompts.template import Template
+from alfworld_sft.runs.rollout import record_episode, record_step
 from alfworld_sft.types import Episode, Reply, Step
 from alfworld_sft.world import Env, Game
 from alfworld_sft.world.observations import opening_look
@@ -54,43 +55,15 @@ def play_recorded(recorded: ForeignEpisode, game: Game, template: Template | Non
         else:
             text = _write(template, turn.thought, command, seen, env)
             parsed = read_reply(template.reply_format, text, template.tags, now.admissible_commands)
-        command = parsed.action or ""
-        before, now = now, env.step(command)
-        steps.append(
-            Step(
-                observation=seen,
-                admissible_commands=before.admissible_commands,
-                reply=Reply(text, trained=turn.trained),
-                action=command if parsed.problem is None else None,
-                problem=parsed.problem,
-                command=command,
-                next_observation=now.text,
-                reward=float(now.won),
-                won=now.won,
-            )
-        )
+        before, now = now, env.step(parsed.action or "")
+        steps.append(record_step(seen, before.admissible_commands, Reply(text, trained=turn.trained), parsed, now))
         positions.append(turn.position)
         seen = now.text if template is None else shown_answer(template.reply_format, parsed, now.text)
-    return Played(recorded, _episode(game, template, steps, env.max_steps, index=index, seed=seed), tuple(positions))
-
-
-def _episode(
-    game: Game, template: Template | None, steps: list[Step], max_steps: int, *, index: int, seed: int
-) -> Episode:
-    return Episode(
-        index=index,
-        game_id=game.id,
-        split=game.split,
-        task_type=game.task_type,
-        task=game.task,
-        grammar=game.grammar,
-        seed=seed,
-        template=template.name if template else RECORDED,
-        policy=IMPORTED,
-        max_steps=max_steps,
-        success=bool(steps) and steps[-1].won,
-        steps=tuple(steps),
+    name = template.name if template else RECORDED
+    episode = record_episode(
+        game, steps, success=now.won, max_steps=env.max_steps, index=index, seed=seed, template=name, policy=IMPORTED
     )
+    return Played(recorded, episode, tuple(positions))
 
 
 def _judge(command: str, admissible: Collection[str]) -> ParsedReply:

@@ -9,6 +9,7 @@ from typing import Any
 from alfworld_sft.collect.run import CARD
 from alfworld_sft.counts import counted
 from alfworld_sft.dataset.build import Summary
+from alfworld_sft.dataset.card import card_header, success_by_type
 from alfworld_sft.dataset.write import DATA_FILES
 from alfworld_sft.errors import file_errors
 from alfworld_sft.files import sha256_of, whole_file
@@ -23,24 +24,7 @@ from alfworld_sft.prompts.template import Template
 from alfworld_sft.runs.run_json import hash_template, now_in_utc, versions
 from alfworld_sft.runs.store import IMPORT, RunFolder
 
-_CARD = """---
-language:
-- en
-task_categories:
-- text-generation
-tags:
-- alfworld
-- agents
-- sft
-configs:
-- config_name: default
-  data_files:
-  - split: train
-    path: train.parquet
-  - split: validation
-    path: val.parquet
----
-
+_CARD = """\
 # Imported ALFWorld episodes for supervised fine-tuning
 
 {imported} of {records} from {files} (format `{format}`). {replayed} replayed in {num_games} of the split `{split}`
@@ -122,7 +106,7 @@ def finish(run: RunFolder, games: ListedGames, played: Collection[str], summary:
 
 def _card(stamp: dict[str, Any]) -> str:
     counts, games, tally, template = stamp["counts"], stamp["games"], stamp["imported"], stamp["protocol"]["template"]
-    return _CARD.format(
+    return card_header(counts) + _CARD.format(
         imported=counted(tally["imported"], "episode"),
         records=counted(tally["records"], "record"),
         files=", ".join(f"`{file['name']}`" for file in stamp["files"]),
@@ -135,10 +119,7 @@ def _card(stamp: dict[str, Any]) -> str:
         version=stamp["versions"]["alfworld-sft"],
         form=f"Prompts and replies are written by the template `{template}`." if template else _AS_RECORDED,
         single_form="this turn's prompt with its history" if template else "all that was said before, as one text",
-        by_type="\n".join(
-            f"| {task_type} | {found['won']} | {found['played']} |"
-            for task_type, found in counts["success_by_task_type"].items()
-        ),
+        by_type=success_by_type(counts),
         **{key: counts[key] for key in ("won", "kept", "rows_val")},
     )
 

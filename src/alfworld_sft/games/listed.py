@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from alfworld_sft.errors import GameFileError, GamesNotFoundError
+from alfworld_sft.errors import GamesNotFoundError
 from alfworld_sft.games.layout import EVAL_SPLITS
 from alfworld_sft.games.refs import GameRef
 from alfworld_sft.games.sources import EMBEDDED, find_all_games
-from alfworld_sft.world.game import Game
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,13 +22,9 @@ class ListedGames:
         """All of them."""
         return [ref for refs in self.by_id.values() for ref in refs]
 
-    def find(self, game_id: str, split: str, index: int) -> Game | None:
-        """Return the game of an episode, None where it is unknown or cannot be read."""
-        refs = sorted(self.by_id.get(game_id, ()), key=lambda ref: ref.split != split)
-        try:
-            return refs[0].load() if refs else None
-        except GameFileError:
-            return None
+    def ref(self, game_id: str, split: str, index: int) -> GameRef | None:
+        """Return the game of an episode, None where it is unknown."""
+        return min(self.by_id.get(game_id, ()), key=lambda ref: ref.split != split, default=None)
 
     @property
     def evaluation_games(self) -> frozenset[str]:

@@ -123,7 +123,8 @@ class ShuffledGames:
         """Return those games alone that the first episodes play, or all where there are no more."""
         if number >= self.total:
             return self
-        return replace(self, refs=tuple(sorted(map(self.ref, range(number)))))
+        refs = tuple(sorted(map(self.ref, range(number))))
+        return replace(self, refs=refs, description=f"{number} of {self.description}")
 
 
 @dataclass(frozen=True, slots=True)

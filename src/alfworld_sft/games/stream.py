@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from alfworld_sft import __version__
+from alfworld_sft.counts import counted
 from alfworld_sft.errors import UserError
 from alfworld_sft.games.generator.generate import SPLITS, GeneratedSplit, generate_game
 from alfworld_sft.games.generator.rooms import difficulty_of
@@ -58,7 +59,8 @@ class GameStream:
     def first(self, number: int) -> ShuffledGames:
         """Return the games of the first numbers, each of which is made when it is played, and not kept."""
         refs = (replace(self.ref(index), make=partial(_make, self, index)) for index in range(number))
-        return ShuffledGames(tuple(refs), self.seed, self.split, self.description)
+        described = f"{counted(number, f'generated {self.split} game')} {self._decided_by}"
+        return ShuffledGames(tuple(refs), self.seed, self.split, described)
 
     def _split(self) -> GeneratedSplit:
         for split in SPLITS:
@@ -77,10 +79,12 @@ class GameStream:
     @property
     def description(self) -> str:
         """What the games are, for every output that names them."""
+        return f"a generated {self.split} game for every episode {self._decided_by}"
+
+    @property
+    def _decided_by(self) -> str:
         types = f", only {', '.join(self.task_types)}" if self.task_types else ""
-        return (
-            f"a generated {self.split} game for every episode (seed {self.seed}, difficulty {self.difficulty}{types})"
-        )
+        return f"(seed {self.seed}, difficulty {self.difficulty}{types})"
 
     @property
     def skipped(self) -> dict[str, int]:

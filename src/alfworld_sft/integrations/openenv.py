@@ -11,7 +11,7 @@ import logging
 import socket
 import threading
 from collections.abc import Sequence
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 
 import uvicorn
@@ -24,7 +24,8 @@ from pydantic import Field
 
 from alfworld_sft import __version__
 from alfworld_sft.errors import UserError, os_reason
-from alfworld_sft.games import GameRef, Games, ShuffledGames, check_split
+from alfworld_sft.games import Games, ShuffledGames, check_split
+from alfworld_sft.integrations.pool import load_once
 from alfworld_sft.seeds import derive_seed
 from alfworld_sft.types import TaskType
 from alfworld_sft.world import Env, Game
@@ -36,8 +37,6 @@ NAME = "alfworld"
 """The environment's name, which the paths of the task API begin with."""
 MAX_STEPS = 50
 """The step limit of an episode whose reset names none."""
-CACHED_GAMES = 512
-"""How many games stay in memory."""
 MAX_MESSAGE_BYTES = 16 * 2**20
 """The longest message of a client; a longer one closes its connection (web socket status 1009)."""
 
@@ -83,7 +82,6 @@ class Catalogue:
             split: (itertools.count(), games.shuffled(0)) for split, games in self.games_by_split.items()
         }
         self._order_lock = threading.Lock()
-        self._load = lru_cache(maxsize=CACHED_GAMES)(GameRef.load)
 
     def games(self, split: str | None) -> Games:
         """Return the games of a split, None for the default one; raises UserError where there are none."""
@@ -113,7 +111,7 @@ class Catalogue:
 
     def load(self, split: str | None, index: int) -> Game:
         """Read a game, or take it from memory; raises GameFileError where its file has changed or gone."""
-        return self._load(self.games(split).refs[index])
+        return load_once(self.games(split).refs[index])
 
 
 class AlfworldEnvironment(Environment[CommandAction, GameObservation, GameState]):

@@ -15,7 +15,7 @@ from alfworld_sft.types import TaskType
 from alfworld_sft.world import Game
 
 _CACHED_GAMES = 512
-"""How many games stay in memory, over all pools of the process."""
+"""How many games stay in memory, over all bridges of the process."""
 _STREAM_NUMBERS = 2**31
 """Generated games are drawn by a number below this."""
 
@@ -52,7 +52,7 @@ class GamePool:
         """Return the game of this number or id; raises UserError where there is none, or its file is broken."""
         number = self._number(which)
         ref = self._ref(number)
-        return ref.load() if self.total is None else _load(ref)
+        return ref.load() if self.total is None else load_once(ref)
 
     def draw(self, integer_below: Callable[[int], int]) -> Game:
         """Return a random game, all equally likely; `integer_below(n)` gives a random number from 0 to n-1."""
@@ -97,5 +97,6 @@ def _find_pool(source: str | Path, split: str, task_types: tuple[TaskType, ...] 
 
 
 @lru_cache(maxsize=_CACHED_GAMES)
-def _load(ref: GameRef) -> Game:
+def load_once(ref: GameRef) -> Game:
+    """Return a game, which stays in memory for a while; raises GameFileError where its file is broken or gone."""
     return ref.load()

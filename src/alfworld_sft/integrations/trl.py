@@ -24,6 +24,7 @@ from trl.models import unwrap_model_for_generation
 
 from alfworld_sft.errors import UserError
 from alfworld_sft.integrations.pool import GamePool, shared_pool
+from alfworld_sft.integrations.trl_rewards import progress_of, progress_reward, success_reward
 from alfworld_sft.integrations.trl_tool import AlfworldTool
 from alfworld_sft.policies.llm.growing import GrowingModel, join_turns
 from alfworld_sft.policies.llm.local import LocalModel
@@ -35,6 +36,8 @@ from alfworld_sft.seeds import derive_seed
 from alfworld_sft.types import Episode, TaskType
 from alfworld_sft.world import Env, Game
 from alfworld_sft.world.observations import opening_look
+
+__all__ = ["TOOL_PROMPT", "Games", "first_messages", "progress_of", "progress_reward", "success_reward"]
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -183,30 +186,6 @@ class Games:
                 f"max_completion_length={room} must hold a complete episode, and here not even"
                 f" one reply of max_tokens={self._max_tokens}; raise it in GRPOConfig, or lower max_tokens"
             )
-
-
-def success_reward(won: Sequence[bool], **_: Any) -> list[float]:
-    """Return 1.0 for a game won, else 0.0: a reward function for `Games.rollout`."""
-    return [float(each) for each in won]
-
-
-def progress_reward(progress: Sequence[float], **_: Any) -> list[float]:
-    """Return the progress that was made, from 0.0 to 1.0 (`progress_of`): a reward function for `Games.rollout`."""
-    return list(progress)
-
-
-def progress_of(game: Game, commands: Sequence[str]) -> float:
-    """Return which share of the shortest plan is no longer needed after these commands.
-
-    1.0 if the game is won; 0.0 if it can no longer be won, or is no nearer to that than at the start.
-    """
-    env = Env(game)
-    env.reset()
-    start = env.distance()
-    for command in commands:
-        env.step(command)
-    left = env.distance()
-    return max(0.0, 1 - left / start) if start and left is not None else 0.0
 
 
 def first_messages(game: Game, template: Template) -> list[dict[str, str]]:

@@ -3,6 +3,9 @@
 The turns of an episode fold into one sequence for as long as a prompt's ids begin with everything before them. Where
 they do not (a reply that the tokenizer writes otherwise, a template that strips thoughts), the turn begins a new
 sequence with its own prompt: sampled tokens are never tokenised again, and each has the context that it was sampled in.
+
+So episodes may be played as they are evaluated, in either form and by a server as well. `policies.llm.growing`, for
+trainers that take one sequence per episode, changes the prompts instead: it leaves every reply as it was sampled.
 """
 
 from __future__ import annotations
@@ -23,8 +26,10 @@ NO_TURN = -1
 
 
 @dataclass
-class TokenSequence:
-    """Token ids, and for each the turn that sampled it (from 0, or NO_TURN) and its log-probability then (else 0)."""
+class FoldedTurns:
+    """Turns as one sequence: for each token its id, the turn that sampled it (from 0, or NO_TURN) and its
+    log-probability then (else 0).
+    """
 
     ids: list[int] = field(default_factory=list)
     turns: list[int] = field(default_factory=list)
@@ -68,12 +73,12 @@ def _turn_of(reply: Reply, episode: Episode) -> SampledTurn:
     return SampledTurn(reply.prompt_token_ids, reply.token_ids, reply.logprobs)
 
 
-def fold_turns(turns: Sequence[SampledTurn]) -> list[TokenSequence]:
+def fold_turns(turns: Sequence[SampledTurn]) -> list[FoldedTurns]:
     """Return the sequences of an episode's turns, as few as hold every reply in the context it was sampled in."""
-    sequences: list[TokenSequence] = []
+    sequences: list[FoldedTurns] = []
     for number, turn in enumerate(turns):
         if not sequences or list(turn.prompt[: len(sequences[-1].ids)]) != sequences[-1].ids:
-            sequences.append(TokenSequence())
+            sequences.append(FoldedTurns())
         new = turn.prompt[len(sequences[-1].ids) :]
         sequences[-1].add(new, NO_TURN, [0.0] * len(new))
         sequences[-1].add(turn.said, number, turn.logprobs)

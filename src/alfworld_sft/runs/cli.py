@@ -79,6 +79,14 @@ RayAddress: TypeAlias = Annotated[
 ]
 """An option of the commands that play."""
 
+RunName: TypeAlias = Annotated[str | None, typer.Option(help="Name of the run's folder, instead of the default.")]
+"""An option of the commands that make a run."""
+
+ResumedRun: TypeAlias = Annotated[
+    Path | None, typer.Option(help="Resume the run in this folder with its saved config.")
+]
+"""An option of the commands that resume."""
+
 TrustStored: TypeAlias = Annotated[
     bool,
     typer.Option("--trust", help="With --resume: start, contact and load whatever the run's run.json names."),

@@ -1,4 +1,4 @@
-"""Which episodes does a journal hold? It is only read, never locked or cut, so a run may still be playing.
+"""Which episodes does a journal hold? It is never locked or cut here, so a run may still be playing.
 
 Memory holds only where the lines are. Of two lines for one episode the later counts, and a torn last line does not.
 """
@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from alfworld_sft.errors import RunFolderError, file_errors
 from alfworld_sft.runs.records import from_line
@@ -71,21 +72,34 @@ class Journal:
 
 def read_journal(path: Path) -> Journal:
     """Find the lines of a journal; raises UserError where it cannot be read or a line is no episode."""
+    with file_errors("read", path, "name a run's folder that can be read"), path.open("rb") as file:
+        lines, end = index_lines(file, path)
+        return Journal(path, lines, torn=file.tell() > end)
+
+
+def index_lines(file: BinaryIO, path: Path) -> tuple[dict[int, Line | Failed], int]:
+    """Return the lines of an open journal by episode, and the offset where the last complete one ends.
+
+    Raises RunFolderError, which names the path, where a line is no episode.
+    """
     lines: dict[int, Line | Failed] = {}
     offset = 0
-    with file_errors("read", path, "name a run's folder that can be read"), path.open("rb") as file:
-        for line in file:
-            if not line.endswith(b"\n"):
-                return Journal(path, lines, torn=True)
-            try:
-                record = json.loads(line)
-                index, game_id, error = int(record["index"]), str(record["game_id"]), record["error"]
-            except (ValueError, TypeError, KeyError, RecursionError):
-                raise RunFolderError(f"{path}: the line at byte {offset} is no episode") from None
-            failed = error is not None
-            lines[index] = Failed(index, game_id, str(error)) if failed else Line(index, game_id, offset, len(line))
-            offset += len(line)
-    return Journal(path, lines)
+    for line in file:
+        if not line.endswith(b"\n"):
+            break
+        try:
+            record = json.loads(line)
+            index, game_id, error = int(record["index"]), str(record["game_id"]), record["error"]
+        except (ValueError, TypeError, KeyError, RecursionError):
+            raise RunFolderError(f"{path}: the line at byte {offset} is no episode") from None
+        lines[index] = line_of(index, game_id, error if error is None else str(error), offset, len(line))
+        offset += len(line)
+    return lines, offset
+
+
+def line_of(index: int, game_id: str, error: str | None, offset: int, length: int) -> Line | Failed:
+    """Return what a journal's line says of its episode."""
+    return Line(index, game_id, offset, length) if error is None else Failed(index, game_id, error)
 
 
 def read_episodes(path: Path, lines: Iterable[Line]) -> Iterator[Episode]:

@@ -9,12 +9,13 @@ from dataclasses import dataclass, replace
 from alfworld_sft.errors import PolicyError
 from alfworld_sft.policies.base import Policy
 from alfworld_sft.prompts.formats import read_reply, shown_answer
+from alfworld_sft.prompts.tags import ParsedReply
 from alfworld_sft.prompts.template import Template
 from alfworld_sft.prompts.transcript import Transcript
 from alfworld_sft.runs.probes import NO_PROBES, Probes, ask_teacher, probe
 from alfworld_sft.seeds import derive_seed
-from alfworld_sft.types import Episode, Form, Reply, Step
-from alfworld_sft.world import Env, Game
+from alfworld_sft.types import Advice, Episode, Form, Reply, Step
+from alfworld_sft.world import Env, Game, Observation
 from alfworld_sft.world.observations import opening_look
 
 CIRCLE = 4
@@ -73,25 +74,62 @@ async def run_episode(
             error = str(failure)
             break
         parsed = read_reply(template.reply_format, reply.text, template.tags, commands)
-        command = parsed.action or ""
-        before, observation = env.fork(), env.step(command)
-        step = Step(
-            observation=seen,
-            admissible_commands=commands,
-            reply=reply,
-            action=parsed.action if parsed.problem is None else None,
-            problem=parsed.problem,
-            command=command,
-            next_observation=observation.text,
-            reward=float(observation.won),
-            won=observation.won,
-            teacher=advice,
-        )
+        before, observation = env.fork(), env.step(parsed.action or "")
+        step = record_step(seen, commands, reply, parsed, observation, advice)
         steps.append(step if probes == NO_PROBES else probe(step, before, env, probes, prompt.seed))
-        transcript.add(prompt, reply.text, command)
+        transcript.add(prompt, reply.text, step.command)
         seen = shown_answer(template.reply_format, parsed, observation.text)
         if protocol.max_repeats is not None and runs_in_circle(steps, protocol.max_repeats):
             break
+    return record_episode(
+        game,
+        steps,
+        success=observation.won,
+        max_steps=protocol.max_steps,
+        index=index,
+        seed=seed,
+        template=template.name,
+        policy=policy.name,
+        error=error,
+    )
+
+
+def record_step(
+    seen: str,
+    commands: tuple[str, ...],
+    reply: Reply,
+    parsed: ParsedReply,
+    answer: Observation,
+    teacher: Advice | None = None,
+) -> Step:
+    """Return the record of a turn: what was seen and admissible, the reply as it was parsed, and the game's answer."""
+    return Step(
+        observation=seen,
+        admissible_commands=commands,
+        reply=reply,
+        action=parsed.action if parsed.problem is None else None,
+        problem=parsed.problem,
+        command=parsed.action or "",
+        next_observation=answer.text,
+        reward=float(answer.won),
+        won=answer.won,
+        teacher=teacher,
+    )
+
+
+def record_episode(
+    game: Game,
+    steps: Sequence[Step],
+    *,
+    success: bool,
+    max_steps: int,
+    index: int,
+    seed: int,
+    template: str,
+    policy: str,
+    error: str | None = None,
+) -> Episode:
+    """Return the record of the steps that were played in a game, with the names of template and policy."""
     return Episode(
         index=index,
         game_id=game.id,
@@ -100,10 +138,10 @@ async def run_episode(
         task=game.task,
         grammar=game.grammar,
         seed=seed,
-        template=template.name,
-        policy=policy.name,
-        max_steps=protocol.max_steps,
-        success=observation.won,
+        template=template,
+        policy=policy,
+        max_steps=max_steps,
+        success=success,
         steps=tuple(steps),
         error=error,
     )

@@ -2,7 +2,7 @@
 
 The journal gets one line per episode. A line counts once it is on disk with its line feed; a torn last line is cut off
 and its episode is owed again, as is an episode that ended in an error. Of two lines for one episode the later counts.
-Only offsets are kept in memory, so memory use does not grow with the size of the episodes.
+Only where the lines are is kept in memory, so memory use does not grow with the size of the episodes.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Any
 from alfworld_sft.errors import RunFolderError, os_reason
 from alfworld_sft.files import remove_partial, whole_file, whole_folder
 from alfworld_sft.locks import lock
+from alfworld_sft.runs.journal import Failed, Line, index_lines, line_of
 from alfworld_sft.runs.records import from_line, to_line
 from alfworld_sft.strict_json import to_json
 from alfworld_sft.types import Episode
@@ -42,8 +43,6 @@ class RunFolder:
         self.path = path
         self.is_new = is_new
         self.stamp = read_stamp(path)
-        self._spans: dict[int, tuple[int, int]] = {}  # episode index → (offset, length) of its line
-        self._failed: dict[int, str] = {}
         self._unsynced = 0
         self._last_sync = time.monotonic()
         if (path / JOURNAL).is_symlink() or ((path / JOURNAL).exists() and not (path / JOURNAL).is_file()):
@@ -56,7 +55,7 @@ class RunFolder:
             if not lock(self._file.fileno(), path):
                 raise RunFolderError(f"{path}: another process is working on this run; wait for it or stop it")
             remove_partial(path)
-            self._read_journal()
+            self._lines = self._read_journal()
         except OSError as error:
             self._file.close()
             raise RunFolderError(f"{error.filename or path / JOURNAL}: {os_reason(error)}") from None
@@ -90,33 +89,33 @@ class RunFolder:
     @property
     def played(self) -> int:
         """The number of episodes played to their end."""
-        return len(self._spans) - len(self._failed)
+        return sum(1 for _ in self._played_lines())
 
     @property
     def failed(self) -> dict[int, str]:
         """Episodes that ended in an error, by index, with the reason."""
-        return dict(sorted(self._failed.items()))
+        return {index: line.error for index, line in sorted(self._lines.items()) if isinstance(line, Failed)}
 
     def owed(self, total: int) -> Iterator[int]:
         """Yield the indices of a run of `total` episodes that have not been played to their end."""
-        return (index for index in range(total) if index not in self._spans or index in self._failed)
+        return (index for index in range(total) if not isinstance(self._lines.get(index), Line))
 
     def append(self, episode: Episode) -> None:
         """Add an episode to the journal; `sync` puts it on disk, and runs every SYNC_INTERVAL_S while appending."""
-        self._append(episode.index, to_line(episode), episode.error)
+        self._append(episode.index, episode.game_id, to_line(episode), episode.error)
 
     def append_failure(self, index: int, game_id: str, error: str) -> None:
         """Record an episode that could not even begin; it stays owed."""
         line = to_json({"index": index, "game_id": game_id, "error": error})
-        self._append(index, line.encode() + b"\n", error)
+        self._append(index, game_id, line.encode() + b"\n", error)
 
-    def _append(self, index: int, line: bytes, error: str | None) -> None:
+    def _append(self, index: int, game_id: str, line: bytes, error: str | None) -> None:
         try:
             offset = self._file.seek(0, os.SEEK_END)
             written = 0
             while written < len(line):
                 written += self._file.write(line[written:]) or 0
-            self._note(index, offset, len(line), error)
+            self._lines[index] = line_of(index, game_id, error, offset, len(line))
             self._unsynced += 1
             if time.monotonic() - self._last_sync >= SYNC_INTERVAL_S:
                 self.sync()
@@ -141,37 +140,24 @@ class RunFolder:
 
     def episodes(self) -> Iterator[Episode]:
         """Yield the episodes played to their end by index, one at a time."""
-        for index in sorted(self._spans.keys() - self._failed.keys()):
-            offset, length = self._spans[index]
-            yield from_line(os.pread(self._file.fileno(), length, offset))
+        for line in sorted(self._played_lines()):
+            yield from_line(os.pread(self._file.fileno(), line.length, line.offset))
+
+    def _played_lines(self) -> Iterator[Line]:
+        return (line for line in self._lines.values() if isinstance(line, Line))
 
     def write_stamp(self, stamp: dict[str, Any]) -> None:
         """Replace `run.json`."""
         _write_stamp(self.path, stamp)
         self.stamp = stamp
 
-    def _read_journal(self) -> None:
-        """Index the line of each episode; cut off a torn last line."""
+    def _read_journal(self) -> dict[int, Line | Failed]:
+        """Return the line of each episode; cut off a torn last line."""
         with (self.path / JOURNAL).open("rb") as journal:
-            offset = 0
-            for line in journal:
-                if not line.endswith(b"\n"):
-                    os.ftruncate(self._file.fileno(), offset)
-                    break
-                try:
-                    record = json.loads(line)
-                    index, error = int(record["index"]), record["error"]
-                except (ValueError, TypeError, KeyError, RecursionError):
-                    raise RunFolderError(f"{self.path / JOURNAL}: the line at byte {offset} is no episode") from None
-                self._note(index, offset, len(line), error)
-                offset += len(line)
-
-    def _note(self, index: int, offset: int, length: int, error: str | None) -> None:
-        self._spans[index] = (offset, length)
-        if error is None:
-            self._failed.pop(index, None)
-        else:
-            self._failed[index] = error
+            lines, end = index_lines(journal, self.path / JOURNAL)
+            if journal.tell() > end:
+                os.ftruncate(self._file.fileno(), end)
+        return lines
 
 
 def create_run(parent: Path, stamp: dict[str, Any], *, name: str | None = None, prefix: str = "sft_data") -> RunFolder:

@@ -22,7 +22,8 @@ def draw_tokens(rows: Sequence[TrainingRow], model: str, *, multiturn: bool, pla
     """Return the samples that training makes of the rows, each with its loss mask; raises UserError for the model."""
     from alfworld_sft.models.chat_encoder import ChatEncoder  # noqa: PLC0415
     from alfworld_sft.models.load import load_tokenizer  # noqa: PLC0415
-    from alfworld_sft.train.data.samples import sample_options, samples_of  # noqa: PLC0415
+    from alfworld_sft.train.data.options import sample_options  # noqa: PLC0415
+    from alfworld_sft.train.data.samples import samples_of  # noqa: PLC0415
 
     config = build_train_config([f"data.multiturn.enable={str(multiturn).lower()}"], idle=True)
     tokenizer = load_tokenizer(model)

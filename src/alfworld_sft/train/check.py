@@ -24,9 +24,11 @@ from alfworld_sft.dataset.read import (
 )
 from alfworld_sft.errors import DatasetError
 from alfworld_sft.prompts.tags import find_sections, unpaired_tags
+from alfworld_sft.terminal import printable
 
 if TYPE_CHECKING:
-    from alfworld_sft.train.data.samples import LoadedSamples, SampleOptions
+    from alfworld_sft.train.data.options import SampleOptions
+    from alfworld_sft.train.data.samples import LoadedSamples
 
 MOST_PROBLEMS = 5
 """How many invalid rows of a file are reported individually."""
@@ -137,13 +139,8 @@ def token_spans(
     start = 0
     for end in range(1, len(ids) + 1):
         if end == len(ids) or (kinds[end], weights[end]) != (kinds[start], weights[start]):
-            yield escape_controls(tokenizer.decode(ids[start:end])), kinds[start], weights[start]
+            yield printable(tokenizer.decode(ids[start:end])), kinds[start], weights[start]
             start = end
-
-
-def escape_controls(text: str) -> str:
-    """Escape a text's control characters (except line feeds), so that it cannot control a terminal."""
-    return "".join(c if c == "\n" or c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _check_file(file: Path, columns: Columns, option: str, facts: FileFacts, report: Report) -> None:

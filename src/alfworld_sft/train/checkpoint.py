@@ -176,12 +176,20 @@ def open_checkpoint(path: Path) -> Checkpoint:
 
 def check_same_run(checkpoint: Checkpoint, identity: Mapping[str, Any]) -> None:
     """Raise CheckpointError if a checkpoint belongs to another model, other adapters or other data."""
-    for key in identity.keys() | checkpoint.identity.keys():
-        was, now = checkpoint.identity.get(key, _BEFORE.get(key)), identity.get(key)
+    for key in dict.fromkeys((*identity, *checkpoint.identity)):
+        was, now = checkpoint.identity.get(key, _identity_before(checkpoint, key)), identity.get(key)
         if was != now:
             is_hash = isinstance(was, str) and len(was) > 40
             said = f"of another {key}" if is_hash else f"with {key}={_format_value(was)}, not {_format_value(now)}"
             raise CheckpointError(f"{checkpoint.path} was made {said}; {_RESTART}")
+
+
+def _identity_before(checkpoint: Checkpoint, key: str) -> Any:
+    """Return what a checkpoint was made with, where it is from before its identity had this key."""
+    value: Any = checkpoint.config
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return _BEFORE.get(key, value)
 
 
 def restore_weights(checkpoint: Checkpoint, model: Any) -> None:
@@ -417,6 +425,8 @@ def _write_json(path: Path, value: object) -> None:
 
 
 def _format_value(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

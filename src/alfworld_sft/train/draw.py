@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from rich.text import Text
 
 from alfworld_sft.counts import counted
-from alfworld_sft.train.check import escape_controls, token_spans
+from alfworld_sft.terminal import printable
+from alfworld_sft.train.check import token_spans
 
 if TYPE_CHECKING:
     from alfworld_sft.train.data.sample import Sample
@@ -19,7 +20,7 @@ KIND_STYLES = ("dim", "blue", "magenta", "yellow", "green", "cyan")
 def draw_sample(sample: Sample, tokenizer: Any, *, plain: bool) -> Text:
     """Return a sample's text with its trained tokens coloured by kind, or in ⟦kind|brackets⟧."""
     trained = int((sample.weight != 0).sum())
-    drawn = Text(f"\n{escape_controls(sample.key)}: {counted(len(sample), 'token')}, {trained} with loss\n", "bold")
+    drawn = Text(f"\n{printable(sample.key)}: {counted(len(sample), 'token')}, {trained} with loss\n", "bold")
     legend = [
         (kind, name) for kind, name in enumerate(KIND_NAMES) if ((sample.kind == kind) & (sample.weight != 0)).any()
     ]

@@ -22,9 +22,10 @@ from alfworld_sft.train.checkpoint import Checkpoint, Position
 from alfworld_sft.train.config import TrainConfig
 from alfworld_sft.train.data.batches import Batch, BatchSchedule, fingerprint, lengths_of, micro_batches, total_weight
 from alfworld_sft.train.data.inputs import columns_of, train_files, val_files
+from alfworld_sft.train.data.options import sample_options
 from alfworld_sft.train.data.pack import Packed
 from alfworld_sft.train.data.sample import Sample
-from alfworld_sft.train.data.samples import load_samples, sample_options
+from alfworld_sft.train.data.samples import load_samples
 from alfworld_sft.train.distributed import Ranks, gradient_sync
 from alfworld_sft.train.eval_games import find_eval_games
 from alfworld_sft.train.hooks import Hook, Moment
@@ -81,6 +82,7 @@ class _Run:
         key = "total_training_steps" if config.trainer.total_training_steps else "total_epochs"
         refuse_shorter(config, key, self.schedule.total, start)
         identity = {
+            "data.multiturn.enable": config.data.multiturn.enable,  # before the data, which differ with it
             "training data": fingerprint(samples),
             "data.train_batch_size": config.data.train_batch_size,
             "loss.kind": config.loss.as_options,

@@ -45,7 +45,7 @@ class GamePlay:
         self._protocol = protocol_of(config)
         self._policy, self._seed = config.policy, config.seed
         if ranks.first:
-            logger.info("at each test step: %d games are played, of %s", chosen.games.total, chosen.games.description)
+            logger.info("at each test step the model plays %s", chosen.games.description)
             if chosen.games.warning:
                 logger.warning("%s", chosen.games.warning)
         self._games = [(index, ref.load()) for index, ref in chosen.share(ranks.rank, ranks.world)]

@@ -75,7 +75,8 @@ def _count_tokens(
     """Tokenise everything; record lengths, and the masks of the first samples."""
     from alfworld_sft.models.chat_encoder import ChatEncoder  # noqa: PLC0415
     from alfworld_sft.models.load import load_tokenizer  # noqa: PLC0415
-    from alfworld_sft.train.data.samples import load_samples, sample_options  # noqa: PLC0415
+    from alfworld_sft.train.data.options import sample_options  # noqa: PLC0415
+    from alfworld_sft.train.data.samples import load_samples  # noqa: PLC0415
 
     options = sample_options(config)
     if not config.data.multiturn.enable:

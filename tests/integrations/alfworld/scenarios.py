@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from tests.integrations.data import config_for as data_config_for
 from tests.reference.client import reference_python
 from tests.reference.real import REPOSITORY, game_files, sample
 
@@ -24,25 +25,10 @@ BEYOND = 2
 
 def config_for(data: Path, method: str, expert: str = "handcoded", **env: Any) -> dict[str, Any]:
     """A config as ALFWorld's, with the published validation games and a folder of generated unseen ones."""
-    return {
-        "dataset": {
-            "data_path": str(data / "valid_train"),
-            "eval_id_data_path": str(data / "valid_seen"),
-            "eval_ood_data_path": str(data / "valid_unseen"),
-            "num_train_games": -1,
-            "num_eval_games": -1,
-        },
-        "env": {
-            "task_types": [1, 2, 3, 4, 5, 6],
-            "domain_randomization": False,
-            "goal_desc_human_anns_prob": 0,
-            "expert_type": expert,
-            **env,
-        },
-        "general": {"training_method": method},
-        "rl": {"training": {"max_nb_steps_per_episode": LIMITS["dqn"]}},
-        "dagger": {"training": {"max_nb_steps_per_episode": LIMITS["dagger"]}},
-    }
+    config = data_config_for(data, method, expert, LIMITS["dqn"], **env)
+    config["dataset"]["data_path"] = str(data / "valid_train")
+    config["dagger"]["training"]["max_nb_steps_per_episode"] = LIMITS["dagger"]
+    return config
 
 
 def split_scenarios(data: Path, seeds: Iterable[int], batches: Iterable[int] = (1, 4)) -> Iterator[dict[str, Any]]:

@@ -232,7 +232,7 @@ class Scripted:
     """A model that wants given tokens of its reply one after the other, then its end; it may be given others."""
 
     def __init__(self, policy, texts):
-        self.wanted = {len(policy._encoder.encode_prompt(asked.messages)): text for asked, text in texts}
+        self.wanted = {len(policy.encoder.encode_prompt(asked.messages)): text for asked, text in texts}
         self.policy = policy
 
     def __call__(self, input_ids, attention_mask, past_key_values, **_):
@@ -240,14 +240,14 @@ class Scripted:
         for row, tokens in enumerate(input_ids.tolist()):
             new = attention_mask[row, -len(tokens) :].tolist()
             said.rows[row].extend(token for token, real in zip(tokens, new, strict=True) if real)
-        logits = torch.zeros(len(input_ids), 1, len(self.policy._tokenizer))
+        logits = torch.zeros(len(input_ids), 1, len(self.policy.encoder.tokenizer))
         for row, tokens in enumerate(said.rows):
             length = next(n for n in self.wanted if tokens[:n] and len(tokens) >= n and n == said.prompts(row, n))
-            text = self.policy._text(tokens[length:])
+            text = self.policy._reader.text(tokens[length:])
             wanted = self.wanted[length]
             rest = wanted[len(text) :] if wanted.startswith(text) else ""
-            ids = self.policy._encoder.encode_text(rest)
-            logits[row, 0, ids[0] if ids else self.policy._tokenizer.eos_token_id] = 100.0
+            ids = self.policy.encoder.encode_text(rest)
+            logits[row, 0, ids[0] if ids else self.policy.encoder.tokenizer.eos_token_id] = 100.0
         return SimpleNamespace(logits=logits, past_key_values=said)
 
 
@@ -360,7 +360,7 @@ def test_what_the_last_turn_has_read_changes_no_reply():
 def test_a_context_that_is_nearly_full_keeps_room_for_the_action():
     policy = local(max_tokens=500)
     [asked] = [asking()]
-    length = len(policy._encoder.encode_prompt(asked.messages))
+    length = len(policy.encoder.encode_prompt(asked.messages))
     policy._context = length + 90
     [reply] = ask(policy, [asked])
     assert parse_reply(reply.text, TAGS, COMMANDS).problem is None

@@ -68,7 +68,7 @@ def test_greedy_replies_are_those_of_transformers(folder):
     policy = local(folder, temperature=0.0, keep_token_ids=True)
     model = AutoModelForCausalLM.from_pretrained(folder)
     for asked, reply in zip(PROMPTS, ask(policy), strict=True):
-        ids = torch.tensor([policy._encoder.encode_prompt(asked.messages)])
+        ids = torch.tensor([policy.encoder.encode_prompt(asked.messages)])
         said = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=12, do_sample=False)
         assert list(reply.token_ids) == said[0, ids.shape[1] :].tolist()
         assert list(reply.prompt_token_ids) == ids[0].tolist()
@@ -169,7 +169,7 @@ def test_what_the_last_turn_has_read_changes_no_reply(folder, monkeypatch, form,
         replies = [reply for said in again for reply in said]
         texts = [reply.text for reply in replies]
         assert any(text.endswith("o") for text in texts)
-        assert any(policy._tokenizer(r.text)["input_ids"] != list(r.token_ids) for r in replies)
+        assert any(policy.encoder.tokenizer(r.text)["input_ids"] != list(r.token_ids) for r in replies)
 
 
 def test_a_turn_reads_only_what_is_new(folder):
@@ -276,8 +276,8 @@ class Said:
 
 def parrot(folder, texts, largest=100, **options):
     policy = local(folder, temperature=0.0, max_tokens=60, **options)
-    keyed = [(policy._encoder.encode_prompt(asked.messages), text) for asked, text in zip(PROMPTS, texts, strict=False)]
-    policy._model = Parrot(keyed, policy._tokenizer, largest)
+    keyed = [(policy.encoder.encode_prompt(asked.messages), text) for asked, text in zip(PROMPTS, texts, strict=False)]
+    policy._model = Parrot(keyed, policy.encoder.tokenizer, largest)
     return policy
 
 
@@ -286,7 +286,7 @@ def test_a_reply_ends_with_its_closing_tag_or_with_its_turn(folder):
     policy = parrot(folder, texts)
     replies = ask(policy, PROMPTS[:3])
     assert [reply.text for reply in replies] == ["<action>go to desk 1</action>", *texts[1:]]
-    assert replies[1].reply_tokens == len(policy._tokenizer(texts[1])["input_ids"]) + 1, "the end of turn counts"
+    assert replies[1].reply_tokens == len(policy.encoder.tokenizer(texts[1])["input_ids"]) + 1, "the end of turn counts"
 
 
 def test_an_action_in_a_thought_ends_no_reply(folder):

@@ -20,8 +20,9 @@ from alfworld_sft.dataset.write import SCHEMA
 from alfworld_sft.errors import DatasetError
 from alfworld_sft.models.chat_encoder import ChatEncoder
 from alfworld_sft.models.loss_mask import TokenKind
+from alfworld_sft.train.data.options import SampleOptions
 from alfworld_sft.train.data.sample import Sample
-from alfworld_sft.train.data.samples import LoadedSamples, SampleOptions, load_samples
+from alfworld_sft.train.data.samples import LoadedSamples, load_samples
 from tests.train.helpers_data import WM, messages, rows, taught, tiny_tokenizer, wandering, with_template, write
 from tests.train.templates import DEEPSEEK_R1, QWEN3, STRIPPING
 

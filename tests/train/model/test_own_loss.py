@@ -14,7 +14,8 @@ from alfworld_sft.models.load import ModelError, load_model, load_tokenizer
 from alfworld_sft.train.config import build_train_config
 from alfworld_sft.train.data.batches import micro_batches
 from alfworld_sft.train.data.inputs import columns_of, train_files
-from alfworld_sft.train.data.samples import load_samples, sample_options
+from alfworld_sft.train.data.options import sample_options
+from alfworld_sft.train.data.samples import load_samples
 from alfworld_sft.train.distributed import Ranks
 from alfworld_sft.train.model.attention import PACKED, choose_attention
 from alfworld_sft.train.model.own_loss import may_be_packed, own_loss, probe_rows

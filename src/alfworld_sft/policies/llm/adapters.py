@@ -27,19 +27,19 @@ class AdapterServer(OpenAIServer):
         self._post_command("unload_lora_adapter", {"lora_name": self.model})
 
     def _post_command(self, command: str, body: dict[str, str]) -> None:
-        openai = self._openai
+        openai = self._connection.library
 
         async def post() -> None:
-            await self._connected().post(f"/{command}", cast_to=str, body=body)
+            await self._client().post(f"/{command}", cast_to=str, body=body)
 
         where = f"the server at {self.base_url}"
         try:
             asyncio.run(post())
         except openai.APIStatusError as error:
-            said = self._short(read_complaint(error.status_code, error.response.text).words)
+            said = self._wording.short(read_complaint(error.status_code, error.response.text).words)
             raise PolicyUnavailableError(
                 f"{where} refused {command} ({error.status_code}: {said}); {WAY_OUT}"
             ) from None
         except openai.APIConnectionError as error:
-            reason = self._short(str(error.__cause__ or error))
+            reason = self._wording.short(str(error.__cause__ or error))
             raise PolicyUnavailableError(f"cannot reach {where} ({reason}); start it, or set policy.base_url") from None

@@ -20,10 +20,7 @@ import asyncio
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import partial
-from random import Random
 from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
@@ -37,7 +34,7 @@ from alfworld_sft.models.merge import load_whole
 from alfworld_sft.models.reference import unusable_path
 from alfworld_sft.models.stopping import end_ids_of
 from alfworld_sft.policies.base import Player, short_name
-from alfworld_sft.policies.llm.constrain import ANYTHING, Choice, RestrictedReply, Spelling, room_for_action
+from alfworld_sft.policies.llm.constrain import Spelling, room_for_action
 from alfworld_sft.policies.llm.kv_cache import (
     NO_PAST,
     Past,
@@ -51,7 +48,9 @@ from alfworld_sft.policies.llm.kv_cache import (
     side_by_side,
 )
 from alfworld_sft.policies.llm.picking import pick_tokens, restrict
-from alfworld_sft.policies.llm.sampling import Sampling, cut_reply, has_ended, stop_of
+from alfworld_sft.policies.llm.reply_reader import ReplyReader
+from alfworld_sft.policies.llm.sampling import Sampling
+from alfworld_sft.policies.llm.turn import Turn
 from alfworld_sft.types import Prompt, Reply
 from alfworld_sft.world import Game
 
@@ -59,62 +58,6 @@ DType = Literal["auto", "float32", "bfloat16", "float16"]
 
 GATHER_S = 0.002
 """How long a batch waits for episodes that are about to ask."""
-_TAIL = 16  # enough tokens to contain any stop string, which has no more characters
-
-
-@dataclass(eq=False)
-class _Turn:
-    """A prompt in progress: its tokens, the reply so far, and the future waiting for the reply.
-
-    The model has read the first `read` tokens of the reply.
-    """
-
-    player: LocalPlayer
-    prompt: Prompt
-    ids: list[int]
-    room: int  # maximum tokens of the reply
-    answer: asyncio.Future[Reply]
-    spelling: Spelling | None  # None: the reply is free
-    said: list[int] = field(init=False)
-    logprobs: list[float] = field(init=False)
-    read: int = field(init=False)
-    draws: Random = field(init=False)
-    restricted: RestrictedReply | None = field(init=False)
-    next: Choice = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.begin()
-
-    def begin(self) -> None:
-        """Begin the reply, or begin it again: the same generator repeats the same draws."""
-        self.said, self.logprobs, self.read = [], [], 0
-        self.draws = Random(self.prompt.seed)
-        self.restricted = RestrictedReply(self.spelling, self.prompt) if self.spelling else None
-        self.next = ANYTHING
-
-    def choice(self) -> Choice | None:
-        """Return what may come next; None if the reply is done, or has tokens that the model has to read first."""
-        if not self.said:
-            self._say_forced()
-        return self.next if self.read == len(self.said) else None
-
-    def say(self, token: int, logprob: float) -> None:
-        """Add a token, and all that is forced to follow; where an end of turn stands for the action's tag, add that."""
-        written = self.restricted.say(token) if self.restricted else (token,)
-        self._write(written, logprob)
-        self._say_forced()
-
-    def _say_forced(self) -> None:
-        while self.restricted and not self.restricted.done:
-            self.next = self.restricted.choice(cut=len(self.said) >= self.room)
-            if not self.next.forced:
-                return
-            self._write([number for token in self.next.forced for number in self.restricted.say(token)], 0.0)
-
-    def _write(self, tokens: Sequence[int], logprob: float) -> None:
-        """Add tokens of which only the first was a choice."""
-        self.said += tokens
-        self.logprobs += [logprob, *([0.0] * (len(tokens) - 1))]
 
 
 class LocalModel:
@@ -140,26 +83,26 @@ class LocalModel:
 
         Log-probabilities are those of the model, or with `tempered_logprobs` those at the temperature of sampling.
         """
-        self._model, self._tokenizer = model, tokenizer
+        self._model = model
         self._device, self._dtype = model.device, model.dtype
         self._encoder = ChatEncoder(tokenizer)
         self._context: int = model.config.max_position_embeddings
         ends = (model.generation_config.eos_token_id, model.config.eos_token_id, tokenizer.eos_token_id)
-        self._ends = frozenset(end_ids_of(self._encoder.end_id, *ends))  # a model's configs may disagree
+        end_ids = frozenset(end_ids_of(self._encoder.end_id, *ends))  # a model's configs may disagree
+        self._reader = ReplyReader(self._encoder, end_ids)
         self._sampling = sampling or Sampling()
         self._temperature, self._top_p = _numbers_of(self._sampling)
         self._max_batch = max_batch
         self._keep_token_ids = keep_token_ids
         self._logprob_temperature = (self._temperature or 1.0) if tempered_logprobs else 1.0
         width = model.config.get_text_config(decoder=True).vocab_size
-        self._spelling = Spelling(self._encoder, self._ends, width) if constrain else None
+        self._spelling = Spelling(self._encoder, end_ids, width) if constrain else None
         self._name = f"local:{name}"
         self._thread = ThreadPoolExecutor(1, "local-model")
-        self._closing: dict[int, bool] = {}
-        self._waiting: list[_Turn] = []
+        self._waiting: list[Turn] = []
         self._answering: asyncio.Task[None] | None = None
         self._keeps_pasts = may_be_kept(model)
-        self._pasts: WeakKeyDictionary[LocalPlayer, Past] = WeakKeyDictionary()  # filled only in the thread
+        self._pasts: WeakKeyDictionary[object, Past] = WeakKeyDictionary()  # filled only in the thread
 
     @classmethod
     def load(
@@ -224,7 +167,7 @@ class LocalModel:
         if room <= 0:
             kept = f", of which policy.constrain keeps {for_action} for the action" if for_action else ""
             raise PolicyError(f"the prompt has {len(ids)} tokens, and the model's context {self._context}{kept}")
-        turn = _Turn(player, prompt, ids, room, loop.create_future(), self._spelling)
+        turn = Turn(player, prompt, ids, room, loop.create_future(), self._spelling)
         if self._answering is None or self._answering.done() or self._answering.get_loop() is not loop:
             self._waiting = []
             self._answering = loop.create_task(self._answer_all())
@@ -235,45 +178,45 @@ class LocalModel:
         """Answer waiting turns, batch after batch, until none is left."""
         loop = asyncio.get_running_loop()
         stopped = threading.Event()
-        batch: list[_Turn] = []
+        batch: list[Turn] = []
         try:
             while self._waiting:
                 await asyncio.sleep(GATHER_S)
                 batch, self._waiting = self._waiting[: self._max_batch], self._waiting[self._max_batch :]
                 batch = [turn for turn in batch if not turn.answer.done()]  # some may have been cancelled
                 if batch:
-                    await loop.run_in_executor(self._thread, partial(self._answer, batch, loop, stopped))
+                    await loop.run_in_executor(self._thread, partial(self._answer, batch, stopped))
         finally:
             stopped.set()  # on Ctrl-C the thread ends after its current token
             batch = []  # a cancelled task's traceback would keep the episodes alive
 
-    def _answer(self, batch: list[_Turn], loop: asyncio.AbstractEventLoop, stopped: threading.Event) -> None:
+    def _answer(self, batch: list[Turn], stopped: threading.Event) -> None:
         """Answer a batch, in the thread; errors are passed to the waiting callers."""
         try:
             with torch.inference_mode():
-                self._decode(batch, loop, stopped)
+                self._decode(batch, stopped)
             return
         except torch.OutOfMemoryError:
             pass  # continue out here, where the exception no longer keeps the memory alive
         except BaseException as error:  # a bug: pass it to the episodes, or they would wait forever
             for turn in batch:
-                _tell(loop, turn.answer, error)
+                turn.settle(error)
             return
         crowded = any(past.ids for past in self._pasts.values())
         self._pasts.clear()
         torch.cuda.empty_cache()
         if len(batch) == 1 and not crowded:
             lack = PolicyError(f"the device's memory does not suffice for a prompt of {len(batch[0].ids)} tokens")
-            _tell(loop, batch[0].answer, lack)
+            batch[0].settle(lack)
             return
         for turn in batch:
             turn.begin()
         half = len(batch) // 2
         for part in (batch[:half], batch[half:]):
             if part:
-                self._answer(part, loop, stopped)
+                self._answer(part, stopped)
 
-    def _decode(self, turns: list[_Turn], loop: asyncio.AbstractEventLoop, stopped: threading.Event) -> None:
+    def _decode(self, turns: list[Turn], stopped: threading.Event) -> None:
         """Generate the replies of a batch token by token; a turn leaves the batch when it ends.
 
         The tokens that one turn was forced to say are read in one pass, beside the last ones of the others.
@@ -290,9 +233,9 @@ class LocalModel:
             for turn, new in zip(turns, unread, strict=True):
                 turn.read += len(new)
             self._pick(out.logits[:, -1], turns)
-            staying = [row for row, turn in enumerate(turns) if not self._has_ended(turn)]
+            staying = [row for row, turn in enumerate(turns) if not self._reader.has_ended(turn)]
             for row in set(range(len(turns))) - set(staying):
-                _tell(loop, turns[row].answer, self._reply(turns[row]))
+                turns[row].settle(self._reader.read(turns[row], keep_token_ids=self._keep_token_ids))
                 self._keep_past(turns[row], cache, row, mask)
             if not staying:
                 return
@@ -316,7 +259,7 @@ class LocalModel:
         self._keeps_pasts = self._keeps_pasts and is_plain(out.past_key_values)
         return out
 
-    def _read_laggards(self, turns: Sequence[_Turn], pasts: list[Past]) -> list[Past]:
+    def _read_laggards(self, turns: Sequence[Turn], pasts: list[Past]) -> list[Past]:
         """First read all but the last token of prompts much longer than the others to read; return the pasts."""
         *long, _ = of_like_length([len(turn.ids) - len(past.ids) for turn, past in zip(turns, pasts, strict=True)])
         for rows in long if self._keeps_pasts else ():
@@ -328,19 +271,19 @@ class LocalModel:
                     pasts[row] = past_of(cache, place, mask, prompt)
         return pasts
 
-    def _take_past(self, turn: _Turn) -> Past:
+    def _take_past(self, turn: Turn) -> Past:
         """Return the cached past of a prompt. An episode's first turn reserves a slot if one is free."""
         past = self._pasts.get(turn.player, NO_PAST)
         if turn.player in self._pasts or (self._keeps_pasts and len(self._pasts) < self._max_batch):
             self._pasts[turn.player] = NO_PAST  # frees the memory for the batch; the episode keeps its slot
         return past.shared_with(turn.ids)
 
-    def _keep_past(self, turn: _Turn, cache: Any, row: int, mask: Tensor) -> None:
+    def _keep_past(self, turn: Turn, cache: Any, row: int, mask: Tensor) -> None:
         """Keep the cache of a finished turn for the episode's next one; its last tokens were never read."""
         if self._keeps_pasts and turn.player in self._pasts:
             self._pasts[turn.player] = past_of(cache, row, mask, turn.ids + turn.said[: turn.read])
 
-    def _pick(self, logits: Tensor, turns: Sequence[_Turn]) -> None:
+    def _pick(self, logits: Tensor, turns: Sequence[Turn]) -> None:
         """Choose the next tokens of each turn that has read its last ones, from logits (batch, vocabulary)."""
         choices = [turn.choice() for turn in turns]
         rows = [row for row, choice in enumerate(choices) if choice is not None]
@@ -361,53 +304,6 @@ class LocalModel:
         for turn, token, logprob in zip(turns, tokens.tolist(), logprobs, strict=True):
             turn.say(token, logprob)
 
-    def _has_ended(self, turn: _Turn) -> bool:
-        if turn.restricted is not None:
-            return turn.restricted.done
-        stop = stop_of(turn.prompt)
-        if turn.said[-1] in self._ends or len(turn.said) >= turn.room:
-            return True
-        if stop is None or not self._closes(turn.said[-1], stop[-1]):
-            return False
-        if stop not in self._text(turn.said[-_TAIL:]):
-            return False
-        return has_ended(self._encoder.opening + self._text(turn.said), turn.prompt)
-
-    def _closes(self, token: int, character: str) -> bool:
-        """Return whether a token contains the stop string's last character; only then search for all of it."""
-        known = self._closing.get(token)
-        if known is None:
-            known = self._closing[token] = character in self._text([token])
-        return known
-
-    def _reply(self, turn: _Turn) -> Reply:
-        """Return the reply. Its ids are all sampled tokens, including the end of turn or a tag's last token.
-
-        Its text begins with any thought opened by the prompt, without the text that the chat template puts before
-        replies.
-        """
-        ended = turn.said[-1] in self._ends
-        said = turn.said[:-1] if ended else turn.said
-        inserted = self._encoder.inserted_ids
-        if inserted and said[: len(inserted)] == inserted:
-            said = said[len(inserted) :]
-        text = self._encoder.opening + self._text(said)
-        kept = self._keep_token_ids
-        return Reply(
-            cut_reply(text, turn.prompt, stopped=False),
-            prompt_token_ids=tuple(turn.ids) if kept else None,
-            token_ids=tuple(turn.said) if kept else None,
-            logprobs=tuple(turn.logprobs) if kept else None,
-            prompt_tokens=len(turn.ids),
-            reply_tokens=len(turn.said),
-            constrained_from=turn.restricted.since if turn.restricted else None,
-        )
-
-    def _text(self, ids: Sequence[int]) -> str:
-        """Decode tokens without control tokens; a reply's tags are text even if they are single tokens."""
-        spelt = [number for number in ids if number not in self._encoder.control_ids]
-        return str(self._tokenizer.decode(spelt, skip_special_tokens=False, clean_up_tokenization_spaces=False))
-
 
 class LocalPlayer:
     """The player of one episode; the model keeps the episode's cache for as long as the player lives."""
@@ -426,21 +322,6 @@ def _numbers_of(sampling: Sampling) -> tuple[float, float]:
         names = " and ".join(f"policy.{name}=null" for name in sorted(sampling.left_out))
         raise ConfigError(f"{names}: a model in this process has no server to decide; give a number")
     return sampling.temperature, sampling.top_p
-
-
-def _tell(loop: asyncio.AbstractEventLoop, answer: asyncio.Future[Reply], result: Reply | BaseException) -> None:
-    """Pass a result from the thread to the waiting episode."""
-
-    def settle() -> None:
-        if answer.done():
-            return
-        if isinstance(result, BaseException):
-            answer.set_exception(result)
-        else:
-            answer.set_result(result)
-
-    with suppress(RuntimeError):  # the loop is closed, so there is no waiting caller
-        loop.call_soon_threadsafe(settle)
 
 
 def playing_dtype(name: DType, device: torch.device) -> torch.dtype:

@@ -8,34 +8,34 @@ from typing import Any, Protocol
 
 from pydantic import ValidationError
 
-from alfworld_sft.errors import RunFolderError
-from alfworld_sft.games import GENERATE, GameStream
+from alfworld_sft.errors import GameFileError, RunFolderError
+from alfworld_sft.games import GENERATE, GameRef, GameSource, GameStream
 from alfworld_sft.games.listed import games_at_hand, list_games
 from alfworld_sft.runs.config import GamesToPlay
 from alfworld_sft.world import Game
 
 
-class Lookup(Protocol):
+class PlayedGames(Protocol):
     """Finds games; it can be sent to another process."""
 
-    def find(self, game_id: str, split: str, index: int) -> Game | None:
-        """Return the game of an episode, None where it is unknown or cannot be read."""
+    def ref(self, game_id: str, split: str, index: int) -> GameRef | None:
+        """Return the game of an episode, None where it is unknown."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class StreamedGames:
-    """Games that were generated, one for each episode."""
+    """Games that were generated, each for the episodes of its numbers."""
 
-    stream: GameStream
+    source: GameSource
 
-    def find(self, game_id: str, split: str, index: int) -> Game | None:
+    def ref(self, game_id: str, split: str, index: int) -> GameRef | None:
         """Return the game of this number, None where it has another id: another version makes other games."""
-        ref = self.stream.ref(index)
-        return ref.load() if ref.id == game_id else None
+        ref = self.source.ref(index)
+        return ref if ref.id == game_id else None
 
 
-def games_of_run(stamp: Mapping[str, Any], named: Sequence[str]) -> Lookup:
+def games_of_run(stamp: Mapping[str, Any], named: Sequence[str]) -> PlayedGames:
     """Return the games that a run was played in: of the named sources, or else of its own.
 
     Where its own source is not on this machine the games at hand are searched. Raises GamesNotFoundError for a named
@@ -49,6 +49,16 @@ def games_of_run(stamp: Mapping[str, Any], named: Sequence[str]) -> Lookup:
         games, seed = GamesToPlay.model_validate(own), int(config["seed"])
     except (KeyError, TypeError, ValueError, ValidationError):
         raise RunFolderError("its run.json does not say which games were played; name them with --source") from None
-    if games.source == GENERATE:
-        return StreamedGames(GameStream(seed, games.split, games.task_types, str(games.difficulty)))
-    return games_at_hand([games.source, None])
+    if games.source != GENERATE:
+        return games_at_hand([games.source, None])
+    stream = GameStream(seed, games.split, games.task_types, str(games.difficulty))
+    total = config.get("num_games")
+    return StreamedGames(stream.first(total) if isinstance(total, int) else stream)  # an evaluation shuffles its games
+
+
+def load_game(ref: GameRef | None) -> Game | None:
+    """Return a game that was found, None where there is none or it cannot be read."""
+    try:
+        return ref.load() if ref else None
+    except GameFileError:
+        return None
