@@ -3,8 +3,7 @@
     python -m scripts.run_documented_commands [DOCUMENT…]
 
 Every line of a ```bash block and every ```python block is a command. The commands of a document run in order, in a
-folder of their own that holds what the table's `prepare` made; a command that several documents show is run once. Exits
-with 1 if a command fails.
+folder of their own that holds what the table's `prepare` made. Exits with 1 if a command fails.
 """
 
 import argparse
@@ -85,9 +84,21 @@ def commands_in(document: str, text: str) -> Iterator[Command]:
 
 
 def _lines(script: str) -> Iterator[tuple[int, str]]:
-    """Yield the commands of a script, continued lines joined and comments left out, with the number of their line."""
-    joined = ""
+    """Yield the commands of a script with the number of their line, continued lines joined and comments left out.
+
+    A here-document, to a word in quotes, belongs to its command.
+    """
+    joined, here = "", ""
     for number, line in enumerate(script.splitlines()):
+        if here:
+            joined += f"\n{line}"
+            if line == here:
+                yield number, joined
+                joined, here = "", ""
+            continue
+        if opened := re.search(r"<<'(\w+)'$", line):
+            joined, here = line, opened[1]
+            continue
         joined += line.removesuffix("\\")
         if not line.endswith("\\"):
             if command := " ".join(re.sub(r"(^|\s+)#\s.*", "", joined).split()):
@@ -104,14 +115,11 @@ def documented_commands() -> list[Command]:
 
 
 def by_document(commands: Sequence[Command]) -> dict[str, list[Command]]:
-    """Return the commands of each document, without those that are also in an earlier place."""
-    first: dict[str, Command] = {}
+    """Return the commands of each document, each once."""
+    chosen: dict[str, dict[str, Command]] = {}
     for command in commands:
-        first.setdefault(command.text, command)
-    chosen: dict[str, list[Command]] = {}
-    for command in first.values():
-        chosen.setdefault(command.document, []).append(command)
-    return chosen
+        chosen.setdefault(command.document, {}).setdefault(command.text, command)
+    return {document: list(found.values()) for document, found in chosen.items()}
 
 
 @dataclass(frozen=True, slots=True)

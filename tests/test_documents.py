@@ -39,9 +39,17 @@ def test_commands_are_the_lines_of_bash_blocks_and_whole_python_blocks():
     ]
 
 
-def test_a_command_that_two_documents_show_is_run_once():
+def test_a_document_s_command_is_run_once_and_another_s_again():
     twice = [Command("a.md", "a.md:1", "bash", "x"), Command("b.md", "b.md:1", "bash", "x")]
-    assert by_document(twice) == {"a.md": twice[:1]}
+    assert by_document([*twice, Command("a.md", "a.md:9", "bash", "x")]) == {"a.md": twice[:1], "b.md": twice[1:]}
+
+
+def test_a_here_document_belongs_to_its_command():
+    text = "```bash\ncat > a.toml <<'END'\nx = 1  # kept\n\nEND\nrun a.toml\n```\n"
+    assert list(commands_in("d.md", text)) == [
+        Command("d.md", "d.md:2", "bash", "cat > a.toml <<'END'\nx = 1  # kept\n\nEND"),
+        Command("d.md", "d.md:6", "bash", "run a.toml"),
+    ]
 
 
 def test_commands_are_made_small_and_a_failure_is_counted_and_shown(tmp_path, capsys):
