@@ -88,16 +88,16 @@ def _lines(script: str) -> Iterator[tuple[int, str]]:
 
     A here-document, to a word in quotes, belongs to its command.
     """
-    joined, here = "", ""
+    joined, here, begun = "", "", 0
     for number, line in enumerate(script.splitlines()):
         if here:
             joined += f"\n{line}"
             if line == here:
-                yield number, joined
+                yield begun, joined
                 joined, here = "", ""
             continue
         if opened := re.search(r"<<'(\w+)'$", line):
-            joined, here = line, opened[1]
+            joined, here, begun = line, opened[1], number
             continue
         joined += line.removesuffix("\\")
         if not line.endswith("\\"):
