@@ -3,7 +3,8 @@
 Both get the same episodes with all their turns. Inspect gets them as an `.eval` log that a script in its own
 environment writes, whose time is not counted; a bundle has neither replays nor distances, and needs a web server. Times
 are CPU seconds of the whole command, and the seconds that it took. With Playwright and Chromium at hand the seconds
-until the report's table can be used are measured too, of `--episodes` collected episodes.
+until the report's table can be used are measured too, of `--episodes` collected episodes, and the milliseconds a frame
+while that table is scrolled from its top to its end (16.7 at 60 frames a second; Chromium draws without a GPU).
 
     python -m benchmarks.report --inspect ../inspect-env/bin --episodes 5000
 """
@@ -23,6 +24,20 @@ from pathlib import Path
 
 from benchmarks._result import versions_of, write_result
 
+SCROLL = """
+async () => {
+  const scroller = document.getElementById('scroller');
+  const end = scroller.scrollHeight - scroller.clientHeight, frames = 300, times = [];
+  let last = await new Promise(requestAnimationFrame);
+  for (let frame = 1; frame <= frames; frame++) {
+    scroller.scrollTop = end * frame / frames;
+    const now = await new Promise(requestAnimationFrame);
+    times.push(now - last);
+    last = now;
+  }
+  return times;
+}
+"""
 COMMAND = [sys.executable, "-m", "alfworld_sft"]
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
 CONVERT = r"""
@@ -107,7 +122,7 @@ def size_of(folder: Path) -> dict[str, int]:
 
 
 def opening(file: Path) -> dict[str, float]:
-    """Return how long a browser takes until the table can be used, the best of three; nothing where there is none."""
+    """Return how soon the table can be used, the best of three, and how it scrolls; nothing without a browser."""
     chromium = shutil.which("chromium")
     try:
         from playwright.sync_api import sync_playwright
@@ -123,9 +138,11 @@ def opening(file: Path) -> dict[str, float]:
             page.goto(file.as_uri())
             page.wait_for_selector("html[data-ready=all]", state="attached", timeout=120_000)
             times.append(page.evaluate("performance.getEntriesByName('episodes')[0].startTime"))
+            frames = sorted(page.evaluate(SCROLL))
             page.close()
         browser.close()
-    return {"opens_s": round(min(times) / 1000, 2)}
+    middle, slow = (round(frames[int(len(frames) * share)], 1) for share in (0.5, 0.95))
+    return {"opens_s": round(min(times) / 1000, 2), "ms_a_frame": middle, "ms_a_frame_95th_percentile": slow}
 
 
 def inspect_version(python: str) -> dict[str, str]:
