@@ -68,6 +68,12 @@ def learn(options: argparse.Namespace) -> None:
     """Run every arm of every seed, and write what is known after each."""
     runs: list[dict[str, Any]] = []
     arms = [arm for arm in ARMS if arm.name in options.arms]
+    known = {
+        "minutes": options.minutes,
+        "arms": [asdict(arm) for arm in arms],
+        "runs": runs,  # filled below
+        "versions": versions_of(*VERSIONS),
+    }
     for seed in options.seeds:
         place = options.keep / f"seed_{seed}"
         start, data = fine_tuned(options.episodes, seed, place)
@@ -77,15 +83,13 @@ def learn(options: argparse.Namespace) -> None:
         for arm in arms:
             source = (f"data.train_files=[{','.join(map(str, data))}]",) if arm.command == "train" else ()
             run["arms"][arm.name] = learned(arm, (*arm.options, *source), start, seed, place, options)
-            write_result("rl_learn", {"minutes": options.minutes, "arms": [asdict(arm) for arm in arms], "runs": runs,
-                                      "versions": versions_of(*VERSIONS)})  # fmt: skip
+            write_result("rl_learn", known)
             print(
                 f"=== {arm.name}, seed {seed}: {before['rate']:.1%} → {run['arms'][arm.name]['rate']:.1%}", flush=True
             )
         for name, found in run["arms"].items():
             found["against"] = dict(comparisons(place, name, run["arms"]))
-    write_result("rl_learn", {"minutes": options.minutes, "arms": [asdict(arm) for arm in arms], "runs": runs,
-                              "versions": versions_of(*VERSIONS)})  # fmt: skip
+    write_result("rl_learn", known)
     plot(runs)
 
 
