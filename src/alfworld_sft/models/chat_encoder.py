@@ -13,7 +13,7 @@ import re
 from bisect import bisect_left
 from collections.abc import Collection, Iterable, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeAlias
 
 from alfworld_sft.errors import DatasetError, UserError
 from alfworld_sft.models.chat_template import LONE, PROBE, TAG_TOKENS, ChatTemplate, name_tokenizer
@@ -30,6 +30,11 @@ from alfworld_sft.types import Message
 logger = logging.getLogger(__name__)
 
 _FIRST_PRIVATE_CHARACTER = 0xE000
+_REMEMBERED_CHARACTERS = 1_000_000
+"""Of texts whose tokens are remembered: some 40 MB."""
+
+Tokenized: TypeAlias = tuple[list[int], list[tuple[int, int]]]
+"""Token ids, and the (start, end) of each in its text."""
 
 
 class ChatEncoder:
@@ -47,6 +52,8 @@ class ChatEncoder:
 
     def __init__(self, tokenizer: Any) -> None:
         self.tokenizer = tokenizer
+        self._remembered: dict[str, Tokenized] = {}
+        self._remembered_characters = 0
         template = self._template = ChatTemplate(tokenizer)
         self.control_ids = frozenset(template.token_ids[name] for name in template.token_ids.keys() - TAG_TOKENS)
         self.system_role = template.system_role
@@ -127,7 +134,7 @@ class ChatEncoder:
     ) -> tuple[list[int], list[tuple[int, int]]]:
         """Return the ids and text offsets of the pieces (start, end, is it a control token)."""
         words = [text[start:end].replace(mark, "") for start, end, control in pieces if not control]
-        batch = iter(zip(*self._tokenize_text(words), strict=True))
+        batch = iter(self._tokenize_text(words))
         marks = [match.start() for match in re.finditer(re.escape(mark), text)]
         ids: list[int] = []
         where: list[tuple[int, int]] = []
@@ -144,14 +151,23 @@ class ChatEncoder:
             where += [(start + first, start + last) for first, last in offsets]
         return ids, where
 
-    def _tokenize_text(self, texts: list[str]) -> tuple[list[list[int]], list[list[tuple[int, int]]]]:
-        """Return ids and (start, end) offsets of ordinary text, including any control tokens spelt in it."""
-        if not texts:
-            return [], []
-        batch = self.tokenizer(
-            texts, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True, verbose=False
-        )
-        return batch["input_ids"], batch["offset_mapping"]
+    def _tokenize_text(self, texts: list[str]) -> list[Tokenized]:
+        """Return ids and (start, end) offsets of ordinary texts, including any control tokens spelt in them.
+
+        Recent ones are remembered: an episode's next prompt repeats all its messages, and many games say the same.
+        """
+        known = {text: self._remembered[text] for text in texts if text in self._remembered}
+        new = [text for text in dict.fromkeys(texts) if text not in known]
+        if new:
+            batch = self.tokenizer(
+                new, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True, verbose=False
+            )
+            known |= zip(new, zip(batch["input_ids"], batch["offset_mapping"], strict=True), strict=True)
+            if self._remembered_characters > _REMEMBERED_CHARACTERS:
+                self._remembered, self._remembered_characters = {}, 0
+            self._remembered |= {text: known[text] for text in new}
+            self._remembered_characters += sum(map(len, new))
+        return [known[text] for text in texts]
 
     def _warn_of_tokens(self) -> None:
         tags = sorted(self._template.token_ids.keys() & TAG_TOKENS)

@@ -11,6 +11,7 @@ from transformers import DynamicCache, LlamaConfig, Qwen2Config
 from alfworld_sft.policies.llm.kv_cache import (
     NO_PAST,
     Past,
+    give_room,
     is_plain,
     joined,
     may_be_kept,
@@ -56,6 +57,34 @@ def test_ragged_pasts_share_a_batch_and_come_out_again():
     cache.update(new, new * 10, 0)
     keys, values = past_of(cache, 2, mask, [4, 8, 9]).layers[0]
     assert (keys.flatten().tolist(), values.flatten().tolist()) == ([4, 8, 9], [40, 80, 90])
+
+
+def test_a_cache_grows_within_its_room_and_beyond_as_a_dynamic_cache_does():
+    generator = torch.Generator().manual_seed(1)
+    first = [torch.rand(3, 2, 5, 4, generator=generator) for _ in range(2)]
+    plain, roomy = DynamicCache(), DynamicCache()
+    for cache in (plain, roomy):
+        cache.update(*first, 0)
+    give_room(roomy)
+    assert is_plain(roomy)
+    for step in range(100):
+        new = [torch.rand(len(plain.layers[0].keys), 2, 1, 4, generator=generator) for _ in range(2)]
+        for cache in (plain, roomy):
+            cache.update(*new, 0)
+            if step == 40:
+                cache.batch_select_indices(torch.tensor([0, 2]))
+        assert torch.equal(roomy.layers[0].keys, plain.layers[0].keys)
+        assert torch.equal(roomy.layers[0].values, plain.layers[0].values)
+        assert roomy.get_seq_length() == plain.get_seq_length() == 6 + step
+
+
+def test_a_new_token_does_not_copy_those_before_it():
+    cache = joined([past(1, 2, 3), past(4)])
+    places = set()
+    for _ in range(8):
+        cache.update(torch.ones(2, 1, 1, 1), torch.ones(2, 1, 1, 1), 0)
+        places.add(cache.layers[0].keys.data_ptr())
+    assert len(places) == 1
 
 
 def test_without_any_past_the_model_makes_the_cache():

@@ -6,13 +6,12 @@ states cannot, and are not kept.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
@@ -20,6 +19,8 @@ Layer: TypeAlias = tuple[Tensor, Tensor]
 """Keys and values, each (tokens, heads, head width)."""
 
 _SCALED_BY_LENGTH = {"dynamic", "longrope"}
+_ROOM = 32
+"""Tokens that a cache has room for when it has to grow."""
 _PASS = 256
 """The cost of one more forward pass, in tokens: below this a GPU waits for the weights, not for the tokens."""
 
@@ -41,6 +42,58 @@ class Past:
 NO_PAST = Past()
 
 
+class RoomyLayer(DynamicLayer):  # type: ignore[misc]
+    """A plain layer with spare room, so that a new token is written beside those before it instead of copying them."""
+
+    def __init__(self, keys: Tensor, values: Tensor) -> None:
+        """Hold keys and values that were computed, each (batch, heads, tokens, head width)."""
+        super().__init__()
+        self.lazy_initialization(keys, values)
+        self._roomy_keys, self._roomy_values = self.keys, self.values = keys, values
+
+    @classmethod
+    def of_rows(cls, rows: Sequence[Layer]) -> RoomyLayer:
+        """Join rows of keys and values, padded on the left."""
+        longest = max(len(keys) for keys, _ in rows)
+        keys, values = (_padded(each, longest) for each in zip(*rows, strict=True))
+        layer = cls(keys[:, :, :longest], values[:, :, :longest])
+        layer._roomy_keys, layer._roomy_values = keys, values
+        return layer
+
+    def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+        """Add tokens, and return the keys and values of all."""
+        held, count = self.keys.shape[-2], self.keys.shape[-2] + key_states.shape[-2]
+        if count > self._roomy_keys.shape[-2]:
+            self._roomy_keys, self._roomy_values = _with_room(self.keys, count), _with_room(self.values, count)
+        self._roomy_keys[:, :, held:count] = key_states
+        self._roomy_values[:, :, held:count] = value_states
+        self.keys, self.values = self._roomy_keys[:, :, :count], self._roomy_values[:, :, :count]
+        return self.keys, self.values
+
+    def batch_select_indices(self, indices: Tensor) -> None:
+        """Keep these rows of the batch only."""
+        count = self.keys.shape[-2]
+        self._roomy_keys, self._roomy_values = self._roomy_keys[indices], self._roomy_values[indices]
+        self.keys, self.values = self._roomy_keys[:, :, :count], self._roomy_values[:, :, :count]
+
+
+def _with_room(held: Tensor, count: int) -> Tensor:
+    """Return a copy of keys or values with room for `count` tokens and some more."""
+    batch, heads, tokens, width = held.shape
+    roomy = held.new_empty((batch, heads, count + _ROOM, width))
+    roomy[:, :, :tokens] = held
+    return roomy
+
+
+def _padded(rows: Sequence[Tensor], longest: int) -> Tensor:
+    """Return rows of (tokens, heads, width) as (batch, heads, longest and some room, width)."""
+    _, heads, width = rows[0].shape
+    roomy = rows[0].new_zeros((len(rows), heads, longest + _ROOM, width))
+    for place, row in enumerate(rows):
+        roomy[place, :, longest - len(row) : longest] = row.transpose(0, 1)
+    return roomy
+
+
 def may_be_kept(model: Any) -> bool:
     """Return whether a token's keys stay the same in a longer prompt: some rotary embeddings rescale them."""
     rope = getattr(model.config.get_text_config(decoder=True), "rope_parameters", None) or {}
@@ -49,7 +102,14 @@ def may_be_kept(model: Any) -> bool:
 
 def is_plain(cache: Any) -> bool:
     """Return whether a cache keeps all tokens in every layer, and nothing else."""
-    return type(cache) is DynamicCache and all(type(layer) is DynamicLayer for layer in cache.layers)
+    return type(cache) is DynamicCache and all(type(layer) in (DynamicLayer, RoomyLayer) for layer in cache.layers)
+
+
+def give_room(cache: DynamicCache) -> None:
+    """Let the layers of a plain cache grow without copying what they hold."""
+    cache.layers = [
+        layer if isinstance(layer, RoomyLayer) else RoomyLayer(layer.keys, layer.values) for layer in cache.layers
+    ]
 
 
 def past_of(cache: Any, row: int, mask: Tensor, ids: Sequence[int]) -> Past:
@@ -68,12 +128,9 @@ def joined(pasts: Sequence[Past]) -> DynamicCache | None:
         return None
     nothing = [(keys[:0], values[:0]) for keys, values in some.layers]
     rows = [past.layers or nothing for past in pasts]
-    return DynamicCache([tuple(map(_pad, zip(*layer, strict=True))) for layer in zip(*rows, strict=True)])
-
-
-def _pad(rows: Iterable[Tensor]) -> Tensor:
-    """Return (batch, heads, tokens, head width) of rows that are (tokens, heads, head width)."""
-    return pad_sequence(list(rows), batch_first=True, padding_side="left").transpose(1, 2)
+    cache = DynamicCache()
+    cache.layers = [RoomyLayer.of_rows(layer) for layer in zip(*rows, strict=True)]
+    return cache
 
 
 def side_by_side(

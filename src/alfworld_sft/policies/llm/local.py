@@ -38,6 +38,7 @@ from alfworld_sft.policies.llm.constrain import Spelling, room_for_action
 from alfworld_sft.policies.llm.kv_cache import (
     NO_PAST,
     Past,
+    give_room,
     is_plain,
     joined,
     lined_up,
@@ -256,7 +257,10 @@ class LocalModel:
             input_ids=feed, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True,
             logits_to_keep=1,
         )  # fmt: skip
-        self._keeps_pasts = self._keeps_pasts and is_plain(out.past_key_values)
+        if is_plain(out.past_key_values):
+            give_room(out.past_key_values)
+        else:
+            self._keeps_pasts = False
         return out
 
     def _read_laggards(self, turns: Sequence[Turn], pasts: list[Past]) -> list[Past]:
