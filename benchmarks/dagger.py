@@ -68,19 +68,24 @@ class Lab:
             self._command("collect", *(("--resume", target) if target.exists() else new))
         return target
 
-    def train(self, name: str, data: Sequence[Path]) -> Path:
+    def start(self, corpus: Path) -> Path:
+        """Make the random weights that all models begin with; their words are those of a dataset."""
+        target = self.folder / "random"
+        if not target.exists():
+            self._command("tiny-model", target, "--corpus", corpus, "--seed", self.seed, *MODEL)
+        return target
+
+    def train(self, name: str, data: Sequence[Path], *words: str) -> Path:
         """Train a new model on datasets, in steps of about 16 episodes."""
         target = self.folder / name
         if not (target / "final").exists():
-            start = self.folder / "random"
-            if not start.exists():
-                self._command("tiny-model", start, "--corpus", data[0], "--seed", self.seed, *MODEL)
+            start = self.start(data[0])
             rows = sum(pq.ParquetFile(one / "train.parquet").metadata.num_rows for one in data)
             episodes = sum(counts_of(one)["episodes"] for one in data)
             self._command(
                 "train", f"data.train_files=[{','.join(map(str, data))}]", f"model.path={start}", *TRAIN,
                 f"data.train_batch_size={max(1, round(16 * rows / episodes))}", f"trainer.seed={self.seed}",
-                f"trainer.default_local_dir={target}",
+                f"trainer.default_local_dir={target}", *words,
             )  # fmt: skip
         return target / "final"
 
