@@ -8,6 +8,12 @@ learn: an agent is fine-tuned on few generated episodes; then every arm continue
 by each estimator, and `train` on the episodes that it was fine-tuned on. The agents then play all real valid_seen games
 under DATA greedily; each arm is compared with the agent that it started from, and with more fine-tuning, on the same
 games. Everything is done by the commands that a user types, in the folder of --keep; the same command resumes there.
+
+speed: both trainers take the same steps from the agent of seed 1, which is fine-tuned first unless --keep holds it. TRL
+plays by our rollout function, with the same player, since its own needs a model that calls tools. It trains all
+episodes; ours leaves out games whose episodes all ended alike. The first step is not counted, except in cpu_seconds,
+which are those of the whole process.
+
 Results go to benchmarks/results/rl_learn.json and rl_speed.json, the curves to docs/reinforcement-learning.svg.
 """
 
@@ -366,6 +372,7 @@ def main() -> None:
     if sys.argv[1:2] == ["side"]:  # a process of its own, so that its memory can be measured
         name, start, keep, steps = sys.argv[2:]
         result = {"ours": ours, "trl_side": trl_side}[name](Path(start), Path(keep), int(steps))
+        result["cpu_seconds"] = round(time.process_time(), 1)
         (Path(keep) / f"{name}.json").write_text(json.dumps(result))
         return
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
