@@ -116,7 +116,7 @@ def _fits(episode: list[dict[str, Any]], job: dict[str, Any]) -> bool:
     if any(json.loads(row["extra_info"]).get("untrained_turns") for row in episode):
         return False
     tokenizer = load_tokenizer(job["model"])
-    texts = [episode[-1]["messages"], *([_as_chat(row) for row in episode])]
+    texts = [episode[-1]["messages"], *map(_as_chat, episode)]
     return all(
         len(tokenizer.apply_chat_template(messages, return_dict=False)) <= job["max_length"] for messages in texts
     )
