@@ -8,13 +8,21 @@ learn: an agent is fine-tuned on few generated episodes; then every arm continue
 by each estimator, and `train` on the episodes that it was fine-tuned on. The agents then play all real valid_seen games
 under DATA greedily; each arm is compared with the agent that it started from, and with more fine-tuning, on the same
 games. Everything is done by the commands that a user types, in the folder of --keep; the same command resumes there.
+
+speed: both trainers take the same steps from the agent of seed 1, which is fine-tuned first unless --keep holds it. TRL
+plays by our rollout function, with the same player, since its own needs a model that calls tools. It trains all
+episodes; ours leaves out games whose episodes all ended alike. The first step is not counted, except in cpu_seconds,
+which are those of the whole process.
+
 Results go to benchmarks/results/rl_learn.json and rl_speed.json, the curves to docs/reinforcement-learning.svg.
 """
 
 import argparse
 import json
 import os
+import shutil
 import signal
+import statistics
 import subprocess
 import sys
 import time
@@ -200,29 +208,42 @@ def speed(options: argparse.Namespace) -> None:
             sys.exit(f"error: {name} failed, see above")
         found[name] = json.loads((options.keep / f"{side.__name__}.json").read_text()) | {"peak_gib": peak}
         print(f"{name:18} {found[name]}", flush=True)
-    write_result("rl_speed", {"sides": found, "steps": options.steps, "versions": versions_of(*VERSIONS)})
+    peer, own = found["TRL GRPOTrainer"], found["alfworld-sft rl"]
+    write_result("rl_speed", {
+        "steps": options.steps, "threads": int(os.environ["OMP_NUM_THREADS"]), **SPEED, "sides": found,
+        "speedup": round(peer["seconds_a_step"] / own["seconds_a_step"], 2),
+        "memory_ratio": round(own["peak_gib"] / peer["peak_gib"], 3),
+        "versions": versions_of(*VERSIONS),
+    })  # fmt: skip
 
 
-SPEED = {"games": 8, "generations": 8, "max_steps": 30, "max_tokens": 24, "seed": 1}
+SPEED = {"games": 8, "generations": 8, "max_steps": 30, "max_tokens": 24, "max_length": 4096, "lr": 1e-4, "seed": 1}
+"""What both sides do in a step: the same games of one stream, all weights trained, in float32, once per episode."""
 
 
 def ours(start: Path, keep: Path, steps: int) -> dict[str, float]:
     """Run `rl` for a few steps; the first one warms up and is not counted."""
+    from alfworld_sft.rl.config import build_rl_config
+    from alfworld_sft.rl.run import reinforce
+
     out = keep / "speed_ours"
-    command(
-        "rl", f"model.path={start}", f"trainer.default_local_dir={out}", f"trainer.total_training_steps={steps + 1}",
-        "trainer.logger=[]", "trainer.save_freq=0", *RL, f"rl.games_per_step={SPEED['games']}",
-        f"rl.num_generations={SPEED['generations']}", f"env.max_steps={SPEED['max_steps']}", "env.max_repeats=null",
-        "trainer.resume_mode=disable", f"trainer.seed={SPEED['seed']}",
-    )  # fmt: skip
-    lines = [line for line in metrics_of(out) if "loss" in line][1:]
-    return {
-        "seconds_playing": sum(line["seconds_playing"] for line in lines) / len(lines),
-        "seconds_training": sum(line["seconds_training"] for line in lines) / len(lines),
-        "episodes_per_s": sum(line["episodes"] for line in lines)
-        / sum(line["seconds_playing"] + line["seconds_training"] for line in lines),
-        "turns": sum(line["episodes"] * line["mean_steps"] for line in lines) / len(lines),
-    }
+    shutil.rmtree(out, ignore_errors=True)
+    reinforce(build_rl_config([
+        f"model.path={start}", "model.lora_rank=0", "model.dtype=float32", "policy.dtype=float32",
+        f"trainer.default_local_dir={out}", f"trainer.total_training_steps={steps + 1}", "trainer.logger=[]",
+        "trainer.save_freq=0", f"trainer.seed={SPEED['seed']}", f"optim.lr={SPEED['lr']}", "rl.advantage=grpo",
+        f"rl.games_per_step={SPEED['games']}", f"rl.num_generations={SPEED['generations']}", "rl.kl_limit=null",
+        f"env.max_steps={SPEED['max_steps']}", "prompt.template=compact", f"policy.max_tokens={SPEED['max_tokens']}",
+        f"policy.max_batch={SPEED['games'] * SPEED['generations']}", f"data.max_length={SPEED['max_length']}",
+    ]))  # fmt: skip
+    lines = [line for line in metrics_of(out) if "seconds_playing" in line][1:]
+    return speeds(
+        sum(line["seconds_playing"] for line in lines) / len(lines),
+        sum(line["seconds_training"] for line in lines) / len(lines),
+        turns=[line["mean_steps"] for line in lines],
+        won=[line["success"] for line in lines],
+        trained=[line["sequences"] for line in lines],
+    )
 
 
 def trl_side(start: Path, keep: Path, steps: int) -> dict[str, float]:
@@ -232,28 +253,61 @@ def trl_side(start: Path, keep: Path, steps: int) -> dict[str, float]:
 
     from alfworld_sft.integrations.trl import Games, success_reward
 
+    ends: list[float] = []
+    played: list[tuple[float, dict[str, list[Any]]]] = []
+
     class Clock(TrainerCallback):  # type: ignore[misc]
-        def __init__(self) -> None:
-            self.ends: list[float] = []
-
         def on_step_end(self, *_: object, **__: object) -> None:
-            self.ends.append(time.perf_counter())
+            ends.append(time.perf_counter())
 
-    clock, batch = Clock(), SPEED["games"] * SPEED["generations"]
-    games = Games("generate", max_steps=SPEED["max_steps"], template="compact", max_tokens=SPEED["max_tokens"])
+    def rollout(prompts: list[Any], trainer: Any) -> dict[str, list[Any]]:
+        began = time.perf_counter()
+        found = games.rollout(prompts, trainer)
+        played.append((time.perf_counter() - began, found))
+        return found
+
+    games = Games(
+        "generate", games_seed=SPEED["seed"], max_steps=SPEED["max_steps"], template="compact",
+        max_tokens=SPEED["max_tokens"], max_batch=SPEED["games"] * SPEED["generations"],
+    )  # fmt: skip
     args = GRPOConfig(
         output_dir=str(keep / "speed_trl"), per_device_train_batch_size=SPEED["generations"],
         gradient_accumulation_steps=SPEED["games"], num_generations=SPEED["generations"], max_steps=steps + 1,
-        max_completion_length=2048, learning_rate=1e-4, beta=0.0, save_strategy="no", report_to="none",
-        use_cpu=True, bf16=False, seed=SPEED["seed"], logging_steps=1,
+        max_completion_length=SPEED["max_length"], learning_rate=SPEED["lr"], lr_scheduler_type="constant", beta=0.0,
+        adam_beta2=0.95, weight_decay=0.01, shuffle_dataset=False, gradient_checkpointing=False, save_strategy="no",
+        report_to="none", use_cpu=True, bf16=False, model_init_kwargs={"dtype": "float32"}, seed=SPEED["seed"],
+        logging_steps=1, disable_tqdm=True, dataloader_pin_memory=False,
     )  # fmt: skip
     trainer = GRPOTrainer(
-        str(start), success_reward, args, games.dataset(SPEED["games"] * (steps + 1)),
-        rollout_func=games.rollout, callbacks=[clock],
+        str(start), success_reward, args, games.dataset(SPEED["games"] * (steps + 1)), rollout_func=rollout,
+        callbacks=[Clock()],
     )  # fmt: skip
     trainer.train()
-    seconds = (clock.ends[-1] - clock.ends[0]) / (len(clock.ends) - 1)
-    return {"seconds_a_step": seconds, "episodes_per_s": batch / seconds}
+    counted = played[1:]
+    playing = sum(seconds for seconds, _ in counted) / steps
+    return speeds(
+        playing,
+        (ends[-1] - ends[0]) / steps - playing,
+        turns=[statistics.mean(found["steps"]) for _, found in counted],
+        won=[statistics.mean(found["won"]) for _, found in counted],
+        trained=[len(found["won"]) for _, found in counted],
+    )
+
+
+def speeds(
+    playing: float, training: float, *, turns: Sequence[float], won: Sequence[float], trained: Sequence[int]
+) -> dict[str, float]:
+    """Return the seconds of a step and what was done in it, on average of the counted steps."""
+    episodes = SPEED["games"] * SPEED["generations"]
+    return {
+        "seconds_a_step": round(playing + training, 2),
+        "seconds_playing": round(playing, 2),
+        "seconds_training": round(training, 2),
+        "episodes_per_s": round(episodes / (playing + training), 3),
+        "turns_an_episode": round(statistics.mean(turns), 2),
+        "won": round(statistics.mean(won), 3),
+        "episodes_trained": round(statistics.mean(trained), 1),
+    }
 
 
 def peak_memory(process: "subprocess.Popen[bytes]") -> float:
@@ -318,6 +372,7 @@ def main() -> None:
     if sys.argv[1:2] == ["side"]:  # a process of its own, so that its memory can be measured
         name, start, keep, steps = sys.argv[2:]
         result = {"ours": ours, "trl_side": trl_side}[name](Path(start), Path(keep), int(steps))
+        result["cpu_seconds"] = round(time.process_time(), 1)
         (Path(keep) / f"{name}.json").write_text(json.dumps(result))
         return
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -10,6 +10,13 @@ Where there is a GPU: Qwen2.5-1.5B's shape with random weights and the real voca
     python -m benchmarks.sft --data ../shared/alfworld_data      # collects episodes from these games first
     python -m benchmarks.sft --dataset DIR --smoke               # a minute, writes nothing
     python -m benchmarks.sft --only gpu
+    python -m benchmarks.sft --model DIR --data DATA --threads 1     # a pretrained model, instead of all of that
+
+With --model both take the same few steps of LoRA on it: a step's rows are equal, in conversations those of one episode.
+TRL computes in float32, and once more in bfloat16 where this CPU multiplies that; ours as it does by default. Seconds a
+step leave out the first step; row_tokens_per_s counts each row's tokens, tokens_per_s those that were computed, and
+cpu_seconds are those of the whole process. Speed and memory are claimed as above. Instead of a validation loss, the
+losses of all steps are listed; TRL's single turns have a trained newline more, which lowers their mean a little.
 
 TRL packs or leaves out padding only with flash attention, which has no wheel; it is given what it has without it:
 batches of similar length, and no gradient checkpointing.
@@ -30,6 +37,7 @@ from statistics import median, pstdev
 from typing import Any
 
 from benchmarks._result import versions_of, write_result
+from benchmarks._sft_rows import choose_rows, compare_rows, trl_dataset, trl_template
 
 FORMS = ("multi", "single")
 CLAIMED_SPEEDUP = {"multi": 5.0, "single": 1.3}
@@ -49,7 +57,9 @@ def main() -> None:
     parser.add_argument("--dataset", type=Path, help="a dataset at hand, instead of collecting one")
     parser.add_argument("--episodes", type=int, default=120)
     parser.add_argument("--epochs", type=int, default=2)
-    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--model", type=Path, help="folder of a pretrained ChatML model, e.g. of alfworld-sft smollm2")
+    parser.add_argument("--steps", type=int, default=3, help="steps with --model, the first of which warms up")
+    parser.add_argument("--batch", type=int, help="rows a step; default: 32, with --model 6")
     parser.add_argument("--micro", type=int, default=2)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--only", choices=["peer", "speed", "gpu"])
@@ -60,13 +70,19 @@ def main() -> None:
         print(json.dumps(WORKERS[options.worker](json.loads(sys.stdin.read()))))
         return
     if options.smoke:
-        options.episodes, options.epochs = 24, 1
+        options.epochs = 1
+        options.episodes = options.episodes if options.model else 24
+    options.batch = options.batch or (6 if options.model else 32)  # turns of the median episode within 2,048 tokens
+    if options.batch % options.micro:
+        parser.error(f"--batch {options.batch} is no multiple of --micro {options.micro}, and TRL's steps would differ")
+    if options.steps < 2:
+        parser.error(f"--steps {options.steps}: the first warms up, so there must be 2 or more")
     with tempfile.TemporaryDirectory() as folder:
-        result = run_parts(options, Path(folder))
+        result = (compare_on_model if options.model else run_parts)(options, Path(folder))
     print(json.dumps(result, indent=2))
     if not options.smoke:
         packages = versions_of("torch", "transformers", "peft", "trl", "accelerate")
-        write_result("sft", {**result, "versions": packages})
+        write_result("sft_pretrained" if options.model else "sft", {**result, "versions": packages})
 
 
 def run_parts(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
@@ -131,6 +147,36 @@ def compare_with_peer(options: argparse.Namespace, dataset: Path, folder: Path) 
             "val_loss_noise": round(max(pstdev(losses) * 3, 0.01 * losses[0]), 4),
             "memory_ratio": round(max(run["peak_mib"] for run in ours) / trl["peak_mib"], 3),
         }  # fmt: skip
+    return found
+
+
+def compare_on_model(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Take the same steps of LoRA on a pretrained model by both, in both forms."""
+    dataset = options.dataset or collect(options.data, options.episodes, folder, "add_wm1")
+    job = {
+        "dataset": dataset, "rows": folder / "rows", "model": options.model.resolve(), "epochs": 1,
+        "batch": options.batch, "micro": options.micro, "lr": 1e-4, "rank": 32, "alpha": 16, "max_length": 2048,
+        "device": "cpu", "seed": 1, "steps": options.steps, "warm_up": 1,
+    }  # fmt: skip
+    chosen = worker("choose_rows", job, options.threads)
+    kept = ("batch", "micro", "rank", "alpha", "max_length", "lr", "steps", "warm_up")
+    found: dict[str, Any] = {"threads": options.threads, **{key: job[key] for key in kept}, "data": chosen}
+    peers = ["float32", *(["bfloat16"] if worker("multiplies_bfloat16", {}, 1)["known"] else [])]
+    for form in FORMS:
+        ours = worker("ours", {**job, "dataset": job["rows"], "form": form, "out": folder / form}, options.threads)
+        found[form] = {"ours": ours, "claimed_speedup": CLAIMED_SPEEDUP[form]}
+        for dtype in peers:
+            peer = {**job, "form": form, "out": folder / f"trl_{form}_{dtype}", "dtype": dtype}
+            trl = worker("trl", {**peer, "train_file": job["rows"] / f"trl_{form}.parquet"}, options.threads)
+            found[form] |= {"data": worker("compare_rows", peer, 1), f"trl_{dtype}": trl}
+            found[form] |= {
+                f"speedup_{dtype}": round(trl["seconds_per_step"] / ours["seconds_per_step"], 2),
+                f"memory_ratio_{dtype}": round(ours["peak_mib"] / trl["peak_mib"], 3),
+            }
+        for run in (ours, *(found[form][f"trl_{dtype}"] for dtype in peers)):
+            run["rows_per_s"] = round(options.batch / run["seconds_per_step"], 3)
+            run["row_tokens_per_s"] = round(found[form]["data"]["tokens_a_step"] / run["seconds_per_step"])
+        print(json.dumps({form: found[form]}), file=sys.stderr, flush=True)
     return found
 
 
@@ -244,14 +290,17 @@ def train_ours(job: dict[str, Any]) -> dict[str, Any]:
     seconds = time.monotonic() - started
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     steps = [line for line in lines if "loss" in line]
-    warm = steps[2:] or steps
+    warm = steps[job.get("warm_up", 2) :] or steps
     return {
         "seconds": round(seconds, 2),
+        "cpu_seconds": round(time.process_time(), 2),
         "steps": len(steps),
         "tokens": sum(step["tokens"] for step in steps),
+        "seconds_per_step": round(sum(s["tokens"] / s["tokens_per_s"] for s in warm) / len(warm), 4),
         "tokens_per_s": round(sum(s["tokens"] for s in warm) / sum(s["tokens"] / s["tokens_per_s"] for s in warm)),
         **({"mfu": round(median(step["mfu"] for step in warm), 4)} if "mfu" in steps[0] else {}),
         "train_loss": round(steps[-1]["loss"], 4),
+        **({"losses": [round(step["loss"], 4) for step in steps]} if "rows" in job else {}),
         **peak_memory(),
     }
 
@@ -275,27 +324,22 @@ def train_trl(job: dict[str, Any]) -> dict[str, Any]:
 
     tokenizer = AutoTokenizer.from_pretrained(job["model"])
     if job["form"] == "multi":
-        tokenizer.chat_template = (
-            "{%- for message in messages %}{{- '<|im_start|>' + message['role'] + '\\n' }}"
-            "{%- if message['role'] == 'assistant' %}{% generation %}{{- message['content'] + '<|im_end|>' }}"
-            "{% endgeneration %}{%- else %}{{- message['content'] + '<|im_end|>' }}{%- endif %}"
-            "{{- '\\n' }}{%- endfor %}"
-            "{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- endif %}"
-        )
-    dtype = torch.bfloat16 if gpu else torch.float32
+        tokenizer.chat_template = trl_template(tokenizer)
+    order = "sequential" if "train_file" in job else "group_by_length"
+    bf16 = gpu or job.get("dtype") == "bfloat16"
     arguments = SFTConfig(
         output_dir=job["out"], num_train_epochs=job["epochs"], max_steps=job.get("steps", -1),
         per_device_train_batch_size=job["micro"], gradient_accumulation_steps=job["batch"] // job["micro"],
         learning_rate=job["lr"], lr_scheduler_type="cosine", warmup_steps=0, weight_decay=0.01, adam_beta2=0.95,
-        max_grad_norm=1.0, max_length=job["max_length"], gradient_checkpointing=False, use_cpu=not gpu, bf16=gpu,
-        assistant_only_loss=job["form"] == "multi", train_sampling_strategy="group_by_length", save_strategy="no",
+        max_grad_norm=1.0, max_length=job["max_length"], gradient_checkpointing=False, use_cpu=not gpu, bf16=bf16,
+        assistant_only_loss=job["form"] == "multi", train_sampling_strategy=order, save_strategy="no",
         report_to="none", logging_steps=1, seed=job["seed"], disable_tqdm=True, dataloader_pin_memory=gpu,
     )  # fmt: skip
     lora = LoraConfig(r=job["rank"], lora_alpha=job["alpha"], target_modules="all-linear", task_type="CAUSAL_LM")
     trainer = SFTTrainer(
-        model=AutoModelForCausalLM.from_pretrained(job["model"], dtype=dtype),
+        model=AutoModelForCausalLM.from_pretrained(job["model"], dtype=torch.bfloat16 if bf16 else torch.float32),
         args=arguments,
-        train_dataset=trl_dataset(Path(job["dataset"]) / "train.parquet", job["form"]),
+        train_dataset=trl_dataset(Path(job.get("train_file", f"{job['dataset']}/train.parquet")), job["form"]),
         processing_class=tokenizer,
         peft_config=lora if job["rank"] else None,
         callbacks=[Clock()],
@@ -303,35 +347,22 @@ def train_trl(job: dict[str, Any]) -> dict[str, Any]:
     trainer.train()
     trainer.save_model(job["out"])
     seconds = time.monotonic() - started
+    if "rows" in job:
+        read = [(row["input_ids"], [int(label >= 0) for label in row["labels"]]) for row in trainer.train_dataset]
+        (Path(job["out"]) / "rows.json").write_text(json.dumps(read))
     logged = [line for line in trainer.state.log_history if "loss" in line]
-    per_step = (times[-1] - times[1]) / max(1, len(times) - 2) if len(times) > 2 else float("nan")
+    warm = times[job.get("warm_up", 2) - 1 :]
+    per_step = (warm[-1] - warm[0]) / (len(warm) - 1) if len(warm) > 1 else float("nan")
     return {
         "seconds": round(seconds, 2),
+        "cpu_seconds": round(time.process_time(), 2),
         "steps": trainer.state.global_step,
         "seconds_per_step": round(per_step, 4),
         **({"tokens_per_s": round(job["batch"] * job["max_length"] / per_step)} if gpu else {}),
         "train_loss": round(logged[-1]["loss"], 4),
+        **({"losses": [round(line["loss"], 4) for line in logged]} if "rows" in job else {}),
         **peak_memory(),
     }
-
-
-def trl_dataset(file: Path, form: str) -> Any:
-    """Return rows as TRL reads them."""
-    import pyarrow.parquet as pq
-    from datasets import Dataset
-
-    rows = pq.read_table(file).to_pylist()
-    if form == "multi":
-        return Dataset.from_list([{"messages": row["messages"]} for row in rows])
-    return Dataset.from_list(
-        [
-            {
-                "prompt": [{"role": "user", "content": row["prompt_data"]["content"].removeprefix("user: ")}],
-                "completion": [{"role": "assistant", "content": row["response_data"]["content"]}],
-            }
-            for row in rows
-        ]
-    )
 
 
 def evaluate(job: dict[str, Any]) -> dict[str, Any]:
@@ -367,6 +398,13 @@ def gpu_name(_: dict[str, Any]) -> dict[str, Any]:
     return {"name": torch.cuda.get_device_name(0) if torch.cuda.is_available() else None}
 
 
+def multiplies_bfloat16(_: dict[str, Any]) -> dict[str, Any]:
+    """Return whether this CPU has instructions for bfloat16 products."""
+    from alfworld_sft.train.model import on_cpu
+
+    return {"known": on_cpu.multiplies_bfloat16()}
+
+
 def peak_memory() -> dict[str, Any]:
     """Return the most memory that this process has held, and the most that tensors took on the GPU."""
     import torch
@@ -384,6 +422,9 @@ WORKERS = {
     "trl": train_trl,
     "evaluate": evaluate,
     "gpu_name": gpu_name,
+    "multiplies_bfloat16": multiplies_bfloat16,
+    "choose_rows": choose_rows,
+    "compare_rows": compare_rows,
 }
 
 if __name__ == "__main__":
