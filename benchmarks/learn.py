@@ -4,11 +4,13 @@
     python -m benchmarks.learn --data DATA --processes 1 --only seeds        on one core
     python -m benchmarks.learn --data DATA --processes 1 --only ablations    on the other, meanwhile
     python -m benchmarks.learn --data DATA --at-once 3   as many runs side by side, each on one thread
+    python -m benchmarks.learn --data DATA --keep DIR    the same again continues with the run that was interrupted
     python -m benchmarks.learn --data DATA --gpu       on a GPU: larger models, the documented prompts in full
 
 Everything is done by the commands that a user types: collect (generated train games, a noisy expert), tiny-model,
 train, evaluate. The clock of a run counts collection and training, in CPU minutes: fifteen minutes of two cores are
-thirty. The model is then played, greedily, in all real valid_seen games under DATA; it was trained on none of them.
+thirty. The model then plays all real valid_seen games under DATA, of which it was trained on none: greedily, and after
+the full recipe also at the guide's temperature, and with actions restricted to the admissible commands.
 Results go to benchmarks/results/learn.json (the seeds and the learning curves), learn_ablations.json, learn_gpu.json;
 the curves to docs/learning.svg.
 """
@@ -37,6 +39,13 @@ PLOT = REPOSITORY / "docs" / "learning.svg"
 GOAL_ONCE = Path(__file__).with_name("templates") / "goal_once.toml"
 VERSIONS = ("torch", "transformers", "tokenizers", "numpy")
 CURVE_POINTS = 3
+GREEDY = ("policy.temperature=0",)
+PLAYS = {
+    "valid_seen": GREEDY,
+    "valid_seen_sampled": ("policy.temperature=0.4",),
+    "valid_seen_constrained": (*GREEDY, "policy.constrain=action"),
+}
+"""How the full recipe's models play: greedily, at the guide's temperature, and with actions that can be played."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +107,26 @@ class Bench:
     def run(self, recipe: Recipe, seed: int, *, curve: bool = False) -> dict[str, Any]:
         """Collect, train and evaluate; return the figures."""
         place = self.folder / f"{recipe.name.replace(' ', '_').replace(',', '')}_{seed}"
-        place.mkdir()
         print(f"\n=== {recipe.name}, seed {seed}", flush=True)
+        known = place / "trained.json"
+        if not known.exists():
+            place.mkdir()
+            known.write_text(json.dumps(self.train(recipe, seed, place, curve=curve)))
+        result: dict[str, Any] = json.loads(known.read_text())
+        final = place / "run" / "final"
+        for name, options in PLAYS.items() if curve else [("valid_seen", GREEDY)]:
+            result[name] = self.play(recipe, final, place / f"played_{name}", options)
+        for point in result["curve"]:
+            model = place / "run" / f"global_step_{point['step']}"
+            point["success"] = self.play(recipe, model, place / f"played_{model.name}", GREEDY)["success"]
+        rate = result["valid_seen"]["success"]["rate"]
+        print(
+            f"=== {recipe.name}, seed {seed}: {rate:.1%} of valid_seen, {result['cpu_minutes']} CPU minutes", flush=True
+        )
+        return result
+
+    def train(self, recipe: Recipe, seed: int, place: Path, *, curve: bool) -> dict[str, Any]:
+        """Collect and train; return what it took."""
         began, cpu = time.monotonic(), children_cpu()
         parts = collect(recipe, seed, place)
         collected = time.monotonic()
@@ -109,7 +136,7 @@ class Bench:
         spent = children_cpu() - cpu
         log = [json.loads(line) for line in (place / "run" / "metrics.jsonl").read_text().splitlines()]
         steps = [line for line in log if "loss" in line]
-        result: dict[str, Any] = {
+        return {
             "seed": seed,
             "minutes": round((ended - began) / 60, 2),
             "minutes_collecting": round((collected - began) / 60, 2),
@@ -119,27 +146,18 @@ class Bench:
             "passes": recipe.passes,
             "tokens": sum(step["tokens"] for step in steps),
             "training_loss": smoothed([step["loss"] for step in steps]),
-            "valid_seen": self.play(recipe, place / "run" / "final", place / "played"),
-            "curve": [],
+            "curve": [{"step": step_of(checkpoint)} for checkpoint in checkpoints],
         }
-        for checkpoint in checkpoints[:-1]:
-            point = self.play(recipe, checkpoint, place / f"played_{checkpoint.name}")
-            result["curve"].append({"step": step_of(checkpoint), "success": point["success"]})
-        if curve:
-            result["curve"].append({"step": step_of(checkpoints[-1]), "success": result["valid_seen"]["success"]})
-        rate = result["valid_seen"]["success"]["rate"]
-        print(
-            f"=== {recipe.name}, seed {seed}: {rate:.1%} of valid_seen, {result['cpu_minutes']} CPU minutes", flush=True
-        )
-        return result
 
-    def play(self, recipe: Recipe, model: Path, out: Path) -> dict[str, Any]:
-        """Play all real valid_seen games greedily; return success in all and by task type, and what else is known."""
-        _command(
-            "evaluate", "--output-dir", out.parent, "--name", out.name, f"games.source={self.data}",
-            "games.split=valid_seen", f"prompt.template={recipe.template}", f"prompt.form={recipe.form}",
-            "policy.name=local", f"policy.model={model}", "policy.temperature=0", "env.max_repeats=8", *recipe.evaluate,
-        )  # fmt: skip
+    def play(self, recipe: Recipe, model: Path, out: Path, options: Sequence[str]) -> dict[str, Any]:
+        """Play all real valid_seen games, once; return success in all and by task type, and what else is known."""
+        if not (out / "metrics.json").exists():
+            words = ("--resume", out) if out.exists() else (
+                "--output-dir", out.parent, "--name", out.name, f"games.source={self.data}", "games.split=valid_seen",
+                f"prompt.template={recipe.template}", f"prompt.form={recipe.form}", "policy.name=local",
+                f"policy.model={model}", "env.max_repeats=8", *recipe.evaluate, *options,
+            )  # fmt: skip
+            _command("evaluate", *words)
         metrics = json.loads((out / "metrics.json").read_text())
         kept = ("success", "success_by_task_type", "mean_steps_when_won", "invalid_actions", "failures", "world_model")
         return {key: metrics[key] for key in kept if metrics.get(key) is not None}
@@ -199,18 +217,18 @@ def children_cpu() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def summary(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def summary(runs: Sequence[Mapping[str, Any]], played: str = "valid_seen") -> dict[str, Any]:
     """Return the mean success of runs on the same games, in all and by task type, with Wilson's 95 % interval.
 
     The interval is that of one run with the mean rate: seeds on the same games are no new games.
     """
-    tables = [{"all": run["valid_seen"]["success"], **run["valid_seen"]["success_by_task_type"]} for run in runs]
+    tables = [{"all": run[played]["success"], **run[played]["success_by_task_type"]} for run in runs]
     found: dict[str, Any] = {}
     for name in tables[0]:
         won = sum(table[name]["won"] for table in tables)
-        played = sum(table[name]["played"] for table in tables)
-        low, high = wilson_interval(won / played, played / len(runs))
-        found[name] = {"won": won, "played": played, "rate": won / played, "interval_95": [low, high]}
+        total = sum(table[name]["played"] for table in tables)
+        low, high = wilson_interval(won / total, total / len(runs))
+        found[name] = {"won": won, "played": total, "rate": won / total, "interval_95": [low, high]}
     return found
 
 
@@ -274,7 +292,9 @@ def main() -> None:
         if options.only in (None, "seeds"):
             recipe = replace(FULL, episodes=options.episodes or FULL.episodes)
             for runs in play_all([recipe] * len(SEEDS), SEEDS, curve=True):
-                _keep("learn", at_once=options.at_once, recipe=_plain(recipe), summary=summary(runs), runs=runs)
+                summaries = {"summary": summary(runs)} | {f"summary_{name}": summary(runs, name) for name in PLAYS}
+                del summaries["summary_valid_seen"]
+                _keep("learn", at_once=options.at_once, recipe=_plain(recipe), **summaries, runs=runs)
         if options.only in (None, "ablations"):
             for runs in play_all(ABLATIONS, [SEEDS[0]] * len(ABLATIONS), curve=False):
                 known = zip(ABLATIONS[: len(runs)], runs, strict=True)
