@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any, Literal, cast
 
@@ -63,6 +63,11 @@ class Segments:
             cu_seqlens = torch.tensor([0, *lengths]).cumsum(0)
         longest = 1 << (max(lengths) - 1).bit_length()
         return cls(tuple(lengths), cu_seqlens.to(device=device, dtype=torch.int32), longest, tuple(branches))
+
+    def and_one_of(self, length: int) -> Segments:
+        """Return these and another sequence, of so many tokens."""
+        ends = nn.functional.pad(self.cu_seqlens, (0, 1), value=sum(self.lengths) + length)
+        return replace(self, lengths=(*self.lengths, length), cu_seqlens=ends, longest=max(self.longest, length))
 
 
 def _gather_branches(

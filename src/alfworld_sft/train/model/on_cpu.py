@@ -18,6 +18,7 @@ from torch.nn import functional
 from transformers.activations import SiLUActivation
 
 CPU_INFO = Path("/proc/cpuinfo")
+_SIZES = 64
 
 
 def speed_up(model: Any) -> None:
@@ -43,6 +44,15 @@ def mkl_is_slow() -> bool:
     except OSError:
         return False
     return "AuthenticAMD" in vendor and bool(torch.cpu._is_avx512_supported())
+
+
+def filler(tokens: int, device: torch.device) -> int:
+    """Return how many tokens to add to a pass, so that its matrices have one of few sizes.
+
+    oneDNN compiles a product anew for every size, in 0.8 ms, and keeps the code of a thousand: measured with a million
+    weights and 2,300 to 2,900 tokens a pass, a third of the time of the products, and 2 GB.
+    """
+    return -tokens % _SIZES if device.type == "cpu" and mkl_is_slow() else 0
 
 
 def multiplies_bfloat16() -> bool:

@@ -17,7 +17,7 @@ from alfworld_sft.models.load import ModelError, base_of, layers_of
 from alfworld_sft.train.model.attention import PACKED, PACKED_FAMILIES, Segments, packed_attention, varlen_works
 from alfworld_sft.train.model.loss import LIKELIHOOD, TokenLoss, weighted_loss
 from alfworld_sft.train.model.objectives import Objective
-from alfworld_sft.train.model.on_cpu import plain_float32, rms_norm, speed_up
+from alfworld_sft.train.model.on_cpu import filler, plain_float32, rms_norm, speed_up
 
 
 class LossModule(nn.Module):
@@ -52,12 +52,17 @@ class LossModule(nn.Module):
         The tensors have shape (1, tokens); `labels` are already shifted, and -100 for none.
         """
         base = base_of(self.model)
+        tokens = input_ids.shape[1]
+        more = filler(tokens, input_ids.device) if self.packed else 0
+        if more:
+            input_ids, position_ids = (nn.functional.pad(x, (0, more)) for x in (input_ids, position_ids))
+            segments = segments.and_one_of(more)
         extra: dict[str, Any] = {"segments": segments} if self.packed else {}
         device_type = input_ids.device.type
         with torch.autocast(device_type, self.autocast or torch.bfloat16, enabled=self.autocast is not None):
             hidden = base.model(input_ids=input_ids, position_ids=position_ids, use_cache=False, **extra)[0]
             return weighted_loss(
-                hidden,
+                hidden[:, :tokens],
                 base.get_output_embeddings().weight,
                 labels,
                 weights,
