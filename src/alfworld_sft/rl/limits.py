@@ -16,8 +16,8 @@ DRY_GAMES = "dry_games"
 
 
 MOST_POLICY_KL = 0.1
-"""The most that a served policy and the model in training may differ per token, in nats: rounding is far below it, and
-another model, or log-probabilities at another temperature, above."""
+"""The most that a served policy and the model in training may differ per token, in nats: rounding stays far below it,
+another model far above."""
 
 
 class RunawayError(UserError):
