@@ -7,8 +7,9 @@ them. Claims:
   replies, as the server reports them at a temperature of 0.7, are those of that step's checkpoint in our own process,
   and not those of the other steps' adapters; `policy_kl` is rounding.
 - refused: a server without adapters, one with too small a rank, and one of another model each end `rl` with one line.
-- constrain: with `policy.constrain=action` every reply that ended can be played, for the whole reply of `compact` and
-  for the tags of `default`, and 99 % or more are those of `policy.name=local` to equal prompts.
+- constrain: with `policy.constrain=action` every reply can be played, for the whole reply of `compact` and for the tags
+  of `default`, and 99 % or more are those of `policy.name=local` to equal prompts. `continued` counts replies that used
+  up `policy.max_tokens` before their action, so that the server was asked a second time.
 
     scripts/make_vllm_env.sh
     python -m benchmarks.vllm_paths
@@ -212,26 +213,21 @@ def constrain(template: str, model: Path, address: str, games: int, folder: Path
     at_server = [f"policy.model={short_name(str(model))}", f"policy.base_url={address}", "policy.truncated=keep"]
     server = play(folder / f"server_{template}", *asked, "policy.name=server", *at_server)
     local = play(folder / f"local_{template}", *asked, "policy.name=local", f"policy.model={model}")
-    steps = [step for episode in server for step in episode.steps]
-    cut = [step for step in steps if step.problem is not None and step.reply.reply_tokens == limit]
-    ended = [texts_until(episode, limit) for episode in server]
     return {
-        "replies": len(steps),
-        "cut_off_at_max_tokens": len(cut),
-        "unplayable": sum(step.problem is not None for step in steps) - len(cut),
-        "unplayable_in_our_process": sum(step.problem is not None for episode in local for step in episode.steps),
-        **share_equal(ended, [texts_until(episode, None) for episode in local]),
+        "replies": sum(len(episode.steps) for episode in server),
+        "continued": sum((step.reply.reply_tokens or 0) > limit for episode in server for step in episode.steps),
+        "unplayable": unplayable(server),
+        "unplayable_in_our_process": unplayable(local),
+        **share_equal(texts(server), texts(local)),
     }
 
 
-def texts_until(episode: Episode, limit: int | None) -> list[str]:
-    """Return the texts of an episode's replies up to the first that was cut off at a limit of tokens."""
-    found = []
-    for step in episode.steps:
-        if limit is not None and step.problem is not None and step.reply.reply_tokens == limit:
-            break
-        found.append(step.reply.text)
-    return found
+def unplayable(episodes: Sequence[Episode]) -> int:
+    return sum(step.problem is not None for episode in episodes for step in episode.steps)
+
+
+def texts(episodes: Sequence[Episode]) -> list[list[str]]:
+    return [[step.reply.text for step in episode.steps] for episode in episodes]
 
 
 def play(folder: Path, *words: str) -> list[Episode]:
