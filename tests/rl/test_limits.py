@@ -7,7 +7,7 @@ import pytest
 pytest.importorskip("torch", reason="training is an extra: pip install 'alfworld-sft[train]'")
 
 from alfworld_sft.rl.config import RLSection
-from alfworld_sft.rl.limits import RunawayError, Watch, dry_games_in
+from alfworld_sft.rl.limits import OtherModelError, RunawayError, Watch, dry_games_in
 from alfworld_sft.rl.rollout import Group
 from tests.episodes import episode, step
 
@@ -51,3 +51,11 @@ def test_a_policy_far_from_its_start_ends_the_run():
     with pytest.raises(RunawayError, match=r"^step 2: the KL divergence .* is 0\.6 per token, over"):
         watch.diverged(2, 0.6)
     Watch(RLSection(kl_limit=None)).diverged(3, 100.0)
+
+
+def test_a_served_policy_that_is_another_model_ends_the_run():
+    watch = Watch(RLSection())
+    watch.played_elsewhere(1, 0.1)
+    with pytest.raises(OtherModelError, match=r"^step 2: the log-probabilities .* \(policy_kl 0\.11 per token\);"):
+        watch.played_elsewhere(2, 0.11)
+    Watch(RLSection(num_iterations=2)).played_elsewhere(3, 5.0)

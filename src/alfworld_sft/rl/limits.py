@@ -15,8 +15,17 @@ DRY_GAMES = "dry_games"
 """The figure that counts games in a row without a won episode; a resumed run reads it from its log."""
 
 
+MOST_POLICY_KL = 0.1
+"""The most that a served policy and the model in training may differ per token, in nats: rounding stays far below it,
+another model far above."""
+
+
 class RunawayError(UserError):
     """Training that would only make the model worse, or cannot make it better."""
+
+
+class OtherModelError(UserError):
+    """A server whose replies are not those of the model in training."""
 
 
 @dataclass
@@ -52,6 +61,18 @@ class Watch:
                 f"step {step}: the KL divergence from the starting model is {kl:.3g} per token, over"
                 f" rl.kl_limit={self.limits.kl_limit:g}; resume from an earlier checkpoint with a smaller optim.lr or a"
                 " larger rl.beta, or raise the limit"
+            )
+
+    def played_elsewhere(self, step: int, policy_kl: float) -> None:
+        """Raise OtherModelError if a server's log-probabilities are not those of the model in training.
+
+        With several updates per batch the divergence is that of learning, too, so nothing is concluded from it.
+        """
+        if self.limits.num_iterations == 1 and policy_kl > MOST_POLICY_KL:
+            raise OtherModelError(
+                f"step {step}: the log-probabilities of the server's replies are not those of the model in training"
+                f" (policy_kl {policy_kl:.3g} per token); serve the model of model.path, with --logprobs-mode"
+                " processed_logprobs if policy.temperature is not 1"
             )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
@@ -63,17 +64,22 @@ class LocalPlayers:
 
 
 class ServedPlayers:
-    """Plays at a vLLM server of the starting model, which loads the adapter of each step under a name of its own."""
+    """Plays at a vLLM server of the starting model, which loads the adapter of each step under a name of its own.
+
+    No other run, nor this one before it was resumed, has used the name. vLLM refuses a name twice, and its prefix cache
+    would answer from what an earlier adapter of the same name and path had computed.
+    """
 
     def __init__(self, options: SampledPolicySection, tokenizer: Any, folder: Path, ranks: Ranks) -> None:
         self._options, self._tokenizer, self._folder, self._ranks = options, tokenizer, folder, ranks
+        self._run = ranks.share(secrets.token_hex(4))
 
     @contextmanager
     def at(self, step: int, model: Any) -> Iterator[Policy]:
         """Yield a policy whose server has loaded the model's present adapter. Raises UserError if it does not."""
         options = self._options
         policy = AdapterServer(
-            f"alfworld-sft-step-{step}",
+            f"alfworld-sft-{self._run}-step-{step}",
             options.base_url,
             sampling_of(options),
             Patience(options.timeout_s, options.attempts),

@@ -122,6 +122,8 @@ class _Run:
         played = time.perf_counter()
         samples = credit.samples(self.config.rl.loss_type, self.config.env.max_steps * self.config.policy.max_tokens)
         figures = self.updater.update(number, samples)
+        if self.config.policy.name == "server":
+            self.watch.played_elsewhere(number, figures.get("policy_kl") or 0.0)
         self.watch.diverged(number, figures.get("kl") or 0.0)
         ended = time.perf_counter()
         tokens = sum(lengths_of(samples))

@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("openai", reason="needs the extra server: pip install -e '.[server]'")
 
 from alfworld_sft.errors import PolicyUnavailableError
-from alfworld_sft.policies.llm.structured import keeps_to, reply_pattern
+from alfworld_sft.policies.llm.structured import keeps_to, reply_pattern, until_action
 from tests.fake_server import fails, says, serving
 from tests.policies.llm.test_protocol import prompt
 from tests.policies.llm.test_server import ask, server
@@ -81,12 +81,66 @@ def test_a_reply_that_was_cut_off_says_nothing_of_the_server():
     assert {"structured_outputs"} <= fake.requests[1].keys()
 
 
+@pytest.mark.parametrize("truncated", ["keep", "retry"])
+@pytest.mark.parametrize("answered", ["look</action>", "look"])
+def test_a_reply_that_was_cut_off_is_continued_with_an_action(answered, truncated):
+    with serving([says("<think>I", finish="length"), says(answered)]) as fake:
+        [reply] = ask(server(fake.url, constrain=True, truncated=truncated), ASKED)
+    assert reply.text == "<think>I</think>\n<action>look</action>"
+    assert (reply.prompt_tokens, reply.reply_tokens, reply.token_ids) == (200, 40, None)
+    first, second = fake.requests
+    assert second["messages"] == [
+        *first["messages"],
+        {"role": "assistant", "content": "<think>I</think>\n<action>"},
+    ]
+    assert second["continue_final_message"]
+    assert not second["add_generation_prompt"]
+    assert re.fullmatch(second["structured_outputs"]["regex"], "look</action>")
+
+
+def test_a_bare_action_that_was_cut_off_is_asked_for_again_with_room():
+    with serving([says("put mug 1", finish="length"), says("put mug 1 in/on desk 1")]) as fake:
+        [reply] = ask(server(fake.url, constrain=True), BARE)
+    assert reply.text == "put mug 1 in/on desk 1"
+    first, second = fake.requests
+    assert second["messages"] == first["messages"]
+    assert second["max_tokens"] > len("put mug 1 in/on desk 1")
+
+
+def test_a_server_that_continues_no_reply_leaves_it_cut_off(caplog):
+    def answer(request, _):
+        refused = "continue_final_message" in request
+        return fails(400, "Extra inputs are not permitted") if refused else says("<think>I", finish="length")
+
+    with serving(answer) as fake:
+        replies = ask(server(fake.url, constrain=True, truncated="keep"), ASKED, ASKED)
+    assert [reply.text for reply in replies] == ["<think>I"] * 2
+    assert caplog.text.count("a reply that was cut off was not continued: the server at") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "tags", "begun"),
+    [
+        ("", ("think", "action"), "<action>"),
+        ("<think>a", ("think", "action"), "<think>a</think>\n<action>"),
+        ("<think>a</think>", ("think", "action"), "<think>a</think>\n<action>"),
+        ("<think>a</think>\n<action>go to d", ("think", "action"), "<think>a</think>\n<action>"),
+        ("go to d", (), ""),
+        ("<think>a", (), "<think>a</think>\n\n"),
+        ("<think>a</think>\n\ngo to d", (), "<think>a</think>"),
+    ],
+)
+def test_a_cut_off_reply_is_continued_from_where_its_action_begins(text, tags, begun):
+    assert until_action(text, tags) == begun
+
+
 @pytest.mark.parametrize(
     ("asked", "text"),
     [
         *((ASKED, f"<think>a > b.\nSo:</think>\n<action>{command}</action>") for command in COMMANDS),
         (ASKED, "so I go <prediction>a desk</prediction> <action>look</action>"),
         (ASKED, "the prompt began this</think>\n<action>look</action>"),
+        (ASKED, "<action>\n\nlook</action>"),
         *((BARE, command) for command in COMMANDS),
         (BARE, "<think>\n\n</think>\n\nlook"),
     ],

@@ -6,13 +6,17 @@ The server needs VLLM_ALLOW_RUNTIME_LORA_UPDATING=True and --enable-lora, and re
 from __future__ import annotations
 
 import asyncio
+from http import HTTPStatus
 from pathlib import Path
 
 from alfworld_sft.errors import PolicyUnavailableError
 from alfworld_sft.policies.llm.refusals import read_complaint
 from alfworld_sft.policies.llm.server import OpenAIServer
 
-WAY_OUT = "start it with VLLM_ALLOW_RUNTIME_LORA_UPDATING=True, --enable-lora and a --max-lora-rank that suffices"
+WAY_OUT = (
+    "start it with VLLM_ALLOW_RUNTIME_LORA_UPDATING=True, --enable-lora and a --max-lora-rank that suffices, where it"
+    " can read the run's folder"
+)
 
 
 class AdapterServer(OpenAIServer):
@@ -37,9 +41,8 @@ class AdapterServer(OpenAIServer):
             asyncio.run(post())
         except openai.APIStatusError as error:
             said = self._wording.short(read_complaint(error.status_code, error.response.text).words)
-            raise PolicyUnavailableError(
-                f"{where} refused {command} ({error.status_code}: {said}); {WAY_OUT}"
-            ) from None
+            advice = (self._wording.hint() if error.status_code == HTTPStatus.NOT_FOUND else "") or f"; {WAY_OUT}"
+            raise PolicyUnavailableError(f"{where} refused {command} ({error.status_code}: {said}){advice}") from None
         except openai.APIConnectionError as error:
             reason = self._wording.short(str(error.__cause__ or error))
             raise PolicyUnavailableError(f"cannot reach {where} ({reason}); start it, or set policy.base_url") from None

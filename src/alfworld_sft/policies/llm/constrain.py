@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from alfworld_sft.errors import PolicyError
 from alfworld_sft.models.chat_encoder import ChatEncoder
 from alfworld_sft.policies.llm.sampling import ACTION_CLOSE, find_reply_end
+from alfworld_sft.policies.llm.structured import until_action
 from alfworld_sft.policies.llm.vocabulary import Vocabulary, in_bytes
 from alfworld_sft.prompts.tags import TagSection, find_sections
 from alfworld_sft.types import Prompt
@@ -25,7 +26,6 @@ _ACTION_OPEN = "<action>"
 _THINK_OPEN, _THINK_CLOSE = "<think>", "</think>"
 _LEADS = ("", " ", "\n", "\n\n")
 """Whitespace that may stand before a command: reading a reply ignores it, and some models are used to it."""
-_LONGEST_FRAME = len("</observation>\n<action>\n\n</action>")  # what is written around a command at the most
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +41,6 @@ class Choice:
 
 
 ANYTHING = Choice()
-
-
-def room_for_action(prompt: Prompt) -> int:
-    """Return how many tokens may follow the free part of a reply: no token has less than a byte."""
-    return _LONGEST_FRAME + max((len(command.encode()) for command in prompt.admissible_commands), default=0)
 
 
 class Spelling:
@@ -183,10 +178,7 @@ class RestrictedReply:
 
     def _now(self) -> tuple[int, ...]:
         """Return the tokens that close what is open, and begin the action."""
-        open_tags = [section.tag for section in self._sections(self._text)[-1:] if not section.closed]
-        closing = "".join(f"</{tag}>" for tag in open_tags)
-        break_line = "\n" if closing or (self._text and not self._text.endswith("\n")) else ""
-        text = f"{closing}{break_line}{_ACTION_OPEN}" if self._tags else f"{closing}\n\n"
+        text = until_action(self._text, self._tags)[len(self._text) :]
         tokens = self._spelling.spell(text)
         if tokens is None:
             raise PolicyError(f"policy.constrain=action: the model's tokenizer cannot write {text!r}")

@@ -34,7 +34,7 @@ from alfworld_sft.models.merge import load_whole
 from alfworld_sft.models.reference import unusable_path
 from alfworld_sft.models.stopping import end_ids_of
 from alfworld_sft.policies.base import Player, short_name
-from alfworld_sft.policies.llm.constrain import Spelling, room_for_action
+from alfworld_sft.policies.llm.constrain import Spelling
 from alfworld_sft.policies.llm.kv_cache import (
     NO_PAST,
     Past,
@@ -51,6 +51,7 @@ from alfworld_sft.policies.llm.kv_cache import (
 from alfworld_sft.policies.llm.picking import pick_tokens, restrict
 from alfworld_sft.policies.llm.reply_reader import ReplyReader
 from alfworld_sft.policies.llm.sampling import Sampling
+from alfworld_sft.policies.llm.structured import room_for_action
 from alfworld_sft.policies.llm.turn import Turn
 from alfworld_sft.types import Prompt, Reply
 from alfworld_sft.world import Game

@@ -9,7 +9,7 @@ from typing import Any
 from alfworld_sft.policies.llm.reasoning import read_message, with_reasoning
 from alfworld_sft.policies.llm.refusals import Complaint, about, named
 from alfworld_sft.policies.llm.sampling import Sampling, cut_reply, stop_of
-from alfworld_sft.policies.llm.structured import RESTRICTIONS, restriction
+from alfworld_sft.policies.llm.structured import RESTRICTIONS, restriction, room_for_action
 from alfworld_sft.seeds import derive_seed
 from alfworld_sft.types import Prompt, Reply
 
@@ -59,6 +59,7 @@ def request_body(
     keep_token_ids: bool,
     refused: Collection[str],
     constrain: bool = False,
+    begun: str | None = None,
 ) -> dict[str, Any]:
     """Return a request without the parameters that the server has `refused`.
 
@@ -66,6 +67,7 @@ def request_body(
     Qwen2.5 has top_k=20 and repetition_penalty=1.1 there). `draw` counts the replies requested at this turn: 0 uses the
     prompt's seed as it is. A server that rejects `max_tokens` gets `max_completion_tokens`, the name in OpenAI's newer
     models. With `constrain` the reply is restricted, unless the server has refused every parameter that does so.
+    `begun` is a reply as far as its action, which the server is then asked for.
     """
     stop = stop_of(prompt)
     body: dict[str, Any] = {
@@ -84,7 +86,12 @@ def request_body(
     if keep_token_ids:
         body |= {"logprobs": True, "return_token_ids": True}
     if constrain:
-        body |= restriction(prompt, refused)
+        body |= restriction(prompt, refused, begun=begun is not None)
+    if begun is not None:
+        body["max_completion_tokens" if "max_tokens" in refused else "max_tokens"] = room_for_action(prompt)
+    if begun:
+        body["messages"].append({"role": "assistant", "content": begun})
+        body |= {"add_generation_prompt": False, "continue_final_message": True}
     return {name: value for name, value in body.items() if name not in refused and name not in sampling.left_out}
 
 

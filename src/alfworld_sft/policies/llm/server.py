@@ -48,10 +48,11 @@ from alfworld_sft.policies.llm.retry import (
     ask_patiently,
     retry_after_s,
 )
-from alfworld_sft.policies.llm.sampling import Sampling
-from alfworld_sft.policies.llm.structured import RESTRICTIONS, keeps_to, restriction_in
+from alfworld_sft.policies.llm.sampling import Sampling, cut_reply
+from alfworld_sft.policies.llm.structured import RESTRICTIONS, keeps_to, restriction_in, until_action
 from alfworld_sft.policies.llm.wording import ComplaintError, Wording
 from alfworld_sft.types import Prompt, Reply
+from alfworld_sft.usage import with_tokens_of
 from alfworld_sft.world import Game
 
 if TYPE_CHECKING:
@@ -65,8 +66,8 @@ class OpenAIServer:
 
     `truncated` decides about a reply that did not end within `max_tokens`: `retry` draws it again and eventually fails
     the episode, `keep` keeps it (usually an invalid action). With `constrain` the server restricts the action of every
-    reply to the admissible commands (`structured`). A `managed` server runs, at its own address, while the
-    policy is in service.
+    reply to the admissible commands (`structured`), and continues a reply that was cut off before it. A `managed`
+    server runs, at its own address, while the policy is in service.
 
     Raises ConfigError for an unusable address or key, and UserError if the client library is missing.
     """
@@ -95,6 +96,7 @@ class OpenAIServer:
         self._refused: set[str] = set()  # parameters that this server rejects
         self._accepted: set[str] = set()  # parameters of requests that it has answered
         self._said_of_reasoning: set[bool] = set()
+        self._said_of_continuing = False
         self._outcomes = Outcomes()
 
     @property
@@ -155,9 +157,11 @@ class OpenAIServer:
             if not self._constrain or truncated or keeps_to(reply.text, prompt):
                 break
             self._go_without(restricted_by)
+        reasons = has_reasoning(answer)
+        if self._constrain and truncated and not reasons:
+            reply, truncated = await self._continue(reply, prompt, draw=draw)
         if self._constrain:
             reply = replace(reply, constrained_from=0)
-        reasons = has_reasoning(answer)
         if reasons:
             self._say_where_reasoning_goes(reply, prompt)
         if truncated and self._truncated == "retry":
@@ -165,6 +169,25 @@ class OpenAIServer:
             reason = f"the reply did not end within policy.max_tokens={self._sampling.max_tokens}{thinking}"
             raise RedrawError(reason, reply)
         return reply
+
+    async def _continue(self, cut: Reply, prompt: Prompt, *, draw: int) -> tuple[Reply, bool]:
+        """Ask for the action of a reply that was cut off before it; return the reply, and whether it is still cut off.
+
+        Its tokens were not all sampled, so their ids are not kept.
+        """
+        begun = until_action(cut.text, prompt.tags)
+        try:
+            answer, _ = await self._answer_to(prompt, draw=draw, begun=begun)
+            rest, _ = self._read(answer, prompt)
+        except RejectedError as failure:
+            if not self._said_of_continuing:
+                self._said_of_continuing = True
+                logger.warning("a reply that was cut off was not continued: %s", failure)
+            return cut, True
+        text = cut_reply(begun + rest.text, prompt)
+        if not keeps_to(text, prompt):
+            return with_tokens_of(cut, [cut, rest]), True
+        return with_tokens_of(replace(cut, text=text, token_ids=None, logprobs=None), [cut, rest]), False
 
     def _read(self, answer: Any, prompt: Prompt) -> tuple[Reply, bool]:
         """Return the reply of an answer, and whether it was cut off."""
@@ -177,8 +200,8 @@ class OpenAIServer:
         except MalformedAnswerError as problem:
             raise SetbackError(f"the server gave a malformed answer: {problem}") from None
 
-    async def _answer_to(self, prompt: Prompt, *, draw: int) -> tuple[Any, set[str]]:
-        """Return the JSON answer to a prompt, and the parameter that restricted it.
+    async def _answer_to(self, prompt: Prompt, *, draw: int, begun: str | None = None) -> tuple[Any, set[str]]:
+        """Return the JSON answer to a prompt, or to a reply that has `begun`, and the parameter that restricted it.
 
         A parameter is dropped from later requests only if this prompt succeeds without it. One that the server does not
         name is a suspect only until a request with it has succeeded.
@@ -189,7 +212,7 @@ class OpenAIServer:
         while True:
             body = request_body(
                 prompt, self.model, self._sampling, draw=draw, keep_token_ids=self._keep_token_ids,
-                refused=self._refused | refused | suspected, constrain=self._constrain,
+                refused=self._refused | refused | suspected, constrain=self._constrain, begun=begun,
             )  # fmt: skip
             if self._constrain and not restriction_in(body):
                 raise self._wording.no_restriction(first)

@@ -57,7 +57,7 @@ class Wording:
             return RefusedError(f"{where} refuses access ({status}{quoted}); {advice}")
         nowhere = status in (404, 405) and not names_parameter(complaint)
         if nowhere or (status == 400 and is_unknown_model(complaint, self.model)):
-            hint = self._hint() if nowhere and not is_unknown_model(complaint, self.model) else ""
+            hint = self.hint() if nowhere and not is_unknown_model(complaint, self.model) else ""
             return RefusedError(
                 f"{where} does not know the model '{self.model}', or has no chat there ({shown}: {said}){hint}"
             )
@@ -101,9 +101,9 @@ class Wording:
     def not_json(self, content: str, *, answered: bool) -> Exception:
         """Return the error for an answer that is not JSON: at first, a web page means a wrong address."""
         said = self.short(read_complaint(200, content).words)
-        if not answered and content.lstrip().startswith("<") and self._hint():
+        if not answered and content.lstrip().startswith("<") and self.hint():
             return RefusedError(
-                f"the server at {self.base_url} has no chat there: it sent a page ({said}){self._hint()}"
+                f"the server at {self.base_url} has no chat there: it sent a page ({said}){self.hint()}"
             )
         return SetbackError(f"the server gave a malformed answer: it is not JSON: {said}")
 
@@ -122,6 +122,13 @@ class Wording:
         text = "".join(character for character in text if character.isprintable())
         return text if len(text) <= 200 else f"{text[:200]}…"
 
+    def hint(self) -> str:
+        """Return a hint with the probably intended address if this one does not end in a version."""
+        plain = self.base_url.removesuffix("/completions").removesuffix("/chat")
+        if not re.search(r"/v\d\w*(/openai)?$", plain):
+            plain += "/v1"
+        return f"; did you mean {plain}?" if plain != self.base_url else ""
+
     def _advice(self, complaint: Complaint) -> str:
         """Return how to fix a refused parameter, or "" if the user cannot set it."""
         sampling = self.sampling
@@ -134,13 +141,6 @@ class Wording:
         if named(complaint, ("max_tokens", "max_completion_tokens")):
             return f"change policy.max_tokens={sampling.max_tokens}"
         return ""
-
-    def _hint(self) -> str:
-        """Return a hint with the probably intended address if this one does not end in a version."""
-        plain = self.base_url.removesuffix("/completions").removesuffix("/chat")
-        if not re.search(r"/v\d\w*(/openai)?$", plain):
-            plain += "/v1"
-        return f"; did you mean {plain}?" if plain != self.base_url else ""
 
     def _quotes_the_key(self, words: str) -> bool:
         """Return whether a text contains the key, or either end of it, as servers often show it."""
