@@ -9,10 +9,14 @@ torch = pytest.importorskip("torch", reason="training is an extra: pip install '
 from torch import nn
 from torch.nn import functional
 
+from alfworld_sft.models.load import load_model
 from alfworld_sft.train.config import build_train_config
 from alfworld_sft.train.model import on_cpu, trainable
+from alfworld_sft.train.model.attention import PACKED, Segments
 from alfworld_sft.train.model.on_cpu import fast_products, mkl_is_slow, rms_norm, speed_up
+from alfworld_sft.train.model.prepare import LossModule
 from alfworld_sft.train.model.trainable import compute_dtype
+from alfworld_sft.train.tiny import TinyOptions, make_tiny_model
 
 
 class GatedBlock(nn.Module):
@@ -87,6 +91,36 @@ def test_products_stay_float32_and_the_setting_is_restored():
         assert (torch.get_float32_matmul_precision() == "medium") == mkl_is_slow()
     assert torch.get_float32_matmul_precision() == before
     assert (product.double() - a.double() @ b.double()).abs().max() < 1e-3  # bfloat16 would be 0.1 apart
+
+
+def losses(module, ids, *lengths):
+    """Return the losses of sequences that share a pass."""
+    positions = torch.cat([torch.arange(length) for length in lengths])[None]
+    segments = Segments.of(torch.tensor([0, *lengths]).cumsum(0), torch.device("cpu"))
+    return module(ids, positions, ids, torch.ones(ids.shape), segments)
+
+
+@pytest.mark.parametrize("slow", [True, False])
+def test_passes_of_few_sizes_have_the_loss_and_gradients_of_their_own_tokens(slow, tmp_path, monkeypatch):
+    monkeypatch.setattr(on_cpu, "mkl_is_slow", lambda: slow)
+    make_tiny_model(tmp_path / "model", ["go to desk 1"], TinyOptions(width=32, head_dim=16, layers=2))
+    module = LossModule(load_model(str(tmp_path / "model"), torch.float32, torch.device("cpu"), PACKED))
+    sizes = []
+    first_norm = module.model.model.layers[0].input_layernorm
+    first_norm.register_forward_pre_hook(lambda _, given: sizes.append(given[0].shape[1]))
+    ids = torch.arange(90).remainder(5)[None]
+    together = losses(module, ids, 50, 40)
+    assert sizes == [128 if slow else 90]
+    assert together.nll.shape == (1, 90)
+
+    together.loss.backward()
+    found = [weight.grad.clone() for weight in module.parameters()]
+    module.zero_grad()
+    apart = losses(module, ids[:, :50], 50).loss + losses(module, ids[:, 50:], 40).loss
+    torch.testing.assert_close(together.loss, apart, rtol=1e-5, atol=1e-6)
+    apart.backward()
+    for grad, weight in zip(found, module.parameters(), strict=True):
+        torch.testing.assert_close(grad, weight.grad, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(("vendor", "slow"), [("AuthenticAMD", True), ("GenuineIntel", False)])
