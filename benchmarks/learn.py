@@ -61,6 +61,10 @@ class Recipe:
     noise: float = 0.15
     model: tuple[str, ...] = ("--model-type", "qwen3", "--chat", "short", "--head-dim", "32")
     train: tuple[str, ...] = ("optim.name=muon", "optim.lr=5e-3", "data.train_batch_size=16")
+    taught: int = 0
+    """Episodes that the trained model plays with the expert as its teacher; it is then trained further on them."""
+    beside: int = 0
+    """New episodes of the noisy expert beside these."""
     evaluate: tuple[str, ...] = ("policy.max_tokens=24", "policy.max_batch=140", "runner.concurrency=140")
     processes: int = 2
     training_processes: int = 2
@@ -68,7 +72,7 @@ class Recipe:
 
 SEEDS = (1, 2, 3)
 # Told once, the goal leaves room for a third more episodes in as many tokens.
-FULL = Recipe("full recipe", episodes=55_000, passes=2, template=str(GOAL_ONCE))
+FULL = Recipe("full recipe", episodes=42_000, passes=2, template=str(GOAL_ONCE), taught=3_000, beside=12_000)
 SHORT = Recipe("all of it", episodes=18_000)
 ABLATIONS = (
     SHORT,
@@ -113,12 +117,12 @@ class Bench:
             place.mkdir()
             known.write_text(json.dumps(self.train(recipe, seed, place, curve=curve)))
         result: dict[str, Any] = json.loads(known.read_text())
-        final = place / "run" / "final"
+        final = place / result["model"]
         for name, options in PLAYS.items() if curve else [("valid_seen", GREEDY)]:
             result[name] = self.play(recipe, final, place / f"played_{name}", options)
         for point in result["curve"]:
-            model = place / "run" / f"global_step_{point['step']}"
-            point["success"] = self.play(recipe, model, place / f"played_{model.name}", GREEDY)["success"]
+            out = place / f"played_{point['model'].replace('/', '_')}"
+            point["success"] = self.play(recipe, place / point["model"], out, GREEDY)["success"]
         rate = result["valid_seen"]["success"]["rate"]
         print(
             f"=== {recipe.name}, seed {seed}: {rate:.1%} of valid_seen, {result['cpu_minutes']} CPU minutes", flush=True
@@ -131,11 +135,13 @@ class Bench:
         parts = collect(recipe, seed, place)
         collected = time.monotonic()
         _command("tiny-model", place / "model", "--corpus", parts[0], "--seed", seed, *recipe.model)
-        checkpoints = train(recipe, seed, place, parts, curve=curve)
+        train(recipe, seed, place, parts, curve=curve)
+        runs = [place / "run"]
+        if recipe.taught:
+            runs.append(teach(recipe, seed, place))
         ended = time.monotonic()
         spent = children_cpu() - cpu
-        log = [json.loads(line) for line in (place / "run" / "metrics.jsonl").read_text().splitlines()]
-        steps = [line for line in log if "loss" in line]
+        steps = [step for run in runs for step in steps_of(run)]
         return {
             "seed": seed,
             "minutes": round((ended - began) / 60, 2),
@@ -146,7 +152,8 @@ class Bench:
             "passes": recipe.passes,
             "tokens": sum(step["tokens"] for step in steps),
             "training_loss": smoothed([step["loss"] for step in steps]),
-            "curve": [{"step": step_of(checkpoint)} for checkpoint in checkpoints],
+            "model": str(runs[-1].relative_to(place) / "final"),
+            "curve": list(points_of(runs)) if curve else [],
         }
 
     def play(self, recipe: Recipe, model: Path, out: Path, options: Sequence[str]) -> dict[str, Any]:
@@ -183,19 +190,67 @@ def collect(recipe: Recipe, seed: int, place: Path) -> list[Path]:
     return [place / f"data{part}" for part in range(recipe.processes)]
 
 
-def train(recipe: Recipe, seed: int, place: Path, parts: Sequence[Path], *, curve: bool) -> list[Path]:
-    """Train all weights of a new model; return the checkpoints on the way where a curve is wanted."""
+def train(recipe: Recipe, seed: int, place: Path, parts: Sequence[Path], *, curve: bool) -> None:
+    """Train all weights of a new model, with checkpoints on the way where a curve is wanted."""
     batch = int(next(word for word in recipe.train if "train_batch_size" in word).rpartition("=")[2])
     every = math.ceil(recipe.episodes * recipe.passes / batch / CURVE_POINTS) if curve else 0
-    _command(
-        "train", f"data.train_files=[{','.join(map(str, parts))}]",
-        f"data.multiturn.enable={str(recipe.form == 'multi').lower()}", f"model.path={place / 'model'}",
-        "model.lora_rank=0", f"worldmodel.observation_loss={recipe.observation_loss}",
-        f"trainer.default_local_dir={place / 'run'}", f"trainer.total_epochs={recipe.passes}",
-        f"trainer.save_freq={every}", f"trainer.seed={seed}", "trainer.logger=[console]",
-        f"trainer.processes={recipe.training_processes}", "optim.warmup_steps_ratio=0.03", *recipe.train,
+    fine_tune(
+        recipe, seed, parts, place / "model", place / "run", f"trainer.total_epochs={recipe.passes}",
+        f"trainer.save_freq={every}", *recipe.train,
     )  # fmt: skip
-    return sorted((place / "run").glob("global_step_*"), key=step_of) if curve else []
+
+
+def teach(recipe: Recipe, seed: int, place: Path) -> Path:
+    """Let the trained model play with the expert as its teacher, and train it further on what the teacher says.
+
+    It is trained on new episodes of the noisy expert as well. Returns the run's folder.
+    """
+    student = place / "run" / "final"
+    policies = {
+        "taught": (recipe.taught, ("policy.name=local", f"policy.model={student}", "policy.temperature=0.4",
+                                   "env.max_repeats=4", "policy.teacher=expert", *recipe.evaluate)),
+        "beside": (recipe.beside, (f"policy.noise={recipe.noise}", "dataset.require_success=true")),
+    }  # fmt: skip
+    for part, (name, (episodes, options)) in enumerate(policies.items()):
+        _command(
+            "collect", "--output-dir", place, "--name", name, "games.source=generate", f"num_episodes={episodes}",
+            f"prompt.template={recipe.template}", f"prompt.form={recipe.form}", f"seed={1000 * seed + 900 + part}",
+            "dataset.val_fraction=0", *options,
+        )  # fmt: skip
+    out = place / "run_taught"
+    fine_tune(
+        recipe, seed, [place / name for name in policies], student, out, "trainer.total_epochs=1",
+        "trainer.save_freq=0", *recipe.train, "optim.lr=1.5e-3", "data.train_batch_size=128",
+    )  # fmt: skip
+    return out
+
+
+def fine_tune(recipe: Recipe, seed: int, parts: Sequence[Path], model: Path, out: Path, *options: str) -> None:
+    """Train all weights of a model on datasets."""
+    _command(
+        "train", f"data.train_files=[{','.join(map(str, parts))}]", f"model.path={model}",
+        f"data.multiturn.enable={str(recipe.form == 'multi').lower()}", "model.lora_rank=0",
+        f"worldmodel.observation_loss={recipe.observation_loss}", f"trainer.default_local_dir={out}",
+        f"trainer.seed={seed}", "trainer.logger=[console]", f"trainer.processes={recipe.training_processes}",
+        "optim.warmup_steps_ratio=0.03", *options,
+    )  # fmt: skip
+
+
+def steps_of(run: Path) -> list[dict[str, Any]]:
+    """Return the steps in a training's log."""
+    lines = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
+    return [line for line in lines if "loss" in line]
+
+
+def points_of(runs: Sequence[Path]) -> Iterator[dict[str, Any]]:
+    """Yield the checkpoints of trainings that follow each other, with the tokens trained on until then."""
+    before = 0
+    for run in runs:
+        steps = steps_of(run)
+        for checkpoint in sorted(run.glob("global_step_*"), key=step_of):
+            tokens = sum(step["tokens"] for step in steps[: step_of(checkpoint)])
+            yield {"model": f"{run.name}/{checkpoint.name}", "tokens": before + tokens}
+        before += sum(step["tokens"] for step in steps)
 
 
 def step_of(checkpoint: Path) -> int:
@@ -242,13 +297,9 @@ def plot(runs: Sequence[Mapping[str, Any]], ablations: Sequence[Mapping[str, Any
     plt.rcParams["svg.hashsalt"] = "learning"  # equal data, equal file
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), width_ratios=(3, 2))
     for run in runs:
-        share = [point["step"] / run["curve"][-1]["step"] for point in run["curve"]]
-        collecting = run["minutes_collecting"] / run["minutes"]
-        minutes = [run["two_core_minutes"] * (collecting + (1 - collecting) * part) for part in share]
-        left.plot(minutes, [100 * p["success"]["rate"] for p in run["curve"]], marker="o", label=f"seed {run['seed']}")
-    left.set(
-        xlabel="minutes on two cores, collection included", ylabel="won of 140 real valid_seen games, %", ylim=(0, 100)
-    )
+        tokens = [point["tokens"] / 1e6 for point in run["curve"]]
+        left.plot(tokens, [100 * p["success"]["rate"] for p in run["curve"]], marker="o", label=f"seed {run['seed']}")
+    left.set(xlabel="million tokens", ylabel="won of 140 real valid_seen games, %", ylim=(0, 100))
     left.legend()
     left.grid(alpha=0.3)
     if ablations:
