@@ -64,7 +64,7 @@ class Recipe:
     taught: int = 0
     """Episodes that the trained model plays with the expert as its teacher; it is then trained further on them."""
     beside: int = 0
-    """New episodes of the noisy expert beside these."""
+    """New episodes of the noisy expert beside these, of the task types that are learned last."""
     evaluate: tuple[str, ...] = ("policy.max_tokens=24", "policy.max_batch=140", "runner.concurrency=140")
     processes: int = 2
     training_processes: int = 2
@@ -203,13 +203,15 @@ def train(recipe: Recipe, seed: int, place: Path, parts: Sequence[Path], *, curv
 def teach(recipe: Recipe, seed: int, place: Path) -> Path:
     """Let the trained model play with the expert as its teacher, and train it further on what the teacher says.
 
-    It is trained on new episodes of the noisy expert as well. Returns the run's folder.
+    It is trained on new episodes of the noisy expert as well, for it would forget what it no longer sees. Returns the
+    run's folder.
     """
     student = place / "run" / "final"
     policies = {
         "taught": (recipe.taught, ("policy.name=local", f"policy.model={student}", "policy.temperature=0.4",
                                    "env.max_repeats=4", "policy.teacher=expert", *recipe.evaluate)),
-        "beside": (recipe.beside, (f"policy.noise={recipe.noise}", "dataset.require_success=true")),
+        "beside": (recipe.beside, (f"policy.noise={recipe.noise}", "dataset.require_success=true",
+                                   "games.task_types=[look_at_obj_in_light,pick_two_obj_and_place]")),
     }  # fmt: skip
     for part, (name, (episodes, options)) in enumerate(policies.items()):
         _command(
