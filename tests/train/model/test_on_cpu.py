@@ -9,11 +9,13 @@ torch = pytest.importorskip("torch", reason="training is an extra: pip install '
 from torch import nn
 from torch.nn import functional
 
+from alfworld_sft.models import products
 from alfworld_sft.models.load import load_model
+from alfworld_sft.models.products import fast_products, mkl_is_slow
 from alfworld_sft.train.config import build_train_config
 from alfworld_sft.train.model import on_cpu, trainable
 from alfworld_sft.train.model.attention import PACKED, Segments
-from alfworld_sft.train.model.on_cpu import fast_products, mkl_is_slow, rms_norm, speed_up
+from alfworld_sft.train.model.on_cpu import rms_norm, speed_up
 from alfworld_sft.train.model.prepare import LossModule
 from alfworld_sft.train.model.trainable import compute_dtype
 from alfworld_sft.train.tiny import TinyOptions, make_tiny_model
@@ -126,7 +128,7 @@ def test_passes_of_few_sizes_have_the_loss_and_gradients_of_their_own_tokens(slo
 @pytest.mark.parametrize(("vendor", "slow"), [("AuthenticAMD", True), ("GenuineIntel", False)])
 def test_mkl_is_slow_on_amd(vendor, slow, tmp_path, monkeypatch):
     (tmp_path / "cpuinfo").write_text(f"vendor_id\t: {vendor}\n")
-    monkeypatch.setattr(on_cpu, "CPU_INFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(products, "CPU_INFO", tmp_path / "cpuinfo")
     monkeypatch.setattr(torch.cpu, "_is_avx512_supported", lambda: True)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
     assert mkl_is_slow.__wrapped__() is slow

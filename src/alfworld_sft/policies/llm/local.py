@@ -20,6 +20,7 @@ import asyncio
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from functools import partial
 from typing import Any, Literal
 from weakref import WeakKeyDictionary
@@ -31,6 +32,7 @@ from alfworld_sft.errors import ConfigError, PolicyError, UserError
 from alfworld_sft.models.chat_encoder import ChatEncoder
 from alfworld_sft.models.load import cast_weights, load_tokenizer
 from alfworld_sft.models.merge import load_whole
+from alfworld_sft.models.products import WIDE, fast_products
 from alfworld_sft.models.reference import unusable_path
 from alfworld_sft.models.stopping import end_ids_of
 from alfworld_sft.policies.base import Player, short_name
@@ -97,8 +99,9 @@ class LocalModel:
         self._max_batch = max_batch
         self._keep_token_ids = keep_token_ids
         self._logprob_temperature = (self._temperature or 1.0) if tempered_logprobs else 1.0
-        width = model.config.get_text_config(decoder=True).vocab_size
-        self._spelling = Spelling(self._encoder, end_ids, width) if constrain else None
+        text_config = model.config.get_text_config(decoder=True)
+        self._spelling = Spelling(self._encoder, end_ids, text_config.vocab_size) if constrain else None
+        self._products = fast_products if text_config.hidden_size >= WIDE else nullcontext
         self._name = f"local:{name}"
         self._thread = ThreadPoolExecutor(1, "local-model")
         self._waiting: list[Turn] = []
@@ -254,10 +257,11 @@ class LocalModel:
 
     def _forward(self, feed: Tensor, mask: Tensor, positions: Tensor, cache: Any) -> Any:
         """Return the model's output for new tokens, with logits for the last one only."""
-        out = self._model(
-            input_ids=feed, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True,
-            logits_to_keep=1,
-        )  # fmt: skip
+        with self._products():
+            out = self._model(
+                input_ids=feed, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True,
+                logits_to_keep=1,
+            )  # fmt: skip
         if is_plain(out.past_key_values):
             give_room(out.past_key_values)
         else:

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from alfworld_sft.models.products import fast_products
 from alfworld_sft.train.data.pack import IGNORED
 from alfworld_sft.train.model.objectives import Likelihood, Objective
-from alfworld_sft.train.model.on_cpu import fast_products
 
 LIKELIHOOD = Likelihood()
 

@@ -6,10 +6,7 @@ written here with its derivative. All of it is float32 and equals the plain oper
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import cache, partial
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,7 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers.activations import SiLUActivation
 
-CPU_INFO = Path("/proc/cpuinfo")
+from alfworld_sft.models.products import fast_products, mkl_is_slow
+
 _SIZES = 64
 
 
@@ -30,22 +28,6 @@ def speed_up(model: Any) -> None:
             module.forward = partial(_feed_forward, module)
 
 
-@cache
-def mkl_is_slow() -> bool:
-    """Return whether oneDNN multiplies float32 matrices faster than MKL, PyTorch's choice: on AMD with AVX-512.
-
-    MKL uses half of the vectors' width there (measured on an EPYC: 100 GFLOP/s a core, oneDNN 230). With AMX, oneDNN
-    would round the factors to bfloat16.
-    """
-    if not torch.backends.mkldnn.is_available() or torch.cpu._is_amx_tile_supported():
-        return False
-    try:
-        vendor = CPU_INFO.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return False
-    return "AuthenticAMD" in vendor and bool(torch.cpu._is_avx512_supported())
-
-
 def filler(tokens: int, device: torch.device) -> int:
     """Return how many tokens to add to a pass, so that its matrices have one of few sizes.
 
@@ -53,25 +35,6 @@ def filler(tokens: int, device: torch.device) -> int:
     weights and 2,300 to 2,900 tokens a pass, a third of the time of the products, and 2 GB.
     """
     return -tokens % _SIZES if device.type == "cpu" and mkl_is_slow() else 0
-
-
-def multiplies_bfloat16() -> bool:
-    """Return whether this CPU has instructions for bfloat16 products (measured: 4.5 times MKL's float32 on an EPYC)."""
-    return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
-
-
-@contextmanager
-def fast_products() -> Iterator[None]:
-    """Let oneDNN multiply float32 matrices where that is faster: there, "medium" computes in float32, too."""
-    if not mkl_is_slow():
-        yield
-        return
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("medium")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
 
 
 def plain_float32(*tensors: Tensor | None) -> bool:

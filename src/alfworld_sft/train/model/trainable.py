@@ -9,17 +9,14 @@ import torch
 
 from alfworld_sft.errors import UserError
 from alfworld_sft.models.load import load_config, load_model
+from alfworld_sft.models.products import WIDE, multiplies_bfloat16
 from alfworld_sft.train.config import TrainingConfig
 from alfworld_sft.train.data.sample import Sample
 from alfworld_sft.train.distributed import Ranks
 from alfworld_sft.train.model.attention import choose_attention
 from alfworld_sft.train.model.lora import add_lora
-from alfworld_sft.train.model.on_cpu import multiplies_bfloat16
 from alfworld_sft.train.model.own_loss import may_be_packed, own_loss, probe_rows
 from alfworld_sft.train.model.prepare import LossModule, compile_each_layer, prepare
-
-WIDE = 512
-"""Width of a model from which adapters are trained in bfloat16 on a CPU that multiplies it faster."""
 
 
 def compute_dtype(config: TrainingConfig, device: torch.device) -> torch.dtype:
