@@ -48,7 +48,7 @@ class RoomyLayer(DynamicLayer):  # type: ignore[misc]
     def __init__(self, keys: Tensor, values: Tensor) -> None:
         """Hold keys and values that were computed, each (batch, heads, tokens, head width)."""
         super().__init__()
-        self.lazy_initialization(keys, values)
+        self.dtype, self.device, self.is_initialized = keys.dtype, keys.device, True
         self._roomy_keys, self._roomy_values = self.keys, self.values = keys, values
 
     @classmethod
