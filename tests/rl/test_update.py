@@ -74,5 +74,5 @@ def test_loss_and_gradient_do_not_depend_on_how_samples_are_packed(run, more):
         found.append((loss, torch.cat([parameter.grad.flatten() for parameter in parameters])))
         started.learner.optimizer.zero_grad()
     for loss, gradient in found[1:]:
-        assert loss == pytest.approx(found[0][0], rel=1e-5)
+        assert loss == pytest.approx(found[0][0], rel=1e-5, abs=1e-7)  # tokens' losses of both signs cancel
         assert torch.allclose(gradient, found[0][1], rtol=1e-4, atol=1e-7)

@@ -22,10 +22,10 @@ def module(tmp_path_factory):
 
 
 def test_activations_grow_with_the_tokens_and_weights_are_not_among_them(module):
-    short, long, longer = (activation_bytes(module, tokens) for tokens in (32, 64, 96))
+    short, long, longer = (activation_bytes(module, tokens) for tokens in (64, 128, 192))
     assert longer - long == pytest.approx(long - short, rel=0.05)
     config = module.model.config
-    assert long - short > 32 * 4 * config.num_hidden_layers * config.intermediate_size * 2  # gate and up
+    assert long - short > 64 * 4 * config.num_hidden_layers * config.intermediate_size * 2  # gate and up
     for parameter in module.parameters():
         parameter.requires_grad_(False)
     try:
@@ -35,7 +35,7 @@ def test_activations_grow_with_the_tokens_and_weights_are_not_among_them(module)
 
 
 def test_a_pass_takes_as_many_tokens_as_the_bound_allows(module, monkeypatch):
-    per_token = (activation_bytes(module, 64) - activation_bytes(module, 32)) / 32
+    per_token = (activation_bytes(module, 128) - activation_bytes(module, 64)) / 64
     monkeypatch.setattr(memory, "ACTIVATION_BYTES", int(1000 * per_token) + 1)
     assert tokens_per_pass(module) == 1000
     monkeypatch.setattr(memory, "ACTIVATION_BYTES", 1)

@@ -11,13 +11,14 @@ from torch import Tensor
 
 from alfworld_sft.train.data.pack import IGNORED
 from alfworld_sft.train.model.attention import Segments
+from alfworld_sft.train.model.on_cpu import SIZES
 from alfworld_sft.train.model.prepare import LossModule
 
 ACTIVATION_BYTES = 2**30
 LEAST, MOST = 512, 4096
 """Tokens: fewer slow down matrix products; more no longer speed them up."""
-PROBE = 32
-"""Tokens of the shorter probe."""
+PROBE = SIZES
+"""Tokens of the shorter probe: a size that is not filled up."""
 
 
 def tokens_per_pass(module: LossModule) -> int:
