@@ -154,6 +154,7 @@ class Bench:
                 self.known["curve"].append({"step": step, "tokens": tokens, "success": success})
                 self.keep()
             if (out / "final").exists():
+                self.known["training"] = training_figures(out / "metrics.jsonl")
                 return out / "final"
             try:
                 self.command("training", words, until=lambda: self.unplayed(out, every))
