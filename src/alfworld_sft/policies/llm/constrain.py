@@ -16,16 +16,13 @@ from dataclasses import dataclass
 
 from alfworld_sft.errors import PolicyError
 from alfworld_sft.models.chat_encoder import ChatEncoder
-from alfworld_sft.policies.llm.sampling import ACTION_CLOSE, find_reply_end
-from alfworld_sft.policies.llm.structured import until_action
+from alfworld_sft.policies.llm.sampling import ACTION_CLOSE, ACTION_OPEN, find_reply_end
+from alfworld_sft.policies.llm.structured import LEADS, until_action
 from alfworld_sft.policies.llm.vocabulary import Vocabulary, in_bytes
 from alfworld_sft.prompts.tags import TagSection, find_sections
 from alfworld_sft.types import Prompt
 
-_ACTION_OPEN = "<action>"
 _THINK_OPEN, _THINK_CLOSE = "<think>", "</think>"
-_LEADS = ("", " ", "\n", "\n\n")
-"""Whitespace that may stand before a command: reading a reply ignores it, and some models are used to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +136,7 @@ class RestrictedReply:
 
     def _ways(self, begun: str) -> list[tuple[str, str]]:
         """Return the commands that an action may still become, each with the text that is missing."""
-        wholes = [(command, lead + command + self._close) for lead in _LEADS for command in self._commands]
+        wholes = [(command, lead + command + self._close) for lead in LEADS for command in self._commands]
         if not self._tags and self._start == 0 and len(self._commands) > 1:
             wholes.append((_THINK_OPEN, _THINK_OPEN))  # a model may think first, as a reader of replies allows
         return [(command, whole[len(begun) :]) for command, whole in wholes if whole.startswith(begun)]
@@ -160,7 +157,7 @@ class RestrictedReply:
 
     def _forbidden(self) -> Iterator[int]:
         """Yield the tokens that would end the reply without an action, or begin an impossible one within a tag."""
-        for mark in (_ACTION_OPEN, ACTION_CLOSE) if self._tags else (_THINK_CLOSE,):
+        for mark in (ACTION_OPEN, ACTION_CLOSE) if self._tags else (_THINK_CLOSE,):
             begun = next((n for n in range(len(mark) - 1, 0, -1) if self._text.endswith(mark[:n])), 0)
             ending = self._vocabulary.starting(mark[begun:]) if begun else ()
             for token in {*ending, *self._vocabulary.containing(mark)}:

@@ -9,7 +9,7 @@ from alfworld_sft.prompts.formats import FORMATS
 from alfworld_sft.prompts.tags import find_sections
 from alfworld_sft.types import Prompt
 
-ACTION_CLOSE = "</action>"
+ACTION_OPEN, ACTION_CLOSE = "<action>", "</action>"
 
 
 @dataclass(frozen=True, slots=True)

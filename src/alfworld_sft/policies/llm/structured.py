@@ -11,15 +11,16 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from alfworld_sft.policies.llm.sampling import ACTION_CLOSE
+from alfworld_sft.policies.llm.sampling import ACTION_CLOSE, ACTION_OPEN
 from alfworld_sft.prompts.tags import find_sections, parse_reply
 from alfworld_sft.types import Prompt
 
 RESTRICTIONS = ("structured_outputs", "guided_regex", "regex")
 """The parameters that restrict a reply, in the order in which they are tried: vLLM's, older vLLM's, SGLang's."""
 _FREE_TAGS = ("think", "observation", "prediction")
-_ACTION_OPEN = "<action>"
-_LONGEST_FRAME = len(f"</observation>\n{_ACTION_OPEN}\n\n{ACTION_CLOSE}")
+LEADS = ("", " ", "\n", "\n\n")
+"""Whitespace that may stand before a command: reading a reply ignores it, and some models are used to it."""
+_LONGEST_FRAME = len(f"</observation>\n{ACTION_OPEN}{max(LEADS, key=len)}{ACTION_CLOSE}")
 """The most characters that are written around a command."""
 
 
@@ -38,7 +39,7 @@ def until_action(text: str, tags: Collection[str]) -> str:
     if not tags:
         return f"{text}{closing}\n\n" if closing else text[: last.after if last else 0]
     break_line = "\n" if closing or (text and not text.endswith("\n")) else ""
-    return f"{text}{closing}{break_line}{_ACTION_OPEN}"
+    return f"{text}{closing}{break_line}{ACTION_OPEN}"
 
 
 def restriction(prompt: Prompt, refused: Collection[str], *, begun: bool = False) -> dict[str, Any]:
@@ -68,16 +69,14 @@ def reply_pattern(prompt: Prompt) -> str:
     if not prompt.tags:
         return rf"(<think>[^<]*</think>[ \n]*)?{action}"
     sections = "|".join(rf"<{tag}>[^<]*</{tag}>" for tag in _FREE_TAGS)
-    return rf"([^<]*</think>)?([^<]|{sections})*{_ACTION_OPEN}{action}"
+    return rf"([^<]*</think>)?([^<]|{sections})*{ACTION_OPEN}{action}"
 
 
 def action_pattern(prompt: Prompt) -> str:
-    """Return the regular expression of an admissible command with its closing tag, if it has one.
-
-    Up to two blanks or line breaks may precede the command, as in this process.
-    """
+    """Return the regular expression of an admissible command after one of LEADS, with its closing tag if any."""
     commands = "|".join(re.sub(r"([^\w \n])", r"\\\1", command) for command in prompt.admissible_commands)
-    return rf"( |\n\n?)?({commands}){ACTION_CLOSE if prompt.tags else ''}"
+    leads = "|".join(lead for lead in LEADS if lead)
+    return rf"({leads})?({commands}){ACTION_CLOSE if prompt.tags else ''}"
 
 
 def keeps_to(text: str, prompt: Prompt) -> bool:
