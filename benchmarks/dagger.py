@@ -30,6 +30,7 @@ import pyarrow.parquet as pq
 
 from alfworld_sft.evaluate.statistics import wilson_interval
 from benchmarks._result import versions_of, write_result
+from benchmarks.learn import steps_of
 
 COMPACT = ("prompt.template=compact", "prompt.form=multi")
 GENERATED = ("games.source=generate", "dataset.val_fraction=0")
@@ -114,8 +115,7 @@ def counts_of(dataset: Path) -> dict[str, Any]:
 
 def tokens_of(run: Path) -> int:
     """Return the tokens of a training."""
-    lines = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
-    return sum(line["tokens"] for line in lines if "loss" in line)
+    return sum(step["tokens"] for step in steps_of(run))
 
 
 def rounds(lab: Lab) -> list[dict[str, Any]]:

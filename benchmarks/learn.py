@@ -173,21 +173,30 @@ class Bench:
 def collect(recipe: Recipe, seed: int, place: Path) -> list[Path]:
     """Play generated train games by several processes, each with a seed of its own; return their datasets."""
     share = math.ceil(recipe.episodes / recipe.processes)
+    rows = f"dataset.rows_per={'episode' if recipe.form == 'multi' else 'turn'}"
+    parts = [place / f"data{part}" for part in range(recipe.processes)]
     running = [
         subprocess.Popen(
-            _words(
-                "collect", "--output-dir", place, "--name", f"data{part}", "games.source=generate",
-                f"prompt.template={recipe.template}", f"prompt.form={recipe.form}", f"num_episodes={share}",
-                f"seed={1000 * seed + part}", f"policy.noise={recipe.noise}", "dataset.require_success=true",
-                "dataset.val_fraction=0", f"dataset.rows_per={'episode' if recipe.form == 'multi' else 'turn'}",
-            ),
-            cwd=REPOSITORY,
+            _words(*collecting(recipe, part, share, 1000 * seed + number), *by_expert(recipe), rows), cwd=REPOSITORY
         )
-        for part in range(recipe.processes)
-    ]  # fmt: skip
+        for number, part in enumerate(parts)
+    ]
     if any(process.wait() for process in running):
         sys.exit("error: a collection failed, see above")
-    return [place / f"data{part}" for part in range(recipe.processes)]
+    return parts
+
+
+def collecting(recipe: Recipe, out: Path, episodes: int, seed: int) -> list[object]:
+    """Return the words of a collection from generated games, all of it to train on."""
+    return [
+        "collect", "--output-dir", out.parent, "--name", out.name, "games.source=generate", f"num_episodes={episodes}",
+        f"prompt.template={recipe.template}", f"prompt.form={recipe.form}", f"seed={seed}", "dataset.val_fraction=0",
+    ]  # fmt: skip
+
+
+def by_expert(recipe: Recipe) -> tuple[str, ...]:
+    """Return the words of a collection by the noisy expert."""
+    return f"policy.noise={recipe.noise}", "dataset.require_success=true"
 
 
 def train(recipe: Recipe, seed: int, place: Path, parts: Sequence[Path], *, curve: bool) -> None:
@@ -207,18 +216,14 @@ def teach(recipe: Recipe, seed: int, place: Path) -> Path:
     run's folder.
     """
     student = place / "run" / "final"
+    late = "games.task_types=[look_at_obj_in_light,pick_two_obj_and_place]"  # learned last
     policies = {
         "taught": (recipe.taught, ("policy.name=local", f"policy.model={student}", "policy.temperature=0.4",
                                    "env.max_repeats=4", "policy.teacher=expert", *recipe.evaluate)),
-        "beside": (recipe.beside, (f"policy.noise={recipe.noise}", "dataset.require_success=true",
-                                   "games.task_types=[look_at_obj_in_light,pick_two_obj_and_place]")),
+        "beside": (recipe.beside, (*by_expert(recipe), late)),
     }  # fmt: skip
-    for part, (name, (episodes, options)) in enumerate(policies.items()):
-        _command(
-            "collect", "--output-dir", place, "--name", name, "games.source=generate", f"num_episodes={episodes}",
-            f"prompt.template={recipe.template}", f"prompt.form={recipe.form}", f"seed={1000 * seed + 900 + part}",
-            "dataset.val_fraction=0", *options,
-        )  # fmt: skip
+    for number, (name, (episodes, options)) in enumerate(policies.items()):
+        _command(*collecting(recipe, place / name, episodes, 1000 * seed + 900 + number), *options)
     out = place / "run_taught"
     fine_tune(
         recipe, seed, [place / name for name in policies], student, out, "trainer.total_epochs=1",
@@ -239,9 +244,13 @@ def fine_tune(recipe: Recipe, seed: int, parts: Sequence[Path], model: Path, out
 
 
 def steps_of(run: Path) -> list[dict[str, Any]]:
-    """Return the steps in a training's log."""
-    lines = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
-    return [line for line in lines if "loss" in line]
+    """Return what a training logged of its steps."""
+    return [line for line in log_of(run) if "loss" in line]
+
+
+def log_of(run: Path) -> list[dict[str, Any]]:
+    """Return all that a training logged: steps, and tests between them."""
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
 def points_of(runs: Sequence[Path]) -> Iterator[dict[str, Any]]:

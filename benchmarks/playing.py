@@ -45,7 +45,7 @@ from alfworld_sft.runs.rollout import Protocol
 from alfworld_sft.runs.runner import EpisodePlayer
 from alfworld_sft.types import Episode, Prompt, Reply
 from benchmarks._result import machine, versions_of, write_result
-from benchmarks.vllm_cpu import SERVER_ENVIRONMENT, START_TIMEOUT_S, version_of
+from benchmarks.vllm_cpu import SERVER_ENVIRONMENT, START_TIMEOUT_S, share_equal, version_of
 
 TEMPLATE, MAX_TOKENS = "compact", 24
 FORM: Literal["multi"] = "multi"
@@ -260,16 +260,6 @@ def ratio(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, float
     """Return how many times as much we say a second, by the clock and by the CPU."""
     names = ("reply_tokens_per_s", "reply_tokens_per_cpu_s")
     return {name: round(ours[name] / theirs[name], 2) for name in names}
-
-
-def share_equal(these: Sequence[Sequence[str]], those: Sequence[Sequence[str]]) -> dict[str, float]:
-    """Compare replies by episode up to the first that differs: after it the prompts differ, too."""
-    compared = equal = 0
-    for ours, theirs in zip(these, those, strict=True):
-        pairs = list(zip(ours, theirs, strict=False))
-        same = len(list(takewhile(lambda pair: pair[0] == pair[1], pairs)))
-        compared, equal = compared + min(same + 1, len(pairs)), equal + same
-    return {"replies_compared": compared, "share_of_replies_equal": round(equal / max(compared, 1), 4)}
 
 
 if __name__ == "__main__":

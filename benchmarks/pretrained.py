@@ -31,7 +31,7 @@ from typing import Any
 from alfworld_sft.evaluate.compare import compare, read_result
 from alfworld_sft.files import whole_folder
 from benchmarks._result import machine, versions_of, write_result
-from benchmarks.learn import children_cpu, smoothed, step_of
+from benchmarks.learn import children_cpu, log_of, smoothed, step_of, steps_of
 
 REPOSITORY = Path(__file__).parents[1]
 ROWS_A_STEP = 128
@@ -150,17 +150,16 @@ class Bench:
             for checkpoint in self.unplayed(out, every):
                 step = step_of(checkpoint)
                 success = self.play(checkpoint, f"step {step}", self.options.curve_games)["success"]
-                tokens = training_figures(out / "metrics.jsonl", step)["tokens"]
+                tokens = training_figures(out, step)["tokens"]
                 self.known["curve"].append({"step": step, "tokens": tokens, "success": success})
                 self.keep()
             if (out / "final").exists():
-                self.known["training"] = training_figures(out / "metrics.jsonl")
                 return out / "final"
             try:
                 self.command("training", words, until=lambda: self.unplayed(out, every))
             finally:
                 if (out / "metrics.jsonl").exists():
-                    self.known["training"] = training_figures(out / "metrics.jsonl")
+                    self.known["training"] = training_figures(out)
                     self.keep()
 
     def unplayed(self, out: Path, every: int) -> list[Path]:
@@ -232,16 +231,15 @@ def pair(before: Path, after: Path) -> dict[str, Any]:
     return asdict(compare(read_result(before), read_result(after), different_protocols=True))
 
 
-def training_figures(file: Path, last: int | None = None) -> dict[str, Any]:
-    """Return what a training log says, up to a step."""
-    lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-    steps = [line for line in lines if "loss" in line and (last is None or line["step"] <= last)]
+def training_figures(run: Path, last: float = math.inf) -> dict[str, Any]:
+    """Return what a training's log says, up to a step."""
+    steps = [step for step in steps_of(run) if step["step"] <= last]
     return {
         "steps": len(steps),
         "tokens": sum(step["tokens"] for step in steps),
         "tokens_per_s": round(statistics.median(step["tokens_per_s"] for step in steps), 1) if steps else None,
         "loss": smoothed([step["loss"] for step in steps]),
-        "val_loss": [line["val_loss"] for line in lines if "val_loss" in line],
+        "val_loss": [line["val_loss"] for line in log_of(run) if "val_loss" in line],
     }
 
 

@@ -35,7 +35,7 @@ import psutil
 
 from alfworld_sft.evaluate.compare import compare, read_result
 from benchmarks._result import versions_of, write_result
-from benchmarks.learn import Recipe, children_cpu, collect, step_of, train
+from benchmarks.learn import Recipe, children_cpu, collect, step_of, steps_of, train
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PLOT = REPOSITORY / "docs" / "reinforcement-learning.svg"
@@ -130,7 +130,7 @@ def learned(
     )  # fmt: skip
     if not list(out.glob("global_step_*")):
         sys.exit(f"error: {out.name} saved nothing in its {options.minutes:g} minutes, see above")
-    steps = [line for line in metrics_of(out) if "loss" in line]
+    steps = steps_of(out)
     tokens = {line["step"]: sum(each["tokens"] for each in steps[:number]) for number, line in enumerate(steps, 1)}
     checkpoints = sorted(out.glob("global_step_*"), key=step_of)
     chosen = checkpoints[:: max(1, len(checkpoints) // CURVE_POINTS)][-CURVE_POINTS:]
@@ -236,7 +236,7 @@ def ours(start: Path, keep: Path, steps: int) -> dict[str, float]:
         f"env.max_steps={SPEED['max_steps']}", "prompt.template=compact", f"policy.max_tokens={SPEED['max_tokens']}",
         f"policy.max_batch={SPEED['games'] * SPEED['generations']}", f"data.max_length={SPEED['max_length']}",
     ]))  # fmt: skip
-    lines = [line for line in metrics_of(out) if "seconds_playing" in line][1:]
+    lines = steps_of(out)[1:]
     return speeds(
         sum(line["seconds_playing"] for line in lines) / len(lines),
         sum(line["seconds_training"] for line in lines) / len(lines),
@@ -329,11 +329,6 @@ def thinned(steps: Sequence[Mapping[str, Any]], points: int = 60) -> list[dict[s
     return [
         {key: line[key] for key in kept if line.get(key) is not None} for line in steps[:: max(1, len(steps) // points)]
     ]
-
-
-def metrics_of(out: Path) -> list[dict[str, Any]]:
-    """Return the lines of a run's log."""
-    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
 
 
 def plot(runs: Sequence[Mapping[str, Any]]) -> None:

@@ -38,6 +38,7 @@ from typing import Any
 
 from benchmarks._result import versions_of, write_result
 from benchmarks._sft_rows import choose_rows, compare_rows, trl_dataset, trl_template
+from benchmarks.learn import steps_of
 
 FORMS = ("multi", "single")
 CLAIMED_SPEEDUP = {"multi": 5.0, "single": 1.3}
@@ -288,8 +289,7 @@ def train_ours(job: dict[str, Any]) -> dict[str, Any]:
     started = time.monotonic()
     train(config)
     seconds = time.monotonic() - started
-    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    steps = [line for line in lines if "loss" in line]
+    steps = steps_of(out)
     warm = steps[job.get("warm_up", 2) :] or steps
     return {
         "seconds": round(seconds, 2),

@@ -26,8 +26,10 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -83,15 +85,10 @@ class Played:
 
 def main() -> None:
     """Train, play, check, print and write the result; exits with 1 where a claim does not hold."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--vllm", type=Path, default=ROOT / ".venv-vllm/bin/vllm", help="vLLM's command")
-    parser.add_argument("--models", type=Path, help="where the models are made, or lie already; default: nowhere")
+    parser = parser_of(__doc__)
     parser.add_argument("--episodes", type=int, default=64, help="episodes of each run, all at once; 64 at most")
     options = parser.parse_args()
-    if not options.vllm.is_file():
-        sys.exit(f"{options.vllm}: there is no such command; make it with scripts/make_vllm_env.sh")
-    os.environ.update(SERVER_ENVIRONMENT)
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
+    prepare(options.vllm)
     with tempfile.TemporaryDirectory() as folder:
         models = make_models(options.models or Path(folder, "models"))
         played = play_all(models, options.vllm, options.episodes, Path(folder))
@@ -111,6 +108,23 @@ def main() -> None:
     print(json.dumps(result, indent=2))
     write_result("vllm_cpu", result)
     sys.exit(not holds)
+
+
+def parser_of(description: str) -> argparse.ArgumentParser:
+    """Return a parser of the options that the benchmarks of a served vLLM share."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--vllm", type=Path, default=ROOT / ".venv-vllm/bin/vllm", help="vLLM's command")
+    parser.add_argument("--models", type=Path, help="where the models are made, or lie already; default: nowhere")
+    return parser
+
+
+def prepare(vllm: Path, **environment: str) -> None:
+    """Set what servers of this process shall find in their environment, and log; exits where there is no vLLM."""
+    if not vllm.is_file():
+        sys.exit(f"{vllm}: there is no such command; make it with scripts/make_vllm_env.sh")
+    os.environ.update({**SERVER_ENVIRONMENT, **environment})
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
 def make_models(folder: Path) -> Models:
@@ -141,30 +155,37 @@ def run(*words: object) -> None:
 
 def play_all(models: Models, vllm: Path, episodes: int, folder: Path) -> dict[str, Played]:
     """Play with every model: at vLLM sampled and greedily, in our own process greedily."""
-    sampled = ["collect", "--allow-eval-split", f"num_episodes={episodes}", "policy.temperature=0.4"]
-    greedy = ["evaluate", f"num_games={episodes}", "policy.temperature=0"]
+    sampled = ["collect", "--allow-eval-split", *PLAYED_ALIKE, f"num_episodes={episodes}", "policy.temperature=0.4"]
+    greedy = ["evaluate", *PLAYED_ALIKE, f"num_games={episodes}", "policy.temperature=0"]
     at_once = f"runner.concurrency={episodes}"
     played = {}
     for name, model in (("adapter", models.adapter), ("merged", models.merged)):
-        server = ManagedServer(serve_command(shlex.join([str(vllm), *SERVER_OPTIONS]), str(model)), START_TIMEOUT_S)
-        address = server.start()
-        try:
-            asked = [at_once, "policy.name=server", f"policy.model={server.model}", f"policy.base_url={address}",
+        with served(model, vllm) as (served_name, address):
+            asked = [at_once, "policy.name=server", f"policy.model={served_name}", f"policy.base_url={address}",
                      f"policy.timeout_s={REPLY_TIMEOUT_S}"]  # fmt: skip
             played[f"{name}, sampled"] = play(folder / f"{name}_sampled", *sampled, *asked)
             played[f"{name}, greedy"] = play(folder / f"{name}_greedy", *greedy, *asked)
-        finally:
-            server.stop()
     local = [*greedy, at_once, "policy.name=local"]
     played[OURS] = play(folder / "ours", *local, f"policy.model={models.adapter}")
     played[BASE] = play(folder / "base", *local, f"policy.model={models.base}", "env.max_steps=1")
     return played
 
 
+@contextmanager
+def served(model: Path, vllm: Path, *options: str) -> Iterator[tuple[str, str]]:
+    """Serve a model for a block, and give the name that it has there, and the server's address."""
+    words = shlex.join([str(vllm), *SERVER_OPTIONS, *options])
+    server = ManagedServer(serve_command(words, str(model)), START_TIMEOUT_S)
+    try:
+        yield server.model, server.start()
+    finally:
+        server.stop()
+
+
 def play(folder: Path, command: str, *words: str) -> Played:
     """Play a run of that name, and read its episodes back."""
     started = time.monotonic()
-    run(command, "--output-dir", folder.parent, "--name", folder.name, *PLAYED_ALIKE, *words)
+    run(command, "--output-dir", folder.parent, "--name", folder.name, *words)
     seconds = time.monotonic() - started
     lines = (folder / "episodes.jsonl").read_bytes().splitlines()
     return Played(sorted(map(from_line, lines), key=lambda episode: episode.index), seconds)
@@ -238,22 +259,29 @@ def agreement(these: Sequence[Episode], those: Sequence[Episode]) -> dict[str, f
 
     `largest_logprob_difference` is over the tokens of equal replies.
     """
-    compared = equal = alike = 0
+    assert [episode.game_id for episode in these] == [episode.game_id for episode in those]
+    ids, other_ids = ([[step.reply.token_ids for step in episode.steps] for episode in run] for run in (these, those))
     largest = 0.0
-    for this, that in zip(these, those, strict=True):
-        assert this.game_id == that.game_id
-        pairs = [(a.reply, b.reply) for a, b in zip(this.steps, that.steps, strict=False)]
-        same = next((at for at, (a, b) in enumerate(pairs) if a.token_ids != b.token_ids), len(pairs))
-        compared, equal, alike = compared + min(same + 1, len(pairs)), equal + same, alike + (same == len(pairs))
-        for a, b in pairs[:same]:
-            gaps = (abs(x - y) for x, y in zip(a.logprobs or (), b.logprobs or (), strict=True))
+    for this, that, *both in zip(these, those, ids, other_ids, strict=True):
+        for a, b in islice(zip(this.steps, that.steps, strict=False), equal_start(*both)):
+            gaps = (abs(x - y) for x, y in zip(a.reply.logprobs or (), b.reply.logprobs or (), strict=True))
             largest = max(largest, *gaps)
-    return {
-        "replies_compared": compared,
-        "share_of_replies_equal": round(equal / max(compared, 1), 4),
-        "episodes_equal": alike,
-        "largest_logprob_difference": round(largest, 6),
-    }
+    return {**share_equal(ids, other_ids), "largest_logprob_difference": round(largest, 6)}
+
+
+def share_equal(these: Sequence[Sequence[object]], those: Sequence[Sequence[object]]) -> dict[str, float]:
+    """Compare replies by episode up to the first that differs: after it the prompts differ, too."""
+    compared = equal = alike = 0
+    for ours, theirs in zip(these, those, strict=True):
+        most, same = min(len(ours), len(theirs)), equal_start(ours, theirs)
+        compared, equal, alike = compared + min(same + 1, most), equal + same, alike + (same == most)
+    share = round(equal / max(compared, 1), 4)
+    return {"replies_compared": compared, "share_of_replies_equal": share, "episodes_equal": alike}
+
+
+def equal_start(these: Sequence[object], those: Sequence[object]) -> int:
+    """Return how many members are equal before the first that differs."""
+    return len(list(takewhile(lambda pair: pair[0] == pair[1], zip(these, those, strict=False))))
 
 
 def speed(run: Played) -> dict[str, float]:

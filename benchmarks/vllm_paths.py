@@ -18,16 +18,11 @@ them. Claims:
 
 from __future__ import annotations
 
-import argparse
 import json
-import logging
-import os
 import re
-import shlex
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -36,17 +31,13 @@ import torch
 
 from alfworld_sft.errors import UserError
 from alfworld_sft.models.merge import load_whole
-from alfworld_sft.policies.base import short_name
-from alfworld_sft.policies.llm.managed_server import ManagedServer
-from alfworld_sft.policies.llm.serve_command import serve_command
 from alfworld_sft.rl.config import build_rl_config
 from alfworld_sft.rl.rollout import Group, Rollout
 from alfworld_sft.rl.run import reinforce
-from alfworld_sft.runs.records import from_line
 from alfworld_sft.types import Episode, Reply
 from benchmarks._result import versions_of, write_result
-from benchmarks.playing import share_equal
-from benchmarks.vllm_cpu import ROOT, SERVER_ENVIRONMENT, SERVER_OPTIONS, START_TIMEOUT_S, run, version_of
+from benchmarks.learn import steps_of
+from benchmarks.vllm_cpu import SERVER_OPTIONS, parser_of, play, prepare, run, served, share_equal, version_of
 
 EASY = ("games.difficulty=easy", "games.task_types=[pick_and_place_simple,look_at_obj_in_light]")
 STEPS, RANK, TEMPERATURE = 3, 16, 0.7
@@ -58,16 +49,10 @@ MAX_TOKENS = {"compact": 24, "default": 160}
 
 def main() -> None:
     """Train, play, check, print and write the result; exits with 1 where a claim does not hold."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--vllm", type=Path, default=ROOT / ".venv-vllm/bin/vllm", help="vLLM's command")
-    parser.add_argument("--models", type=Path, help="where the models are made, or lie already; default: nowhere")
+    parser = parser_of(__doc__)
     parser.add_argument("--games", type=int, default=12, help="games of each restricted run, all at once")
     options = parser.parse_args()
-    if not options.vllm.is_file():
-        sys.exit(f"{options.vllm}: there is no such command; make it with scripts/make_vllm_env.sh")
-    os.environ.update({**SERVER_ENVIRONMENT, "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True"})
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    prepare(options.vllm, VLLM_ALLOW_RUNTIME_LORA_UPDATING="True")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         models = {template: make_model(options.models or folder / "models", template) for template in MODELS}
@@ -99,7 +84,7 @@ def measure(models: Mapping[str, Path], vllm: Path, games: int, folder: Path) ->
     """Serve the models one after the other, play, and return what came out."""
     compact = models["compact"]
     lora = ("--enable-lora", "--max-lora-rank", "32", "--logprobs-mode", "processed_logprobs")
-    with served(compact, vllm, *lora) as address:
+    with served(compact, vllm, *lora) as (_, address):
         learned = learn(compact, address, folder / "rl")
         refused = {
             "rank above the server's": refusal(compact, address, folder / "rank", "model.lora_rank=64"),
@@ -107,8 +92,9 @@ def measure(models: Mapping[str, Path], vllm: Path, games: int, folder: Path) ->
         }
     constrained = {}
     for template, model in models.items():
-        with served(model, vllm) as address:
-            constrained[template] = constrain(template, model, address, games, folder)
+        with served(model, vllm) as (name, address):
+            at_server = [f"policy.model={name}", f"policy.base_url={address}", "policy.truncated=keep"]
+            constrained[template] = constrain(template, model, at_server, games, folder)
             if template == "compact":
                 refused["a server without adapters"] = refusal(model, address, folder / "plain")
     holds = (
@@ -128,17 +114,6 @@ def measure(models: Mapping[str, Path], vllm: Path, games: int, folder: Path) ->
     }  # fmt: skip
 
 
-@contextmanager
-def served(model: Path, vllm: Path, *options: str) -> Iterator[str]:
-    """Serve a model for a block, and give its address."""
-    words = shlex.join([str(vllm), *SERVER_OPTIONS, *options])
-    server = ManagedServer(serve_command(words, str(model)), START_TIMEOUT_S)
-    try:
-        yield server.start()
-    finally:
-        server.stop()
-
-
 def learn(model: Path, address: str, out: Path) -> dict[str, Any]:
     """Run `rl` at the server, and compare each step's replies with the adapters of all steps in this process."""
     played: list[list[Episode]] = []
@@ -151,7 +126,7 @@ def learn(model: Path, address: str, out: Path) -> dict[str, Any]:
 
     with patch.object(Rollout, "play", play_and_keep):
         reinforce(build_rl_config(rl_words(model, address, out)))
-    metrics = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    metrics = steps_of(out)
     adapters = [model, *(out / f"global_step_{step}" for step in range(1, STEPS))]
     replies = [[step.reply for episode in episodes for step in episode.steps] for episodes in played]
     apart = [[difference(step, adapter) for adapter in adapters] for step in replies]
@@ -202,17 +177,16 @@ def refusal(model: Path, address: str, out: Path, *more: str) -> str | None:
     return None
 
 
-def constrain(template: str, model: Path, address: str, games: int, folder: Path) -> dict[str, Any]:
+def constrain(template: str, model: Path, at_server: Sequence[str], games: int, folder: Path) -> dict[str, Any]:
     """Play restricted, at the server and in our own process, and compare."""
     limit = MAX_TOKENS[template]
     asked = [
-        "games.source=embedded", f"num_games={games}", f"runner.concurrency={games}", f"prompt.template={template}",
-        "prompt.form=multi", "env.max_steps=8", "policy.temperature=0", f"policy.max_tokens={limit}",
-        "policy.constrain=action",
+        "evaluate", "games.source=embedded", f"num_games={games}", f"runner.concurrency={games}",
+        f"prompt.template={template}", "prompt.form=multi", "env.max_steps=8", "policy.temperature=0",
+        f"policy.max_tokens={limit}", "policy.constrain=action",
     ]  # fmt: skip
-    at_server = [f"policy.model={short_name(str(model))}", f"policy.base_url={address}", "policy.truncated=keep"]
-    server = play(folder / f"server_{template}", *asked, "policy.name=server", *at_server)
-    local = play(folder / f"local_{template}", *asked, "policy.name=local", f"policy.model={model}")
+    server = play(folder / f"server_{template}", *asked, "policy.name=server", *at_server).episodes
+    local = play(folder / f"local_{template}", *asked, "policy.name=local", f"policy.model={model}").episodes
     return {
         "replies": sum(len(episode.steps) for episode in server),
         "continued": sum((step.reply.reply_tokens or 0) > limit for episode in server for step in episode.steps),
@@ -228,13 +202,6 @@ def unplayable(episodes: Sequence[Episode]) -> int:
 
 def texts(episodes: Sequence[Episode]) -> list[list[str]]:
     return [[step.reply.text for step in episode.steps] for episode in episodes]
-
-
-def play(folder: Path, *words: str) -> list[Episode]:
-    """Play a run of `evaluate` of that name, and read its episodes back."""
-    run("evaluate", "--output-dir", folder.parent, "--name", folder.name, *words)
-    lines = (folder / "episodes.jsonl").read_bytes().splitlines()
-    return sorted(map(from_line, lines), key=lambda episode: episode.index)
 
 
 if __name__ == "__main__":
