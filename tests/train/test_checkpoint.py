@@ -13,7 +13,7 @@ pytest.importorskip("peft", reason="training is an extra: pip install 'alfworld-
 import numpy as np
 from safetensors.torch import load_file
 
-from alfworld_sft.models.stamp import CheckpointError, read_stamp
+from alfworld_sft.models.stamp import STAMP_FILE, CheckpointError, read_stamp
 from alfworld_sft.train import checkpoint as checkpoints
 from alfworld_sft.train.checkpoint import newest_checkpoint, open_checkpoint
 from alfworld_sft.train.distributed import Ranks
@@ -147,10 +147,23 @@ def test_a_checkpoint_of_another_run_is_refused(copied, data, model, change, mes
     assert "\n" not in str(error.value)
 
 
-def test_a_checkpoint_of_another_base_is_refused(copied, data, tmp_path):
-    other = write_model(tmp_path / "other", seed=1)
+@pytest.mark.parametrize("rank", [4, 0])
+def test_a_checkpoint_of_another_base_is_refused(data, model, tmp_path, rank):
+    out, other = tmp_path / "run", write_model(tmp_path / "other", seed=1)
+    more = (f"model.lora_rank={rank}", "trainer.total_training_steps=1")
+    run(options(data, model, out, *more))
     with pytest.raises(CheckpointError, match="was made of another base model"):
-        run(options(data, other, copied))
+        run(options(data, other, out, *more))
+
+
+def test_a_checkpoint_from_before_the_base_of_all_weights_was_recorded_resumes(data, model, tmp_path):
+    more = ("model.lora_rank=0", "trainer.total_epochs=2", "trainer.save_freq=4")
+    run(options(data, model, tmp_path, *more, "trainer.total_training_steps=4"))
+    stamp = tmp_path / "global_step_4" / STAMP_FILE
+    text, recorded = stamp.read_text(), read_stamp(stamp.parent)["identity"]["base model"]
+    shapes = "lm_head.weight (9, 8); ".ljust(len(recorded))  # what was recorded then; the file's size is checked
+    stamp.write_text(text.replace(recorded, shapes))
+    assert run(options(data, model, tmp_path, *more)).steps == 4  # the remaining ones
 
 
 def test_a_damaged_file_is_one_line(copied, data, model):

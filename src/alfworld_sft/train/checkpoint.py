@@ -178,10 +178,15 @@ def check_same_run(checkpoint: Checkpoint, identity: Mapping[str, Any]) -> None:
     """Raise CheckpointError if a checkpoint belongs to another model, other adapters or other data."""
     for key in dict.fromkeys((*identity, *checkpoint.identity)):
         was, now = checkpoint.identity.get(key, _identity_before(checkpoint, key)), identity.get(key)
-        if was != now:
+        if was != now and not (key == "base model" and _is_from_before_full_hashes(was)):
             is_hash = isinstance(was, str) and len(was) > 40
             said = f"of another {key}" if is_hash else f"with {key}={_format_value(was)}, not {_format_value(now)}"
             raise CheckpointError(f"{checkpoint.path} was made {said}; {_RESTART}")
+
+
+def _is_from_before_full_hashes(base_model: object) -> bool:
+    """Return whether a checkpoint of all weights recorded only the shapes of the model that it began with."""
+    return isinstance(base_model, str) and ";" in base_model
 
 
 def _identity_before(checkpoint: Checkpoint, key: str) -> Any:

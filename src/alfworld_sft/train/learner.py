@@ -294,18 +294,13 @@ def _identity(config: TrainingConfig, model: Any) -> dict[str, Any]:
     """Return what of model and optimizer must be equal to resume; the keys are the options to check."""
     modules = config.model.target_modules
     return {
-        "base model": base_fingerprint(model) if config.model.lora_rank else _describe_shapes(model),
+        "base model": base_fingerprint(model),
         "model.lora_rank": config.model.lora_rank,
         "model.lora_alpha": float(config.model.lora_alpha),
         "model.target_modules": modules if isinstance(modules, str) else sorted(modules),
         "optim.name": config.optim.name,
         "trainer.seed": config.trainer.seed,
     }
-
-
-def _describe_shapes(model: Any) -> str:
-    """Return a text that is equal for models of one shape, for when all weights come from the checkpoint."""
-    return "; ".join(sorted(f"{name} {tuple(p.shape)}" for name, p in model.named_parameters()))
 
 
 @contextmanager
