@@ -110,7 +110,7 @@ class Bench:
 
     def run(self, recipe: Recipe, seed: int, *, curve: bool = False) -> dict[str, Any]:
         """Collect, train and evaluate; return the figures."""
-        place = self.folder / f"{recipe.name.replace(' ', '_').replace(',', '')}_{seed}"
+        place = folder_of(self.folder, recipe, seed)
         print(f"\n=== {recipe.name}, seed {seed}", flush=True)
         known = place / "trained.json"
         if not known.exists():
@@ -168,6 +168,11 @@ class Bench:
         metrics = json.loads((out / "metrics.json").read_text())
         kept = ("success", "success_by_task_type", "mean_steps_when_won", "invalid_actions", "failures", "world_model")
         return {key: metrics[key] for key in kept if metrics.get(key) is not None}
+
+
+def folder_of(keep: Path, recipe: Recipe, seed: int) -> Path:
+    """Return where a recipe's run is kept."""
+    return keep / f"{recipe.name.replace(' ', '_').replace(',', '')}_{seed}"
 
 
 def collect(recipe: Recipe, seed: int, place: Path) -> list[Path]:

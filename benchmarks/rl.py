@@ -2,19 +2,23 @@
 
     python -m benchmarks.rl learn --data DATA --keep DIR                three seeds, 30 minutes of two cores an arm
     python -m benchmarks.rl learn --data DATA --keep DIR --minutes 5 --seeds 1 --arms grpo,sft   a quick look
+    python -m benchmarks.rl learn --data DATA --keep DIR --agents LEARNED   from the agents of benchmarks.learn
     python -m benchmarks.rl speed --keep DIR                            seconds a step, beside TRL's GRPOTrainer
 
 learn: an agent is fine-tuned on few generated episodes; then every arm continues from it for as many CPU minutes: `rl`
 by each estimator, and `train` on the episodes that it was fine-tuned on. The agents then play all real valid_seen games
 under DATA greedily; each arm is compared with the agent that it started from, and with more fine-tuning, on the same
 games. Everything is done by the commands that a user types, in the folder of --keep; the same command resumes there.
+With --agents the arms start from agents that win nearly all games: those of `benchmarks.learn --keep LEARNED`, as they
+were before their teacher's part.
 
 speed: both trainers take the same steps from the agent of seed 1, which is fine-tuned first unless --keep holds it. TRL
 plays by our rollout function, with the same player, since its own needs a model that calls tools. It trains all
 episodes; ours leaves out games whose episodes all ended alike. The first step is not counted, except in cpu_seconds,
 which are those of the whole process.
 
-Results go to benchmarks/results/rl_learn.json and rl_speed.json, the curves to docs/reinforcement-learning.svg.
+Results go to benchmarks/results: rl_learn.json (its curves to docs/reinforcement-learning.svg), rl_strong.json (with
+--agents) and rl_speed.json.
 """
 
 import argparse
@@ -35,13 +39,13 @@ import psutil
 
 from alfworld_sft.evaluate.compare import compare, read_result
 from benchmarks._result import versions_of, write_result
-from benchmarks.learn import Recipe, children_cpu, collect, step_of, steps_of, train
+from benchmarks.learn import FULL, GOAL_ONCE, Recipe, children_cpu, collect, folder_of, step_of, steps_of, train
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PLOT = REPOSITORY / "docs" / "reinforcement-learning.svg"
 VERSIONS = ("torch", "transformers", "trl", "numpy")
 POLL_S = 2.0
-PROMPTS = ("prompt.template=compact", "prompt.form=multi", "policy.max_tokens=24", "env.max_repeats=8")
+PLAYING = ("prompt.form=multi", "policy.max_tokens=24", "env.max_repeats=8")
 CURVE_POINTS = 4
 
 
@@ -57,12 +61,13 @@ class Arm:
 # At 1e-4 the policy gradients and best_of gained; 3e-4 lost part of its gain later, 1e-3 unlearned (docs).
 RL = (
     "rl.num_generations=8", "policy.max_batch=128", "model.lora_rank=0", "optim.lr=1e-4",
-    "env.max_steps=30", "rl.kl_limit=null", "trainer.save_freq=5", *PROMPTS,
+    "env.max_steps=30", "rl.kl_limit=null", "trainer.save_freq=5", *PLAYING,
 )  # fmt: skip
 ARMS = (
     Arm("grpo", "rl", (*RL, "rl.advantage=grpo")),
     Arm("gigpo", "rl", (*RL, "rl.advantage=gigpo")),
     Arm("progress", "rl", (*RL, "rl.advantage=progress")),
+    Arm("penalty", "rl", (*RL, "rl.advantage=grpo", "rl.invalid_penalty=0.05")),
     Arm("best_of", "rl", (*RL, "rl.method=best_of")),
     Arm("sft", "train", (
         "model.lora_rank=0", "data.multiturn.enable=true", "worldmodel.observation_loss=0.3", "optim.lr=1e-4",
@@ -76,6 +81,7 @@ def learn(options: argparse.Namespace) -> None:
     """Run every arm of every seed, and write what is known after each."""
     runs: list[dict[str, Any]] = []
     arms = [arm for arm in ARMS if arm.name in options.arms]
+    result = "rl_strong" if options.agents else "rl_learn"
     known = {
         "minutes": options.minutes,
         "arms": [asdict(arm) for arm in arms],
@@ -84,21 +90,31 @@ def learn(options: argparse.Namespace) -> None:
     }
     for seed in options.seeds:
         place = options.keep / f"seed_{seed}"
-        start, data = fine_tuned(options.episodes, seed, place)
-        before = play(options.data, start, place / "played_start")
-        run: dict[str, Any] = {"seed": seed, "episodes": options.episodes, "start": before, "arms": {}}
+        start, data = (
+            learned_before(options.agents, seed) if options.agents else fine_tuned(options.episodes, seed, place)
+        )
+        before = play(options, start, place / "played_start")
+        episodes = FULL.episodes if options.agents else options.episodes
+        run: dict[str, Any] = {"seed": seed, "episodes": episodes, "start": before, "arms": {}}
         runs.append(run)
         for arm in arms:
             source = (f"data.train_files=[{','.join(map(str, data))}]",) if arm.command == "train" else ()
             run["arms"][arm.name] = learned(arm, (*arm.options, *source), start, seed, place, options)
-            write_result("rl_learn", known)
+            write_result(result, known)
             print(
                 f"=== {arm.name}, seed {seed}: {before['rate']:.1%} → {run['arms'][arm.name]['rate']:.1%}", flush=True
             )
         for name, found in run["arms"].items():
             found["against"] = dict(comparisons(place, name, run["arms"]))
-    write_result("rl_learn", known)
-    plot(runs)
+    write_result(result, known)
+    if not options.agents:
+        plot(runs)
+
+
+def learned_before(agents: Path, seed: int) -> tuple[Path, list[Path]]:
+    """Return an agent of `benchmarks.learn`, as it was before its teacher's part, and what it was trained on."""
+    place = folder_of(agents, FULL, seed)
+    return place / "run" / "final", [place / "data0"]
 
 
 def fine_tuned(episodes: int, seed: int, place: Path) -> tuple[Path, list[Path]]:
@@ -120,7 +136,9 @@ def learned(
 ) -> dict[str, Any]:
     """Spend an arm's minutes, and return the success of its checkpoints on the way and at the end."""
     out = place / arm.name
-    size = (f"rl.games_per_step={options.games}",) if arm.command == "rl" else ()
+    size = (
+        (f"rl.games_per_step={options.games}", f"prompt.template={template_of(options)}") if arm.command == "rl" else ()
+    )
     spent = spend(
         [
             arm.command, f"model.path={start}", f"trainer.default_local_dir={out}", f"trainer.seed={seed}",
@@ -136,7 +154,7 @@ def learned(
     chosen = checkpoints[:: max(1, len(checkpoints) // CURVE_POINTS)][-CURVE_POINTS:]
     curve = []
     for checkpoint in dict.fromkeys([*chosen, checkpoints[-1]]):
-        success = play(options.data, checkpoint, place / f"played_{arm.name}_{step_of(checkpoint)}")
+        success = play(options, checkpoint, place / f"played_{arm.name}_{step_of(checkpoint)}")
         curve.append({"step": step_of(checkpoint), "tokens": tokens[step_of(checkpoint)], **success})
     return {**curve[-1], "cpu_minutes": round(spent / 60, 2), "curve": curve, "training": thinned(steps)}
 
@@ -173,15 +191,21 @@ def spend(words: Sequence[object], out: Path, budget_s: float) -> float:
     return used
 
 
-def play(data: Path, model: Path, out: Path) -> dict[str, Any]:
+def template_of(options: argparse.Namespace) -> Path | str:
+    """Return the template that the agents were fine-tuned with."""
+    return GOAL_ONCE if options.agents else "compact"
+
+
+def play(options: argparse.Namespace, model: Path, out: Path) -> dict[str, Any]:
     """Play all real valid_seen games greedily, once; return the success."""
     if not (out / "metrics.json").is_file():
         resume = ("--resume", out, "--trust") if out.is_dir() else ("--output-dir", out.parent, "--name", out.name)
-        options = (
-            f"games.source={data}", "games.split=valid_seen", "policy.name=local", f"policy.model={model}",
-            "policy.temperature=0", "policy.max_batch=140", "runner.concurrency=140", *PROMPTS,
+        words = (
+            f"games.source={options.data}", "games.split=valid_seen", "policy.name=local", f"policy.model={model}",
+            f"prompt.template={template_of(options)}", "policy.temperature=0", "policy.max_batch=140",
+            "runner.concurrency=140", *PLAYING,
         )  # fmt: skip
-        command("evaluate", *resume, *(() if out.is_dir() else options))
+        command("evaluate", *resume, *(() if out.is_dir() else words))
     return dict(json.loads((out / "metrics.json").read_text())["success"])
 
 
@@ -375,6 +399,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="folder with the real games (ALFWORLD_DATA), for learn")
     parser.add_argument("--keep", type=Path, required=True, help="work in this folder; the same command resumes there")
     parser.add_argument("--episodes", type=int, default=9_000, help="episodes that the agent is fine-tuned on first")
+    parser.add_argument("--agents", type=Path, help="learn from these agents instead: a folder of benchmarks.learn")
     parser.add_argument("--minutes", type=float, default=30.0, help="minutes of two cores for each arm")
     parser.add_argument("--seeds", type=lambda text: [int(each) for each in text.split(",")], default=[1, 2, 3])
     parser.add_argument("--arms", type=lambda text: text.split(","), default=[arm.name for arm in ARMS])
@@ -390,6 +415,7 @@ def main() -> None:
     if options.data is None or not (options.data / "json_2.1.1" / "valid_seen").is_dir():
         sys.exit(f"error: --data {options.data} holds no json_2.1.1/valid_seen")
     options.data = options.data.resolve()
+    options.agents = options.agents and options.agents.resolve()
     learn(options)
 
 
