@@ -34,7 +34,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeVar
 
 import psutil
 
@@ -47,6 +47,7 @@ from alfworld_sft.types import Episode, Prompt, Reply
 from benchmarks._result import machine, versions_of, write_result
 from benchmarks.vllm_cpu import SERVER_ENVIRONMENT, START_TIMEOUT_S, share_equal, version_of
 
+Asked, Answer = TypeVar("Asked"), TypeVar("Answer")
 TEMPLATE, MAX_TOKENS = "compact", 24
 FORM: Literal["multi"] = "multi"
 CLAIMED_AGREEMENT, CLAIMED_RATIO = 0.99, 1.0
@@ -209,6 +210,26 @@ def count_read(model: Any) -> TokensRead:
     return lambda _: sum(fed)
 
 
+class Together(Generic[Asked, Answer]):
+    """Answers all that is asked at the same moment by one call, in a thread; the first to ask gathers the others."""
+
+    def __init__(self, answer_all: Callable[[list[Asked]], list[Answer]]) -> None:
+        self._answer_all = answer_all
+        self._waiting: list[tuple[Asked, asyncio.Future[Answer]]] = []
+
+    async def ask(self, asked: Asked) -> Answer:
+        """Wait for the answer."""
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._waiting.append((asked, answer))
+        if len(self._waiting) == 1:
+            await asyncio.sleep(GATHER_S)
+            batch, self._waiting = self._waiting, []
+            answers = await asyncio.to_thread(self._answer_all, [each for each, _ in batch])
+            for (_, waiting), found in zip(batch, answers, strict=True):
+                waiting.set_result(found)
+        return await answer
+
+
 class GeneratePolicy:
     """Answers all waiting prompts by one call of `generate`, from their first token on."""
 
@@ -216,25 +237,17 @@ class GeneratePolicy:
 
     def __init__(self, model: Any, tokenizer: Any) -> None:
         self._model, self._tokenizer = model, tokenizer
+        self._together = Together(self._generate)
         ends = model.generation_config.eos_token_id
         self._ends = set(ends if isinstance(ends, list) else [ends])
-        self._waiting: list[tuple[Prompt, asyncio.Future[Reply]]] = []
 
     def begin(self, *_: object) -> GeneratePolicy:
         """Return the player of an episode, which keeps nothing."""
         return self
 
     async def act(self, prompt: Prompt) -> Reply:
-        """Wait for the batch that this prompt is in; the first one of a batch gathers it."""
-        answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        self._waiting.append((prompt, answer))
-        if len(self._waiting) == 1:
-            await asyncio.sleep(GATHER_S)
-            batch, self._waiting = self._waiting, []
-            replies = await asyncio.to_thread(self._generate, [waiting for waiting, _ in batch])
-            for (_, other), reply in zip(batch, replies, strict=True):
-                other.set_result(reply)
-        return await answer
+        """Wait for the batch that this prompt is in."""
+        return await self._together.ask(prompt)
 
     def _generate(self, prompts: Sequence[Prompt]) -> list[Reply]:
         chats = [[{"role": m.role, "content": m.content} for m in prompt.messages] for prompt in prompts]

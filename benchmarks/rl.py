@@ -13,9 +13,10 @@ With --agents the arms start from agents that win nearly all games: those of `be
 were before their teacher's part.
 
 speed: both trainers take the same steps from the agent of seed 1, which is fine-tuned first unless --keep holds it. TRL
-plays by our rollout function, with the same player, since its own needs a model that calls tools. It trains all
-episodes; ours leaves out games whose episodes all ended alike. The first step is not counted, except in cpu_seconds,
-which are those of the whole process.
+plays by our rollout function, since its own needs a model that calls tools: once with the player of `rl`, which reads
+only what is new in a conversation, once by transformers' `generate` from the first token on, as it does by itself
+without vLLM. It trains all episodes; ours leaves out games whose episodes all ended alike. The first step is not
+counted, except in cpu_seconds, which are those of the whole process.
 
 Results go to benchmarks/results: rl_learn.json (its curves to docs/reinforcement-learning.svg), rl_strong.json (with
 --agents) and rl_speed.json.
@@ -34,12 +35,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import psutil
 
 from alfworld_sft.evaluate.compare import compare, read_result
+from alfworld_sft.models.chat_encoder import ChatEncoder
+from alfworld_sft.types import Prompt, Reply
 from benchmarks._result import versions_of, write_result
 from benchmarks.learn import FULL, GOAL_ONCE, Recipe, children_cpu, collect, folder_of, step_of, steps_of, train
+from benchmarks.playing import Together
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PLOT = REPOSITORY / "docs" / "reinforcement-learning.svg"
@@ -222,21 +227,20 @@ def speed(options: argparse.Namespace) -> None:
     """Measure seconds a step and memory, of ours and of TRL's trainer with the same model, games and sizes."""
     place = options.keep / "seed_1"
     start, _ = fine_tuned(options.episodes, 1, place)
-    sides = {"alfworld-sft rl": ours, "TRL GRPOTrainer": trl_side}
     found = {}
-    for name, side in sides.items():
-        process = subprocess.Popen([sys.executable, "-m", "benchmarks.rl", "side", side.__name__, str(start),
+    for name in SIDES:
+        process = subprocess.Popen([sys.executable, "-m", "benchmarks.rl", "side", name, str(start),
                                     str(options.keep), str(options.steps)], cwd=REPOSITORY)  # fmt: skip
         peak = peak_memory(process)
         if process.returncode:
             sys.exit(f"error: {name} failed, see above")
-        found[name] = json.loads((options.keep / f"{side.__name__}.json").read_text()) | {"peak_gib": peak}
-        print(f"{name:18} {found[name]}", flush=True)
-    peer, own = found["TRL GRPOTrainer"], found["alfworld-sft rl"]
+        found[name] = json.loads((options.keep / f"{name}.json").read_text()) | {"peak_gib": peak}
+        print(f"{name:12} {found[name]}", flush=True)
+    own = found.pop("ours")
     write_result("rl_speed", {
-        "steps": options.steps, "threads": int(os.environ["OMP_NUM_THREADS"]), **SPEED, "sides": found,
-        "speedup": round(peer["seconds_a_step"] / own["seconds_a_step"], 2),
-        "memory_ratio": round(own["peak_gib"] / peer["peak_gib"], 3),
+        "steps": options.steps, "threads": int(os.environ["OMP_NUM_THREADS"]), **SPEED, "ours": own, "peers": found,
+        "speedup": {name: round(peer["seconds_a_step"] / own["seconds_a_step"], 2) for name, peer in found.items()},
+        "memory_ratio": {name: round(own["peak_gib"] / peer["peak_gib"], 3) for name, peer in found.items()},
         "versions": versions_of(*VERSIONS),
     })  # fmt: skip
 
@@ -318,6 +322,57 @@ def trl_side(start: Path, keep: Path, steps: int) -> dict[str, float]:
     )
 
 
+def trl_with_generate(start: Path, keep: Path, steps: int) -> dict[str, float]:
+    """Run the same with a player that reads every conversation anew in every turn."""
+    with patch("alfworld_sft.integrations.trl.LocalModel", GenerateModel):
+        return trl_side(start, keep, steps)
+
+
+class GenerateModel:
+    """What a rollout needs of a player: samples by `generate`, for all episodes at once, from their first token on."""
+
+    def __init__(self, model: Any, tokenizer: Any, name: str, sampling: Any, **_: object) -> None:
+        self._model, self._sampling, self.name = model, sampling, name
+        self.encoder = ChatEncoder(tokenizer)
+        self._together = Together(self._sample)
+
+    async def answer(self, prompt: Prompt, player: object, ids: list[int]) -> Reply:
+        """Wait for the reply to the tokens of a conversation."""
+        return await self._together.ask(ids)
+
+    def close(self) -> None:
+        """Do nothing: the model belongs to the trainer."""
+
+    def _sample(self, conversations: list[list[int]]) -> list[Reply]:
+        import torch
+
+        longest, end = max(map(len, conversations)), self.encoder.end_id
+        rows = [[end] * (longest - len(ids)) + ids for ids in conversations]
+        mask = [[0] * (longest - len(ids)) + [1] * len(ids) for ids in conversations]
+        with torch.inference_mode():
+            out = self._model.generate(
+                torch.tensor(rows), attention_mask=torch.tensor(mask), max_new_tokens=self._sampling.max_tokens,
+                do_sample=True, temperature=self._sampling.temperature, top_k=0, top_p=1.0, eos_token_id=end,
+                pad_token_id=end, return_dict_in_generate=True, output_scores=True,
+            )  # fmt: skip
+            scores = self._model.compute_transition_scores(out.sequences, out.scores, normalize_logits=True)
+        replies = []
+        for ids, said, logprobs in zip(
+            conversations, out.sequences[:, longest:].tolist(), scores.tolist(), strict=True
+        ):
+            length = said.index(end) + 1 if end in said else len(said)
+            text = self.encoder.tokenizer.decode(said[:length], skip_special_tokens=True)
+            replies.append(
+                Reply(
+                    text, prompt_token_ids=tuple(ids), token_ids=tuple(said[:length]), logprobs=tuple(logprobs[:length])
+                )
+            )
+        return replies
+
+
+SIDES = {"ours": ours, "trl": trl_side, "trl_generate": trl_with_generate}
+
+
 def speeds(
     playing: float, training: float, *, turns: Sequence[float], won: Sequence[float], trained: Sequence[int]
 ) -> dict[str, float]:
@@ -390,7 +445,7 @@ def command_words(*words: object) -> list[str]:
 def main() -> None:
     if sys.argv[1:2] == ["side"]:  # a process of its own, so that its memory can be measured
         name, start, keep, steps = sys.argv[2:]
-        result = {"ours": ours, "trl_side": trl_side}[name](Path(start), Path(keep), int(steps))
+        result = SIDES[name](Path(start), Path(keep), int(steps))
         result["cpu_seconds"] = round(time.process_time(), 1)
         (Path(keep) / f"{name}.json").write_text(json.dumps(result))
         return
