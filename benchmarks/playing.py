@@ -47,7 +47,8 @@ from alfworld_sft.types import Episode, Prompt, Reply
 from benchmarks._result import machine, versions_of, write_result
 from benchmarks.vllm_cpu import SERVER_ENVIRONMENT, START_TIMEOUT_S, share_equal, version_of
 
-Asked, Answer = TypeVar("Asked"), TypeVar("Answer")
+Asked = TypeVar("Asked")
+Answer = TypeVar("Answer")
 TEMPLATE, MAX_TOKENS = "compact", 24
 FORM: Literal["multi"] = "multi"
 CLAIMED_AGREEMENT, CLAIMED_RATIO = 0.99, 1.0
