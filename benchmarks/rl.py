@@ -32,14 +32,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import psutil
 
-from alfworld_sft.evaluate.compare import compare, read_result
+from alfworld_sft.evaluate.compare import Result, compare, read_result
 from alfworld_sft.models.chat_encoder import ChatEncoder
 from alfworld_sft.types import Prompt, Reply
 from benchmarks._result import versions_of, write_result
@@ -111,8 +112,10 @@ def learn(options: argparse.Namespace) -> None:
                 f"=== {arm.name}, seed {seed}: {before['rate']:.1%} → {run['arms'][arm.name]['rate']:.1%}", flush=True
             )
         for name, found in run["arms"].items():
-            found["against"] = dict(comparisons(place, name, run["arms"]))
-    write_result(result, known)
+            found["against"] = dict(comparisons(options.keep, [run], name))
+        known["summary"] = {name: summary(options.keep, runs, name) for name in run["arms"]}
+        write_result(result, known)
+    print(json.dumps(known["summary"], indent=2))
     if not options.agents:
         plot(runs)
 
@@ -215,13 +218,29 @@ def play(options: argparse.Namespace, model: Path, out: Path) -> dict[str, Any]:
     return dict(json.loads((out / "metrics.json").read_text())["success"])
 
 
-def comparisons(place: Path, name: str, arms: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, Any]]:
-    """Yield the paired comparisons of an arm with the agent at its start, and with more fine-tuning."""
-    last = {arm: place / f"played_{arm}_{found['step']}" for arm, found in arms.items()}
-    for other, played in {"start": place / "played_start", **last}.items():
-        if other in ("start", "sft") and other != name:
-            found = compare(read_result(played), read_result(last[name]))
+def summary(keep: Path, runs: Sequence[Mapping[str, Any]], name: str) -> dict[str, Any]:
+    """Return an arm's success over the seeds, and the comparisons of all their plays."""
+    rates = [run["arms"][name]["rate"] for run in runs]
+    return {"rate": statistics.mean(rates), "rates": rates, "against": dict(comparisons(keep, runs, name))}
+
+
+def comparisons(keep: Path, runs: Sequence[Mapping[str, Any]], name: str) -> Iterator[tuple[str, Any]]:
+    """Yield the comparisons of an arm with the agents at its start, and with more fine-tuning, game by game."""
+    for other in ("start", "sft"):
+        if other != name and (other == "start" or other in runs[0]["arms"]):
+            found = compare(plays_of(keep, runs, other), plays_of(keep, runs, name))
             yield other, {"difference": found.difference, "interval_95": list(found.interval), "p": found.p_value}
+
+
+def plays_of(keep: Path, runs: Sequence[Mapping[str, Any]], name: str) -> Result:
+    """Return how an arm's last agents played: each game once for each seed."""
+    last = [f"played_{name}_{run['arms'][name]['step']}" if name != "start" else "played_start" for run in runs]
+    results = [read_result(keep / f"seed_{run['seed']}" / folder) for run, folder in zip(runs, last, strict=True)]
+    outcomes = {
+        task_type: {game: tuple(chain(*(each.outcomes[task_type][game] for each in results))) for game in by_game}
+        for task_type, by_game in results[0].outcomes.items()
+    }
+    return replace(results[0], name=name, outcomes=outcomes)
 
 
 def speed(options: argparse.Namespace) -> None:
