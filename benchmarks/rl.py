@@ -2,15 +2,17 @@
 
     python -m benchmarks.rl learn --data DATA --keep DIR                three seeds, 30 minutes of two cores an arm
     python -m benchmarks.rl learn --data DATA --keep DIR --minutes 5 --seeds 1 --arms grpo,sft   a quick look
-    python -m benchmarks.rl learn --data DATA --keep DIR --agents LEARNED   from the agents of benchmarks.learn
+    python -m benchmarks.rl learn --data DATA --keep DIR --start once   from other agents
+    python -m benchmarks.rl learn --data DATA --keep DIR --start strong --agents LEARNED
     python -m benchmarks.rl speed --keep DIR                            seconds a step, beside TRL's GRPOTrainer
 
-learn: an agent is fine-tuned on few generated episodes; then every arm continues from it for as many CPU minutes: `rl`
-by each estimator, and `train` on the episodes that it was fine-tuned on. The agents then play all real valid_seen games
+learn: an agent is fine-tuned on generated episodes; then every arm continues from it for as many CPU minutes: `rl` by
+each estimator, and `train` on the episodes that it was fine-tuned on. The agents then play all real valid_seen games
 under DATA greedily; each arm is compared with the agent that it started from, and with more fine-tuning, on the same
 games. Everything is done by the commands that a user types, in the folder of --keep; the same command resumes there.
-With --agents the arms start from agents that win nearly all games: those of `benchmarks.learn --keep LEARNED`, as they
-were before their teacher's part.
+
+--start says which agent that is: `few`, fine-tuned on few episodes again and again; `once`, on more episodes, each
+once; `strong`, one that wins nearly all games, of `benchmarks.learn --keep LEARNED`, before its teacher's part.
 
 speed: both trainers take the same steps from the agent of seed 1, which is fine-tuned first unless --keep holds it. TRL
 plays by our rollout function, since its own needs a model that calls tools: once with the player of `rl`, which reads
@@ -18,8 +20,7 @@ only what is new in a conversation, once by transformers' `generate` from the fi
 without vLLM. It trains all episodes; ours leaves out games whose episodes all ended alike. The first step is not
 counted, except in cpu_seconds, which are those of the whole process.
 
-Results go to benchmarks/results: rl_learn.json (its curves to docs/reinforcement-learning.svg), rl_strong.json (with
---agents) and rl_speed.json.
+Results go to benchmarks/results: rl_START.json (the curves of `few` to docs/reinforcement-learning.svg), rl_speed.json.
 """
 
 import argparse
@@ -44,7 +45,7 @@ from alfworld_sft.evaluate.compare import Result, compare, read_result
 from alfworld_sft.models.chat_encoder import ChatEncoder
 from alfworld_sft.types import Prompt, Reply
 from benchmarks._result import versions_of, write_result
-from benchmarks.learn import FULL, GOAL_ONCE, Recipe, children_cpu, collect, folder_of, step_of, steps_of, train
+from benchmarks.learn import FULL, Recipe, children_cpu, collect, folder_of, step_of, steps_of, train
 from benchmarks.playing import Together
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -53,6 +54,11 @@ VERSIONS = ("torch", "transformers", "trl", "numpy")
 POLL_S = 2.0
 PLAYING = ("prompt.form=multi", "policy.max_tokens=24", "env.max_repeats=8")
 CURVE_POINTS = 4
+STARTS = {
+    "few": Recipe("start", episodes=2_500, passes=5, processes=1),
+    "once": Recipe("start", episodes=12_000, processes=1),
+    "strong": FULL,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +94,7 @@ def learn(options: argparse.Namespace) -> None:
     """Run every arm of every seed, and write what is known after each."""
     runs: list[dict[str, Any]] = []
     arms = [arm for arm in ARMS if arm.name in options.arms]
-    result = "rl_strong" if options.agents else "rl_learn"
+    result = f"rl_{options.start}"
     known = {
         "minutes": options.minutes,
         "arms": [asdict(arm) for arm in arms],
@@ -96,13 +102,13 @@ def learn(options: argparse.Namespace) -> None:
         "versions": versions_of(*VERSIONS),
     }
     for seed in options.seeds:
-        place = options.keep / f"seed_{seed}"
-        start, data = (
-            learned_before(options.agents, seed) if options.agents else fine_tuned(options.episodes, seed, place)
-        )
+        place = place_of(options.keep, options.start, seed)
+        recipe = STARTS[options.start]
+        strong = options.start == "strong"
+        start, data = learned_before(options.agents, seed) if strong else fine_tuned(recipe, seed, place)
         before = play(options, start, place / "played_start")
-        episodes = FULL.episodes if options.agents else options.episodes
-        run: dict[str, Any] = {"seed": seed, "episodes": episodes, "start": before, "arms": {}}
+        known_of_start = {"start": before, "episodes": recipe.episodes, "passes": recipe.passes}
+        run: dict[str, Any] = {"seed": seed, **known_of_start, "arms": {}}
         runs.append(run)
         for arm in arms:
             source = (f"data.train_files=[{','.join(map(str, data))}]",) if arm.command == "train" else ()
@@ -111,12 +117,13 @@ def learn(options: argparse.Namespace) -> None:
             print(
                 f"=== {arm.name}, seed {seed}: {before['rate']:.1%} → {run['arms'][arm.name]['rate']:.1%}", flush=True
             )
+        last = LastPlays(options.keep, options.start)
         for name, found in run["arms"].items():
-            found["against"] = dict(comparisons(options.keep, [run], name))
-        known["summary"] = {name: summary(options.keep, runs, name) for name in run["arms"]}
+            found["against"] = dict(last.compare([run], name))
+        known["summary"] = {name: last.summary(runs, name) for name in run["arms"]}
         write_result(result, known)
     print(json.dumps(known["summary"], indent=2))
-    if not options.agents:
+    if options.start == "few":
         plot(runs)
 
 
@@ -126,9 +133,13 @@ def learned_before(agents: Path, seed: int) -> tuple[Path, list[Path]]:
     return place / "run" / "final", [place / "data0"]
 
 
-def fine_tuned(episodes: int, seed: int, place: Path) -> tuple[Path, list[Path]]:
-    """Return an agent fine-tuned on a few generated episodes, and their datasets; made once."""
-    recipe = Recipe("start", episodes=episodes, processes=1)
+def place_of(keep: Path, start: str, seed: int) -> Path:
+    """Return the folder of a seed's agents."""
+    return keep / f"{start}_{seed}"
+
+
+def fine_tuned(recipe: Recipe, seed: int, place: Path) -> tuple[Path, list[Path]]:
+    """Return an agent fine-tuned on generated episodes, and their datasets; made once."""
     final, data = place / "run" / "final", [place / "data0"]
     if not final.is_dir():
         place.mkdir(parents=True, exist_ok=True)
@@ -202,7 +213,7 @@ def spend(words: Sequence[object], out: Path, budget_s: float) -> float:
 
 def template_of(options: argparse.Namespace) -> Path | str:
     """Return the template that the agents were fine-tuned with."""
-    return GOAL_ONCE if options.agents else "compact"
+    return STARTS[options.start].template
 
 
 def play(options: argparse.Namespace, model: Path, out: Path) -> dict[str, Any]:
@@ -218,35 +229,40 @@ def play(options: argparse.Namespace, model: Path, out: Path) -> dict[str, Any]:
     return dict(json.loads((out / "metrics.json").read_text())["success"])
 
 
-def summary(keep: Path, runs: Sequence[Mapping[str, Any]], name: str) -> dict[str, Any]:
-    """Return an arm's success over the seeds, and the comparisons of all their plays."""
-    rates = [run["arms"][name]["rate"] for run in runs]
-    return {"rate": statistics.mean(rates), "rates": rates, "against": dict(comparisons(keep, runs, name))}
+@dataclass(frozen=True, slots=True)
+class LastPlays:
+    """How the agents at the end of each arm played, seeds together."""
 
+    keep: Path
+    start: str
 
-def comparisons(keep: Path, runs: Sequence[Mapping[str, Any]], name: str) -> Iterator[tuple[str, Any]]:
-    """Yield the comparisons of an arm with the agents at its start, and with more fine-tuning, game by game."""
-    for other in ("start", "sft"):
-        if other != name and (other == "start" or other in runs[0]["arms"]):
-            found = compare(plays_of(keep, runs, other), plays_of(keep, runs, name))
-            yield other, {"difference": found.difference, "interval_95": list(found.interval), "p": found.p_value}
+    def summary(self, runs: Sequence[Mapping[str, Any]], name: str) -> dict[str, Any]:
+        """Return an arm's success over the seeds, and the comparisons of all their plays."""
+        rates = [run["arms"][name]["rate"] for run in runs]
+        return {"rate": statistics.mean(rates), "rates": rates, "against": dict(self.compare(runs, name))}
 
+    def compare(self, runs: Sequence[Mapping[str, Any]], name: str) -> Iterator[tuple[str, Any]]:
+        """Yield the comparisons of an arm with the agents at its start, and with more fine-tuning, game by game."""
+        for other in ("start", "sft"):
+            if other != name and (other == "start" or other in runs[0]["arms"]):
+                found = compare(self.of(runs, other), self.of(runs, name))
+                yield other, {"difference": found.difference, "interval_95": list(found.interval), "p": found.p_value}
 
-def plays_of(keep: Path, runs: Sequence[Mapping[str, Any]], name: str) -> Result:
-    """Return how an arm's last agents played: each game once for each seed."""
-    last = [f"played_{name}_{run['arms'][name]['step']}" if name != "start" else "played_start" for run in runs]
-    results = [read_result(keep / f"seed_{run['seed']}" / folder) for run, folder in zip(runs, last, strict=True)]
-    outcomes = {
-        task_type: {game: tuple(chain(*(each.outcomes[task_type][game] for each in results))) for game in by_game}
-        for task_type, by_game in results[0].outcomes.items()
-    }
-    return replace(results[0], name=name, outcomes=outcomes)
+    def of(self, runs: Sequence[Mapping[str, Any]], name: str) -> Result:
+        """Return an arm's plays: each game once for each seed."""
+        last = [f"played_{name}_{run['arms'][name]['step']}" if name != "start" else "played_start" for run in runs]
+        places = (place_of(self.keep, self.start, run["seed"]) for run in runs)
+        results = [read_result(place / folder) for place, folder in zip(places, last, strict=True)]
+        outcomes = {
+            task_type: {game: tuple(chain(*(each.outcomes[task_type][game] for each in results))) for game in by_game}
+            for task_type, by_game in results[0].outcomes.items()
+        }
+        return replace(results[0], name=name, outcomes=outcomes)
 
 
 def speed(options: argparse.Namespace) -> None:
     """Measure seconds a step and memory, of ours and of TRL's trainer with the same model, games and sizes."""
-    place = options.keep / "seed_1"
-    start, _ = fine_tuned(options.episodes, 1, place)
+    start, _ = fine_tuned(STARTS["once"], 1, place_of(options.keep, "once", 1))
     found = {}
     for name in SIDES:
         process = subprocess.Popen([sys.executable, "-m", "benchmarks.rl", "side", name, str(start),
@@ -473,8 +489,8 @@ def main() -> None:
     parser.add_argument("part", choices=("learn", "speed"))
     parser.add_argument("--data", type=Path, help="folder with the real games (ALFWORLD_DATA), for learn")
     parser.add_argument("--keep", type=Path, required=True, help="work in this folder; the same command resumes there")
-    parser.add_argument("--episodes", type=int, default=9_000, help="episodes that the agent is fine-tuned on first")
-    parser.add_argument("--agents", type=Path, help="learn from these agents instead: a folder of benchmarks.learn")
+    parser.add_argument("--start", choices=sorted(STARTS), default="few", help="the agent that all arms start from")
+    parser.add_argument("--agents", type=Path, help="for --start strong: the folder that benchmarks.learn kept")
     parser.add_argument("--minutes", type=float, default=30.0, help="minutes of two cores for each arm")
     parser.add_argument("--seeds", type=lambda text: [int(each) for each in text.split(",")], default=[1, 2, 3])
     parser.add_argument("--arms", type=lambda text: text.split(","), default=[arm.name for arm in ARMS])
@@ -490,6 +506,8 @@ def main() -> None:
     if options.data is None or not (options.data / "json_2.1.1" / "valid_seen").is_dir():
         sys.exit(f"error: --data {options.data} holds no json_2.1.1/valid_seen")
     options.data = options.data.resolve()
+    if (options.start == "strong") != (options.agents is not None):
+        sys.exit("error: --start strong needs --agents, and nothing else takes it")
     options.agents = options.agents and options.agents.resolve()
     learn(options)
 
