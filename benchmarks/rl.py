@@ -43,7 +43,7 @@ POLL_S = 2.0
 PLAYING = ("prompt.form=multi", "policy.max_tokens=24", "env.max_repeats=8")
 CURVE_POINTS = 4
 STARTS = {
-    "few": Recipe("start", episodes=2_500, passes=5, processes=1),
+    "few": Recipe("start", episodes=4_000, passes=4, processes=1),
     "once": Recipe("start", episodes=12_000, processes=1),
     "strong": FULL,
 }
