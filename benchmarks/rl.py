@@ -106,9 +106,9 @@ def learn(options: argparse.Namespace) -> None:
             source = (f"data.train_files=[{','.join(map(str, data))}]",) if arm.command == "train" else ()
             run["arms"][arm.name] = learned(arm, (*arm.options, *source), start, seed, place, options)
             if strong:
-                last = place / arm.name / f"global_step_{run['arms'][arm.name]['step']}"
+                newest = place / arm.name / f"global_step_{run['arms'][arm.name]['step']}"
                 run["arms"][arm.name]["generated"] = play(
-                    options, last, place / f"generated_{arm.name}", generated=True
+                    options, newest, place / f"generated_{arm.name}", generated=True
                 )
             write_result(result, known)
             print(
