@@ -257,11 +257,12 @@ class LastPlays:
         return replace(results[0], name=name, outcomes=outcomes)
 
 
-def thinned(steps: Sequence[Mapping[str, Any]], points: int = 60) -> list[dict[str, Any]]:
+def thinned(steps: Sequence[Mapping[str, Any]], points: int = 20) -> list[dict[str, Any]]:
     """Return what some of a run's steps reported."""
     kept = ("step", "tokens", "success", "reward", "mean_steps", "invalid_rate", "no_signal", "entropy", "kl", "loss")
     return [
-        {key: line[key] for key in kept if line.get(key) is not None} for line in steps[:: max(1, len(steps) // points)]
+        {key: round(line[key], 4) for key in kept if line.get(key) is not None}
+        for line in steps[:: max(1, len(steps) // points)]
     ]
 
 
