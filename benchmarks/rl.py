@@ -14,7 +14,8 @@ Everything is done by the commands that a user types, in the folder of --keep; t
 once; `strong`, one that wins nearly all games, of `benchmarks.learn --keep LEARNED`, before its teacher's part. Strong
 agents also play 1,000 generated games that none was trained on, since 140 games cannot tell 97 % from 99 %.
 
-The result is benchmarks/results/rl_START.json; the curves of `few` go to docs/reinforcement-learning.svg.
+The result is benchmarks/results/rl_START.json; the curves of several arms go to docs/reinforcement-learning-START.svg,
+which needs matplotlib (extra `plot`).
 """
 
 import argparse
@@ -38,7 +39,6 @@ from benchmarks._result import versions_of, write_result
 from benchmarks.learn import FULL, Recipe, children_cpu, collect, folder_of, step_of, steps_of, train
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-PLOT = REPOSITORY / "docs" / "reinforcement-learning.svg"
 VERSIONS = ("torch", "transformers", "numpy")
 POLL_S = 2.0
 PLAYING = ("prompt.form=multi", "policy.max_tokens=24", "env.max_repeats=8")
@@ -120,8 +120,8 @@ def learn(options: argparse.Namespace) -> None:
         known["summary"] = {name: last.summary(runs, name) for name in run["arms"]}
         write_result(result, known)
     print(json.dumps(known["summary"], indent=2))
-    if options.start == "few":
-        plot(runs)
+    if len(arms) > 1:
+        plot(runs, REPOSITORY / "docs" / f"reinforcement-learning-{options.start}.svg")
 
 
 def learned_before(agents: Path, seed: int) -> tuple[Path, list[Path]]:
@@ -266,8 +266,8 @@ def thinned(steps: Sequence[Mapping[str, Any]], points: int = 20) -> list[dict[s
     ]
 
 
-def plot(runs: Sequence[Mapping[str, Any]]) -> None:
-    """Draw success on the real games over the tokens trained on: the mean of the seeds, by arm."""
+def plot(runs: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Draw success on the real games over the tokens trained on: a colour for each arm, a line for each seed."""
     import matplotlib as mpl
 
     mpl.use("svg")
@@ -284,7 +284,7 @@ def plot(runs: Sequence[Mapping[str, Any]]) -> None:
     axes.legend()
     axes.grid(alpha=0.3)
     figure.tight_layout()
-    figure.savefig(PLOT, metadata={"Date": None})
+    figure.savefig(path, metadata={"Date": None})
 
 
 def command(*words: object) -> None:
