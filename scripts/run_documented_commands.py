@@ -175,10 +175,14 @@ def run_document(commands: Sequence[Command], table: Table, folder: Path, enviro
     return failed
 
 
-def environment_for(table: Table, work: Path, server: str) -> dict[str, str]:
-    """Return this process's environment without settings of ours, with the places that the table names and its own."""
+def environment_for(table: Table, work: Path, folder: Path, server: str) -> dict[str, str]:
+    """Return this process's environment without settings of ours, with the places that the table names and its own.
+
+    The games are those of the folder in which the commands run: some fetch games, while others play theirs.
+    """
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("ALFWORLD", "OPENAI", "SFT_"))}
-    kept |= {"REPOSITORY": str(REPOSITORY), "WORK": str(work), "SERVER": server, "VENV": sys.prefix}
+    kept |= {"REPOSITORY": str(REPOSITORY), "WORK": str(work), "FOLDER": str(folder), "SERVER": server}
+    kept["VENV"] = sys.prefix
     return kept | {name: Template(value).substitute(kept) for name, value in table.environment.items()}
 
 
@@ -193,13 +197,13 @@ def main() -> None:
         parser.error(f"no commands in {' '.join(named)}")
     with tempfile.TemporaryDirectory(prefix="documented-commands.") as name, serving([says(REPLY)]) as server:
         work = Path(name)
-        environment = environment_for(table, work, server.url)
-        prepare(table, work / "prepared", environment)
+        prepared = work / "prepared"
+        prepare(table, prepared, environment_for(table, work, prepared, server.url))
 
         def run_in_copy(document: str) -> int:
             folder = work / re.sub(r"\W", "_", document)
-            shutil.copytree(work / "prepared", folder, symlinks=True)
-            return run_document(chosen[document], table, folder, environment)
+            shutil.copytree(prepared, folder, symlinks=True)
+            return run_document(chosen[document], table, folder, environment_for(table, work, folder, server.url))
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             failed = sum(pool.map(run_in_copy, chosen))
