@@ -134,7 +134,7 @@ class Bench:
         began, cpu = time.monotonic(), children_cpu()
         parts = collect(recipe, seed, place)
         collected = time.monotonic()
-        _command("tiny-model", place / "model", "--corpus", parts[0], "--seed", seed, *recipe.model)
+        command("tiny-model", place / "model", "--corpus", parts[0], "--seed", seed, *recipe.model)
         train(recipe, seed, place, parts, curve=curve)
         runs = [place / "run"]
         if recipe.taught:
@@ -164,7 +164,7 @@ class Bench:
                 f"prompt.template={recipe.template}", f"prompt.form={recipe.form}", "policy.name=local",
                 f"policy.model={model}", "env.max_repeats=8", *recipe.evaluate, *options,
             )  # fmt: skip
-            _command("evaluate", *words)
+            command("evaluate", *words)
         metrics = json.loads((out / "metrics.json").read_text())
         kept = ("success", "success_by_task_type", "mean_steps_when_won", "invalid_actions", "failures", "world_model")
         return {key: metrics[key] for key in kept if metrics.get(key) is not None}
@@ -182,7 +182,8 @@ def collect(recipe: Recipe, seed: int, place: Path) -> list[Path]:
     parts = [place / f"data{part}" for part in range(recipe.processes)]
     running = [
         subprocess.Popen(
-            _words(*collecting(recipe, part, share, 1000 * seed + number), *by_expert(recipe), rows), cwd=REPOSITORY
+            command_words(*collecting(recipe, part, share, 1000 * seed + number), *by_expert(recipe), rows),
+            cwd=REPOSITORY,
         )
         for number, part in enumerate(parts)
     ]
@@ -228,7 +229,7 @@ def teach(recipe: Recipe, seed: int, place: Path) -> Path:
         "beside": (recipe.beside, (*by_expert(recipe), late)),
     }  # fmt: skip
     for number, (name, (episodes, options)) in enumerate(policies.items()):
-        _command(*collecting(recipe, place / name, episodes, 1000 * seed + 900 + number), *options)
+        command(*collecting(recipe, place / name, episodes, 1000 * seed + 900 + number), *options)
     out = place / "run_taught"
     fine_tune(
         recipe, seed, [place / name for name in policies], student, out, "trainer.total_epochs=1",
@@ -239,7 +240,7 @@ def teach(recipe: Recipe, seed: int, place: Path) -> Path:
 
 def fine_tune(recipe: Recipe, seed: int, parts: Sequence[Path], model: Path, out: Path, *options: str) -> None:
     """Train all weights of a model on datasets."""
-    _command(
+    command(
         "train", f"data.train_files=[{','.join(map(str, parts))}]", f"model.path={model}",
         f"data.multiturn.enable={str(recipe.form == 'multi').lower()}", "model.lora_rank=0",
         f"worldmodel.observation_loss={recipe.observation_loss}", f"trainer.default_local_dir={out}",
@@ -264,9 +265,14 @@ def points_of(runs: Sequence[Path]) -> Iterator[dict[str, Any]]:
     for run in runs:
         steps = steps_of(run)
         for checkpoint in sorted(run.glob("global_step_*"), key=step_of):
-            tokens = sum(step["tokens"] for step in steps[: step_of(checkpoint)])
-            yield {"model": f"{run.name}/{checkpoint.name}", "tokens": before + tokens}
+            tokens = before + tokens_until(steps, checkpoint)
+            yield {"model": f"{run.name}/{checkpoint.name}", "tokens": tokens}
         before += sum(step["tokens"] for step in steps)
+
+
+def tokens_until(steps: Sequence[Mapping[str, Any]], checkpoint: Path) -> int:
+    """Return the tokens trained on until a checkpoint of these steps."""
+    return sum(step["tokens"] for step in steps[: step_of(checkpoint)])
 
 
 def step_of(checkpoint: Path) -> int:
@@ -422,13 +428,14 @@ def _print(table: Mapping[str, Mapping[str, Any]]) -> None:
         print(f"{name:34} {row['won']:>5} {row['played']:>7} {row['rate']:>7.1%}  {low:.1%} to {high:.1%}")
 
 
-def _command(*words: object) -> None:
+def command(*words: object) -> None:
     """Run one of our commands as a user does; end where it fails."""
-    if subprocess.run(_words(*words), cwd=REPOSITORY, check=False).returncode:
+    if subprocess.run(command_words(*words), cwd=REPOSITORY, check=False).returncode:
         sys.exit(f"error: alfworld-sft {words[0]} failed, see above")
 
 
-def _words(*words: object) -> list[str]:
+def command_words(*words: object) -> list[str]:
+    """Return the command line of one of our commands."""
     return [sys.executable, "-m", "alfworld_sft", *map(str, words)]
 
 

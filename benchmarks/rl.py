@@ -36,9 +36,21 @@ import psutil
 
 from alfworld_sft.evaluate.compare import Result, compare, read_result
 from benchmarks._result import versions_of, write_result
-from benchmarks.learn import FULL, Recipe, children_cpu, collect, folder_of, step_of, steps_of, train
+from benchmarks.learn import (
+    FULL,
+    REPOSITORY,
+    Recipe,
+    children_cpu,
+    collect,
+    command,
+    command_words,
+    folder_of,
+    step_of,
+    steps_of,
+    tokens_until,
+    train,
+)
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 VERSIONS = ("torch", "transformers", "numpy")
 POLL_S = 2.0
 PLAYING = ("prompt.form=multi", "policy.max_tokens=24", "env.max_repeats=8")
@@ -166,13 +178,12 @@ def learned(
     if not list(out.glob("global_step_*")):
         sys.exit(f"error: {out.name} saved nothing in its {options.minutes:g} minutes, see above")
     steps = steps_of(out)
-    tokens = {line["step"]: sum(each["tokens"] for each in steps[:number]) for number, line in enumerate(steps, 1)}
     checkpoints = sorted(out.glob("global_step_*"), key=step_of)
     chosen = checkpoints[:: max(1, len(checkpoints) // CURVE_POINTS)][-CURVE_POINTS:]
     curve = []
     for checkpoint in dict.fromkeys([*chosen, checkpoints[-1]]):
         success = play(options, checkpoint, place / f"played_{arm.name}_{step_of(checkpoint)}")
-        curve.append({"step": step_of(checkpoint), "tokens": tokens[step_of(checkpoint)], **success})
+        curve.append({"step": step_of(checkpoint), "tokens": tokens_until(steps, checkpoint), **success})
     return {**curve[-1], "cpu_minutes": round(spent / 60, 2), "curve": curve, "training": thinned(steps)}
 
 
@@ -285,17 +296,6 @@ def plot(runs: Sequence[Mapping[str, Any]], path: Path) -> None:
     axes.grid(alpha=0.3)
     figure.tight_layout()
     figure.savefig(path, metadata={"Date": None})
-
-
-def command(*words: object) -> None:
-    """Run one of our commands as a user does; end where it fails."""
-    if subprocess.run(command_words(*words), cwd=REPOSITORY, check=False).returncode:
-        sys.exit(f"error: alfworld-sft {words[0]} failed, see above")
-
-
-def command_words(*words: object) -> list[str]:
-    """Return the command line of one of our commands."""
-    return [sys.executable, "-m", "alfworld_sft", *map(str, words)]
 
 
 def main() -> None:

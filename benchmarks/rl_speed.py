@@ -28,11 +28,9 @@ import psutil
 from alfworld_sft.models.chat_encoder import ChatEncoder
 from alfworld_sft.types import Prompt, Reply
 from benchmarks._result import versions_of, write_result
-from benchmarks.learn import steps_of
+from benchmarks.learn import REPOSITORY, steps_of
 from benchmarks.playing import Together
 from benchmarks.rl import STARTS, VERSIONS, fine_tuned, place_of
-
-REPOSITORY = Path(__file__).resolve().parent.parent
 
 
 def speed(options: argparse.Namespace) -> None:
