@@ -3,6 +3,8 @@
 import json
 import os
 import platform
+import resource
+import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -44,6 +46,12 @@ def machine() -> dict[str, object]:
         "memory_gib": round(memory / 2**30, 1),
         "system": f"{platform.system()} {platform.machine()}",
     }
+
+
+def peak_mib() -> float:
+    """Return the most memory that this process has held so far."""
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere (getrusage(2))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 
 
 def versions_of(*packages: str) -> dict[str, str]:

@@ -18,7 +18,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import resource
 import selectors
 import subprocess
 import sys
@@ -40,7 +39,7 @@ from alfworld_sft.runs.store import create_run
 from alfworld_sft.seeds import derive_seed
 from alfworld_sft.types import Prompt, Reply
 from alfworld_sft.world import Game
-from benchmarks._result import write_result
+from benchmarks._result import peak_mib, write_result
 
 Result = TypeVar("Result")
 SEED = 42
@@ -226,7 +225,7 @@ async def many_at_once() -> dict[str, float]:
     server = SlowServer(MANY, 2.0)
     await play(server, MANY, MANY, lambda _: None)
     peak = max(open_at_once(server.spans))
-    return {"episodes": MANY, "peak_open_requests": peak, "peak_rss_mib": round(peak_rss_mib(), 1)}
+    return {"episodes": MANY, "peak_open_requests": peak, "peak_rss_mib": round(peak_mib(), 1)}
 
 
 async def play(server: SlowServer, episodes: int, concurrency: int, note: Callable[[object], None]) -> None:
@@ -257,10 +256,6 @@ def open_at_once(spans: Iterable[tuple[float, float]]) -> Iterable[int]:
     for _, change in sorted([(begin, 1) for begin, _ in spans] + [(end, -1) for _, end in spans]):
         count += change
         yield count
-
-
-def peak_rss_mib() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 if __name__ == "__main__":

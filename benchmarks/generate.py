@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import resource
 import tempfile
 import time
 from collections.abc import Callable
@@ -24,7 +23,7 @@ from alfworld_sft.prompts.template import load_template
 from alfworld_sft.runs.rollout import Protocol
 from alfworld_sft.runs.runner import run_episodes
 from alfworld_sft.runs.store import create_run
-from benchmarks._result import write_result
+from benchmarks._result import peak_mib, write_result
 
 
 def timed(work: Callable[[], None], number: int) -> dict[str, Any]:
@@ -62,19 +61,15 @@ def embedded() -> None:
         ref.load()
 
 
-def memory_mib() -> float:
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--games", type=int, default=3000)
     options = parser.parse_args()
     stream(50)
-    early = memory_mib()
+    early = round(peak_mib(), 1)
     result = {
         "stream_with_expert": timed(lambda: stream(options.games), options.games),
-        "memory_mib": {"after_50_episodes": early, "after_all": memory_mib()},
+        "memory_mib": {"after_50_episodes": early, "after_all": round(peak_mib(), 1)},
         "files": timed(lambda: files(options.games), options.games),
         "embedded_loads": timed(embedded, len(find_games("embedded"))),
     }

@@ -31,7 +31,7 @@ from typing import Any
 from alfworld_sft.evaluate.compare import compare, read_result
 from alfworld_sft.files import whole_folder
 from benchmarks._result import machine, versions_of, write_result
-from benchmarks.learn import children_cpu, log_of, smoothed, step_of, steps_of
+from benchmarks.learn import children_cpu, log_of, smoothed, step_of
 
 REPOSITORY = Path(__file__).parents[1]
 ROWS_A_STEP = 128
@@ -207,6 +207,7 @@ class Bench:
             over = process.poll() is None
             if over:
                 process.terminate()
+                process.send_signal(signal.SIGCONT)  # one that somebody has stopped would not end
             process.wait()
             spent = self.known["cpu_minutes"]
             spent[piece] = round(spent.get(piece, 0) + (children_cpu() - cpu) / 60, 2)
@@ -233,13 +234,14 @@ def pair(before: Path, after: Path) -> dict[str, Any]:
 
 def training_figures(run: Path, last: float = math.inf) -> dict[str, Any]:
     """Return what a training's log says, up to a step."""
-    steps = [step for step in steps_of(run) if step["step"] <= last]
+    log = log_of(run)
+    steps = [line for line in log if "loss" in line and line["step"] <= last]
     return {
         "steps": len(steps),
         "tokens": sum(step["tokens"] for step in steps),
         "tokens_per_s": round(statistics.median(step["tokens_per_s"] for step in steps), 1) if steps else None,
         "loss": smoothed([step["loss"] for step in steps]),
-        "val_loss": [line["val_loss"] for line in log_of(run) if "val_loss" in line],
+        "val_loss": [line["val_loss"] for line in log if "val_loss" in line],
     }
 
 

@@ -27,7 +27,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -36,7 +35,7 @@ from pathlib import Path
 from statistics import median, pstdev
 from typing import Any
 
-from benchmarks._result import versions_of, write_result
+from benchmarks._result import peak_mib, versions_of, write_result
 from benchmarks._sft_rows import choose_rows, compare_rows, trl_dataset, trl_template
 from benchmarks.learn import steps_of
 
@@ -409,7 +408,7 @@ def peak_memory() -> dict[str, Any]:
     """Return the most memory that this process has held, and the most that tensors took on the GPU."""
     import torch
 
-    found = {"peak_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)}
+    found = {"peak_mib": round(peak_mib())}
     if torch.cuda.is_available():
         found["peak_gpu_mib"] = round(torch.cuda.max_memory_allocated() / 2**20)
     return found

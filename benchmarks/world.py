@@ -14,7 +14,6 @@ Memory is measured in a process of its own: all games loaded, many environments 
 import argparse
 import json
 import random
-import resource
 import subprocess
 import sys
 from collections.abc import Callable
@@ -25,7 +24,7 @@ from time import process_time
 from typing import Any
 
 from alfworld_sft.world import Env, load_game
-from benchmarks._result import write_result
+from benchmarks._result import peak_mib, write_result
 from tests.reference.client import Reference, why_no_reference
 from tests.reference.facts import read_facts
 from tests.reference.real import REAL_GAMES, REPOSITORY, game_files, game_id, sample
@@ -194,11 +193,6 @@ def memory_of(paths: list[Path], environments: int) -> dict[str, object]:
         "games_loaded_mib": round(loaded),
         "peak_mib": round(peak_mib()),
     }
-
-
-def peak_mib() -> float:
-    """The most memory this process has had."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 if __name__ == "__main__":
