@@ -80,8 +80,9 @@ RL = (
 ARMS = (
     Arm("grpo", "rl", (*RL, "rl.advantage=grpo")),
     Arm("gigpo", "rl", (*RL, "rl.advantage=gigpo")),
-    Arm("progress", "rl", (*RL, "rl.advantage=progress")),
-    Arm("progress_soon", "rl", (*RL, "rl.advantage=progress", "rl.lam=0.5")),
+    Arm("progress", "rl", (*RL, "rl.advantage=progress", "rl.cut_off=kept")),
+    Arm("progress_soon", "rl", (*RL, "rl.advantage=progress", "rl.cut_off=kept", "rl.lam=0.5")),
+    Arm("progress_exact", "rl", (*RL, "rl.advantage=progress", "rl.cut_off=zero")),
     Arm("penalty", "rl", (*RL, "rl.advantage=grpo", "rl.invalid_penalty=0.05")),
     Arm("best_of", "rl", (*RL, "rl.method=best_of")),
     Arm("sft", "train", (

@@ -4,6 +4,7 @@ from alfworld_sft.collect.config import CollectConfig
 from alfworld_sft.config import build_config, dotted_keys, idle_options, key_table
 from alfworld_sft.errors import ConfigError
 from alfworld_sft.evaluate.config import EvaluateConfig
+from alfworld_sft.rl.config import RLConfig
 from alfworld_sft.train.config import TrainConfig
 
 
@@ -264,13 +265,13 @@ def test_options_that_have_an_effect_or_switch_one_off_are_taken(model, override
     build_config(model, overrides)
 
 
-@pytest.mark.parametrize("model", [CollectConfig, EvaluateConfig, TrainConfig])
+@pytest.mark.parametrize("model", [CollectConfig, EvaluateConfig, TrainConfig, RLConfig])
 def test_defaults_and_stored_configs_are_never_idle(model):
     stored = model.model_validate(model().model_dump())
     assert idle_options(stored, {}) == []
 
 
-@pytest.mark.parametrize("model", [CollectConfig, EvaluateConfig, TrainConfig])
+@pytest.mark.parametrize("model", [CollectConfig, EvaluateConfig, TrainConfig, RLConfig])
 def test_every_key_that_needs_another_is_a_key(model):
     """A misspelt one would never be refused."""
     config, known = model(), set(dotted_keys(model))

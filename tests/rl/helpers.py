@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -15,6 +16,8 @@ from alfworld_sft.rl.config import build_rl_config
 from alfworld_sft.rl.run import reinforce
 from alfworld_sft.train.learner import TrainingResult
 from alfworld_sft.train.tiny import TinyOptions, make_tiny_model, texts_of_files
+from alfworld_sft.types import Episode, Reply
+from tests.episodes import episode, step
 from tests.train.helpers_loop import metrics, run
 
 UNTIMED = {"tokens_per_s", "seconds_playing", "seconds_training"}
@@ -79,6 +82,18 @@ def learn_as(environ: Mapping[str, str], overrides: Sequence[str]) -> None:
     """Run `rl` as one of several processes."""
     os.environ.update(environ)
     learn(overrides)
+
+
+def played(*, turns: int, success: bool = True, invalid: int = 0) -> Episode:
+    """Return an episode whose turn n said n tokens; the first turns are invalid."""
+    steps = [
+        replace(
+            step(n, won=success and n == turns, problem="no action" if n <= invalid else None),
+            reply=Reply("x", prompt_token_ids=(n, 0), token_ids=(1,) * n, logprobs=(-0.5,) * n),
+        )
+        for n in range(1, turns + 1)
+    ]
+    return episode(success=success, steps=tuple(steps))
 
 
 def steps(out: Path) -> list[dict[str, float]]:

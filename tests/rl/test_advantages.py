@@ -86,7 +86,7 @@ def test_an_estimator_says_what_it_lacks(options: AdvantageOptions, missing: str
         advantages([episode("a", True)], options)
 
 
-PROGRESS = AdvantageOptions("progress", "none", progress_reward=0.1, lost_distance=50)
+PROGRESS = AdvantageOptions("progress", "none", progress_reward=0.1, lost_distance=50, cut_off="kept")
 
 
 def test_progress_rewards_each_step_by_the_change_of_distance() -> None:
@@ -101,7 +101,7 @@ def test_the_shaping_of_an_episode_depends_on_its_ends_only() -> None:
         options = AdvantageOptions("progress", gamma=gamma, progress_reward=0.1)
         rewards = shaped_rewards(ScoredEpisode("a", (0.0,) * 7, distances=detour), options)
         assert rewards @ gamma ** np.arange(7) == pytest.approx(0.1 * 3)
-    cut = AdvantageOptions("progress", cut_off="zero")
+    cut = AdvantageOptions("progress")
     for path in ((3, 3, 3), (3, 4, 5), (3, 2, None)):
         assert shaped_rewards(ScoredEpisode("a", (0.0, 0.0), distances=path), cut).sum() == pytest.approx(0.3)
 

@@ -48,6 +48,8 @@ def test_what_compares_no_episodes_may_play_a_game_once(alone):
         ("rl.scale_rewards=group", "rl.advantage=rloo", "rl.advantage=grpo, gigpo or progress"),
         ("policy.attempts=3", "policy.name=local", "policy.name=server"),
         ("trainer.test_freq=3", "trainer.eval_games=0", "trainer.eval_games"),
+        ("prompt.history_length=2", "prompt.form=multi", "prompt.form=single"),
+        ("rl.cut_off=kept", "rl.advantage=grpo", "rl.advantage=progress"),
     ],
 )
 def test_an_option_without_effect_is_refused(idle, beside, option):
@@ -57,6 +59,10 @@ def test_an_option_without_effect_is_refused(idle, beside, option):
 @pytest.mark.parametrize("key", sorted(HINTS))
 def test_keys_of_other_tools_are_answered_with_ours(key):
     assert refusal(f"{key}=1") == f"unknown key '{key}'; {HINTS[key]}"
+
+
+def test_a_server_plays_as_many_episodes_at_once_as_wanted():
+    assert build_rl_config(["policy.name=server", "policy.max_batch=256"]).policy.max_batch == 256
 
 
 def test_a_server_needs_adapters_to_load():

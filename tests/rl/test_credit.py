@@ -9,21 +9,9 @@ pytest.importorskip("torch", reason="training is an extra: pip install 'alfworld
 from alfworld_sft.rl.config import build_rl_config
 from alfworld_sft.rl.credit import credit_of
 from alfworld_sft.rl.rollout import Group, distances_of
-from alfworld_sft.types import Reply
 from alfworld_sft.world.plan import shortest_plan
 from tests.episodes import episode, step
-
-
-def played(*, turns: int, success: bool = True, invalid: int = 0):
-    """Return an episode whose turn n said n tokens; the first turns are invalid."""
-    steps = [
-        replace(
-            step(n, won=success and n == turns, problem="no action" if n <= invalid else None),
-            reply=Reply("x", prompt_token_ids=(n, 0), token_ids=(1,) * n, logprobs=(-0.5,) * n),
-        )
-        for n in range(1, turns + 1)
-    ]
-    return episode(success=success, steps=tuple(steps))
+from tests.rl.helpers import played
 
 
 def credit(groups, *overrides):
@@ -38,6 +26,24 @@ def test_a_game_whose_episodes_all_end_alike_teaches_nothing_and_is_counted():
     better, worse = (lesson.advantages for lesson in found.lessons)
     assert better == (better[0],) * 2
     assert worse == (-better[0],) * 3
+
+
+def test_an_episode_that_a_failure_ended_teaches_nothing_and_is_compared_with_none():
+    won, lost = played(turns=2), played(turns=3, success=False)
+    failed = replace(lost, error="timed out after 120 s")
+    found = credit([Group(0, None, (won, failed)), Group(1, None, (won, lost, failed)), Group(2, None, (failed,))])
+    assert (found.without_signal, [lesson.episode for lesson in found.lessons]) == (2, [won, lost])
+    assert found.rewards == [1, 1, 0]
+    better, worse = (lesson.advantages[0] for lesson in found.lessons)
+    assert better == -worse  # the mean is that of two
+
+
+def test_games_without_a_difference_count_in_the_constant_of_dr_grpo_alone():
+    won, lost = played(turns=2), played(turns=2, success=False)
+    found = credit([Group(0, None, (won, lost)), Group(1, None, (won, won))])
+    assert {kind: float(found.samples(kind, 10)[0].weight.max()) for kind in ("dapo", "grpo", "dr_grpo")} == (
+        pytest.approx({"dapo": 1 / 6, "grpo": 1 / 6, "dr_grpo": 1 / 40})
+    )
 
 
 def test_invalid_actions_cost_their_penalty():

@@ -33,7 +33,7 @@ ESTIMATORS = {
     "rloo": AdvantageOptions("rloo"),
     "gigpo": AdvantageOptions("gigpo", gamma=0.9),
     "progress": AdvantageOptions("progress", gamma=0.9),
-    "progress, zero at the end": AdvantageOptions("progress", cut_off="zero"),
+    "progress, as if it continued": AdvantageOptions("progress", cut_off="kept"),
     "progress, near steps only": AdvantageOptions("progress", lam=0.5),
 }
 
@@ -104,7 +104,7 @@ def best(value: Callable[[ScoredEpisode], float]) -> list[Mapping[str, str]]:
     return [policy for policy, each in zip(policies, worth, strict=True) if each == max(worth)]
 
 
-@pytest.mark.parametrize("cut_off", ["kept", "zero"])
+@pytest.mark.parametrize("cut_off", ["zero", "kept"])
 @pytest.mark.parametrize("gamma", [1.0, 0.9])
 @pytest.mark.parametrize("size", [0.01, 0.1, 10.0])
 def test_shaping_leaves_the_best_policy_what_it_is(size: float, gamma: float, cut_off: Any) -> None:
@@ -116,6 +116,21 @@ def test_shaping_leaves_the_best_policy_what_it_is(size: float, gamma: float, cu
     unshaped = best(lambda episode: total(np.array(episode.rewards)))
     assert best(lambda episode: total(shaped_rewards(episode, options))) == unshaped
     assert [policy["start"] + " " + policy["middle"] for policy in unshaped] == ["forward forward"]
+
+
+@pytest.mark.parametrize(("cut_off", "bold_loses"), [("zero", -0.1), ("kept", 0.25)])
+def test_where_losing_is_a_matter_of_luck_only_zero_leaves_the_best_policy_what_it_is(
+    cut_off: Any, bold_loses: float
+) -> None:
+    """A bold policy wins 6 of 10 games, and its losses end far from the goal; a timid one wins 5, and ends near it."""
+    options = AdvantageOptions("progress", cut_off=cut_off)
+
+    def worth(chance: float, end_of_losses: int) -> float:
+        won = ScoredEpisode("a", (0.0, 1.0), distances=(6, 1, 0))
+        lost = ScoredEpisode("a", (0.0, 0.0), distances=(6, 6, end_of_losses))
+        return float(chance * shaped_rewards(won, options).sum() + (1 - chance) * shaped_rewards(lost, options).sum())
+
+    assert worth(0.5, 1) - worth(0.6, 10) == pytest.approx(bold_loses)
 
 
 def test_a_reward_for_closeness_that_is_no_potential_would_be_farmed() -> None:

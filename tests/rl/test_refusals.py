@@ -31,10 +31,11 @@ def base(agent):
     return agent.parents[1] / "random"
 
 
-def test_a_base_model_that_never_wins_ends_the_run_and_leaves_nothing(base, games, tmp_path):
+def test_a_base_model_that_never_wins_ends_the_run_and_is_kept_as_it_was(base, games, tmp_path):
     with pytest.raises(RunawayError, match=r"^step 2: no episode of the last 4 games was won"):
         learn(options(base, games, tmp_path / "run", *ENDLESS, "rl.patience=4"))
     assert [line["success"] for line in metrics(tmp_path / "run")] == [0]  # the step before it
+    assert last_step(tmp_path / "run") == 1  # with more patience it continues
 
 
 def test_a_base_model_whose_replies_are_no_commands_is_told_apart(base, games, tmp_path):
@@ -52,6 +53,10 @@ def test_a_checkpoint_of_another_model_or_of_other_games_is_refused(agent, base,
         learn(options(agent, "embedded", tmp_path, *more))
     with pytest.raises(CheckpointError, match=r"with rl\.num_generations=4, not 5"):
         learn(options(agent, games, tmp_path, *more, "rl.num_generations=5"))
+    with pytest.raises(CheckpointError, match=r"with rl\.invalid_penalty=0, not 0\.1"):
+        learn(options(agent, games, tmp_path, *more, "rl.invalid_penalty=0.1"))
+    with pytest.raises(CheckpointError, match=r"with env\.max_repeats=None, not 8"):
+        learn(options(agent, games, tmp_path, *more, "env.max_repeats=8"))
 
 
 def test_a_full_disk_is_told_and_leaves_no_half_checkpoint(agent, games, tmp_path, monkeypatch):

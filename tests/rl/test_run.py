@@ -1,6 +1,8 @@
 """A run of `rl`: what it leaves and reports, and that it ends where an uninterrupted run of one process does."""
 
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,8 +17,9 @@ from safetensors.torch import load_file
 
 from alfworld_sft.models.merge import load_whole, merge
 from alfworld_sft.models.stamp import CheckpointError
+from alfworld_sft.rl.rollout import Group, Rollout
 from alfworld_sft.train.checkpoint import last_step
-from tests.rl.helpers import learn, learn_as, options, steps
+from tests.rl.helpers import learn, learn_as, options, played, steps
 from tests.train.helpers_loop import metrics, run_together
 
 
@@ -82,7 +85,7 @@ def test_two_processes_learn_as_one_does(calm, agent, games, tmp_path, rank, str
         one = tmp_path / "one"
         learn(options(agent, games, one, *more))
     run_together(2, learn_as, options(agent, games, tmp_path / "two", *more))
-    for alone, together in zip(steps(one), steps(tmp_path / "two"), strict=False):
+    for alone, together in zip(steps(one)[:2], steps(tmp_path / "two"), strict=True):
         assert together == pytest.approx(alone, rel=1e-4, abs=1e-6)
 
 
@@ -104,6 +107,41 @@ def test_a_run_starts_from_an_adapter_as_from_the_merged_model(calm, games, tmp_
 def test_a_shorter_run_is_refused(calm, agent, games):
     with pytest.raises(CheckpointError, match=r"makes 2 steps, but .* has 3 already"):
         learn(options(agent, games, calm, "trainer.total_training_steps=2"))
+
+
+@pytest.mark.parametrize(
+    ("differs", "drawn"),
+    [(2, [[0, 1], [2, 3], [4, 5], [6, 7]]), (100, [[0, 1], [2, 3], [4, 5], [6, 7], [8, 9], [10, 11]])],
+)
+def test_games_are_drawn_until_enough_of_them_differ_or_the_limit_is_met(
+    agent, games, tmp_path, monkeypatch, differs, drawn
+):
+    """Every game after the first `differs` - 1, and then every `differs`-th, has a won and a lost episode."""
+    asked = []
+
+    def play(_, policy, numbers, ranks):
+        asked.append(list(numbers))
+        lost = {number: (number + 1) % differs == 0 for number in numbers}
+        return [Group(n, None, (played(turns=2), played(turns=3, success=not lost[n]))) for n in numbers]
+
+    monkeypatch.setattr(Rollout, "play", play)
+    learn(options(agent, games, tmp_path, "trainer.total_training_steps=2", "rl.max_num_gen_batches=3"))
+    assert asked == drawn
+    assert [line["episodes"] for line in metrics(tmp_path)] == [2 * len(drawn)] * 2  # half of them in each step
+
+
+def test_episodes_longer_than_a_models_window_are_trained_as_they_were_played(agent, games, tmp_path):
+    """Also those beyond data.max_length, for which memory is not planned."""
+    windowed = shutil.copytree(agent, tmp_path / "windowed")
+    config = json.loads((agent / "config.json").read_text())
+    window = {"use_sliding_window": True, "sliding_window": 64, "max_window_layers": 0}
+    window["layer_types"] = ["sliding_attention"] * config["num_hidden_layers"]
+    (windowed / "config.json").write_text(json.dumps(config | window))
+    words = ("trainer.total_training_steps=1", "rl.invalid_penalty=0.1", "data.max_length=64")
+    learn(options(windowed, games, tmp_path / "run", *words))
+    (line,) = steps(tmp_path / "run")
+    assert line["tokens"] / line["sequences"] > 64
+    assert line["policy_kl"] == pytest.approx(0, abs=1e-6)
 
 
 @pytest.mark.parametrize(

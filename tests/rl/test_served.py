@@ -111,12 +111,13 @@ def test_a_server_of_another_model_ends_the_run(agent, games, tmp_path, openai_k
 
 def test_a_server_that_loads_no_adapters_ends_the_run(agent, games, tmp_path, openai_key):
     with serving([fails(404, "Not Found")]) as fake, pytest.raises(PolicyUnavailableError) as error:
-        learn(served(agent, games, tmp_path, fake))
+        learn(served(agent, games, tmp_path / "run", fake))
     assert str(error.value) == (
         f"the server at {fake.url} refused load_lora_adapter (404: Not Found); start it with"
         " VLLM_ALLOW_RUNTIME_LORA_UPDATING=True, --enable-lora and a --max-lora-rank that suffices, where it can read"
         " the run's folder"
     )
+    assert not tmp_path.joinpath("run").exists()
 
 
 def test_an_address_without_its_version_gets_a_hint(agent, games, tmp_path, openai_key):

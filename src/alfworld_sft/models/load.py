@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import socket
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -55,6 +56,11 @@ def load_config(name: str) -> Any:
         raise ModelError(f"{name} holds an adapter, not a full model; merge it first: alfworld-sft merge {name} DIR")
     with _one_line(name):
         return AutoConfig.from_pretrained(name, local_files_only=_only_local(name), trust_remote_code=False)
+
+
+def context_of(config: Any) -> int:
+    """Return the most tokens that a model reads, as its config says; without a limit there, sys.maxsize."""
+    return int(getattr(config, "max_position_embeddings", sys.maxsize))
 
 
 def load_model(name: str, dtype: torch.dtype | Literal["auto"], device: torch.device, attention: str = "sdpa") -> Any:

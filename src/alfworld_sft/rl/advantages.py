@@ -59,7 +59,7 @@ class AdvantageOptions:
     lam: float = 1.0
     progress_reward: float = 0.1
     lost_distance: int = 50
-    cut_off: Literal["kept", "zero"] = "kept"
+    cut_off: Literal["zero", "kept"] = "zero"
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,8 +228,8 @@ def _potentials(episode: ScoredEpisode, options: AdvantageOptions) -> Values:
     there is: the turn that leads there pays at once, later ones pay nothing. Where an episode is cut off before it is
     won, the theorem asks for Φ = 0 (`cut_off="zero"`): with gamma = 1 the shaping rewards of every episode then sum to
     the same constant, -Φ(start), and the last turn is paid for the distance that was left. "kept" leaves Φ as it is, as
-    if the episode continued: Φ is 0 only where the game is won and negative elsewhere, so winning still pays most, and
-    lost episodes differ by how close they came.
+    if the episode continued. A lost episode then also costs progress_reward·(distance left): more can be learned from
+    it, but the best policy may be another one, which loses more often and closer to the goal.
     """
     steps = [options.lost_distance if each is None else min(each, options.lost_distance) for each in episode.distances]
     found: Values = -options.progress_reward * np.array(steps, dtype=np.float64)

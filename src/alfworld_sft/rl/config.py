@@ -62,7 +62,7 @@ class SampledPolicySection(Section):
 
     NEEDS: ClassVar[tuple[Needs, ...]] = (
         Needs(("base_url", "timeout_s", "attempts"), lambda policy: policy.name == "server", "policy.name=server"),
-        Needs(("max_batch", "dtype"), lambda policy: policy.name == "local", "policy.name=local"),
+        Needs(("dtype",), lambda policy: policy.name == "local", "policy.name=local"),
     )
 
     name: Literal["local", "server"] = Field(
@@ -79,7 +79,9 @@ class SampledPolicySection(Section):
         description="Nucleus sampling threshold; the loss ignores it, so it is exact at 1 only.",
     )
     max_tokens: int = Field(512, ge=1, description="Maximum tokens per reply.")
-    max_batch: int = Field(64, ge=1, description="Maximum batch size of the local model, in turns.")
+    max_batch: int = Field(
+        64, ge=1, description="Episodes that a process plays at once, and so the turns of a batch of the local model."
+    )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto", description="Dtype that the local model plays in; auto: bfloat16 on a GPU, float32 elsewhere."
     )
@@ -103,7 +105,7 @@ class RLSection(Section):
         Needs(("step_weight", "anchors"), lambda rl: rl.advantage == "gigpo", "rl.advantage=gigpo", ("game",)),
         Needs(("gamma",), lambda rl: rl.advantage in ("gigpo", "progress"), "rl.advantage=gigpo or progress"),
         Needs(("progress_reward",), lambda rl: rl.advantage == "progress", "rl.advantage=progress"),
-        Needs(("lam", "cut_off"), lambda rl: rl.advantage == "progress", "rl.advantage=progress", (1.0, "kept")),
+        Needs(("lam", "cut_off"), lambda rl: rl.advantage == "progress", "rl.advantage=progress", (1.0, "zero")),
     )
 
     method: Literal["policy_gradient", "best_of"] = Field(
@@ -130,9 +132,10 @@ class RLSection(Section):
     progress_reward: float = Field(
         0.1, gt=0, description="progress: reward of a step nearer to the goal; winning is 1."
     )
-    cut_off: Literal["kept", "zero"] = Field(
-        "kept",
-        description="progress: whether an episode that is cut off keeps the potential of its last state, or gets 0.",
+    cut_off: Literal["zero", "kept"] = Field(
+        "zero",
+        description="progress: potential where an episode is cut off. zero: the best policy stays the same; kept: by"
+        " the distance, so that lost episodes also differ by how close they came.",
     )
     invalid_penalty: float = Field(0.0, ge=0, description="Reward lost for each reply that the game cannot execute.")
     num_generations: int = Field(8, ge=1, description="Episodes played per game (G).")
@@ -147,7 +150,7 @@ class RLSection(Section):
     epsilon: float = Field(0.2, gt=0, lt=1, description="Clipping range of the probability ratio, below 1.")
     epsilon_high: float | None = Field(None, gt=0, description="The same above 1; null: epsilon.")
     importance_sampling_level: Literal["token", "sequence"] = Field(
-        "token", description="Ratios of tokens (GRPO), or their geometric mean over an episode (GSPO)."
+        "token", description="Ratios of tokens (GRPO), or their geometric mean over a sequence (GSPO)."
     )
     loss_type: Literal["dapo", "dr_grpo", "grpo"] = Field(
         "dapo",
@@ -192,6 +195,7 @@ class RLConfig(TrainingConfig):
 
     NEEDS: ClassVar[tuple[Needs, ...]] = (
         Needs(("trainer.test_freq",), lambda config: config.trainer.eval_games, "trainer.eval_games"),
+        Needs(("prompt.history_length",), lambda config: config.prompt.form == "single", "prompt.form=single"),
     )
 
     data: RLLimitsSection = RLLimitsSection()
@@ -202,6 +206,11 @@ class RLConfig(TrainingConfig):
     prompt: RLPromptSection = RLPromptSection()
     policy: SampledPolicySection = SampledPolicySection()
     rl: RLSection = RLSection()
+
+    @property
+    def longest_row(self) -> None:
+        """No maximum but the model's context: an episode longer than data.max_length is trained whole."""
+        return
 
     @model_validator(mode="after")
     def _check_group(self) -> Self:

@@ -14,6 +14,12 @@ from alfworld_sft.rl.sequences import PlayedSample, played_samples
 from alfworld_sft.rl.weights import LossType, token_weights
 from alfworld_sft.types import Episode
 
+ESTIMATOR = (
+    "advantage", "scale_rewards", "invalid_penalty", "gamma", "step_weight", "anchors", "lam", "progress_reward",
+    "cut_off",
+)  # fmt: skip
+"""The options of `rl` that are the estimator's."""
+
 
 @dataclass(frozen=True, slots=True)
 class Lesson:
@@ -26,7 +32,10 @@ class Lesson:
 
 @dataclass(frozen=True, slots=True)
 class Credit:
-    """What a step's groups teach. `rewards` has one number for each episode."""
+    """What a step's groups teach. `rewards` has one number for each finished episode.
+
+    An episode that ended in an error (a server's failure, a full context) teaches nothing, and is compared with none.
+    """
 
     rewards: list[float]
     lessons: list[Lesson]
@@ -36,7 +45,7 @@ class Credit:
         """Return the sequences to train on, each token weighted so that Σ weight·loss is the loss of the step."""
         by_episode = [list(played_samples(each.episode, each.advantages, each.trained)) for each in self.lessons]
         lengths = [sum(int(sample.weight.sum()) for sample in samples) for samples in by_episode]
-        weights = token_weights(lengths, loss_type, max_tokens)
+        weights = token_weights(lengths, loss_type, max_tokens, len(self.rewards))
         return [
             replace(sample, weight=sample.weight * np.float32(weight))
             for samples, weight in zip(by_episode, weights, strict=True)
@@ -51,19 +60,9 @@ def credit_of(groups: Sequence[Group], config: RLConfig) -> Credit:
 
 def options_of(config: RLConfig) -> AdvantageOptions:
     """Return the estimator's options; a game that is lost for good is as far from its goal as an episode is long."""
-    rl = config.rl
-    return AdvantageOptions(
-        advantage=rl.advantage,
-        scale_rewards=rl.scale_rewards,
-        invalid_penalty=rl.invalid_penalty,
-        gamma=rl.gamma or (1.0 if rl.advantage == "progress" else 0.95),
-        step_weight=rl.step_weight,
-        anchors=rl.anchors,
-        lam=rl.lam,
-        progress_reward=rl.progress_reward,
-        lost_distance=config.env.max_steps,
-        cut_off=rl.cut_off,
-    )
+    own = {name: getattr(config.rl, name) for name in ESTIMATOR}
+    own["gamma"] = own["gamma"] or (1.0 if config.rl.advantage == "progress" else 0.95)
+    return AdvantageOptions(**own, lost_distance=config.env.max_steps)
 
 
 def _best_of(groups: Sequence[Group]) -> Credit:
@@ -79,7 +78,7 @@ def _best_of(groups: Sequence[Group]) -> Credit:
 
 def _policy_gradient(groups: Sequence[Group], config: RLConfig) -> Credit:
     rl, options = config.rl, options_of(config)
-    scored = [_scored(group, episode, rl.advantage) for group in groups for episode in group.episodes]
+    scored = [_scored(group, episode, rl.advantage) for group in groups for episode in group.finished]
     found = advantages(scored, options)
     lessons = [
         Lesson(episode, tuple(turns.tolist()), (True,) * len(episode.steps))
@@ -87,12 +86,12 @@ def _policy_gradient(groups: Sequence[Group], config: RLConfig) -> Credit:
         if kept
     ]
     totals = [sum(each.rewards) - rl.invalid_penalty * sum(each.invalid) for each in scored]
-    return Credit(totals, lessons, len(found.silent))
+    return Credit(totals, lessons, len(found.silent) + sum(not group.finished for group in groups))
 
 
 def _episodes(groups: Sequence[Group]) -> Iterator[Episode]:
-    """Yield the episodes of all groups."""
-    return (episode for group in groups for episode in group.episodes)
+    """Yield the finished episodes of all groups."""
+    return (episode for group in groups for episode in group.finished)
 
 
 def _scored(group: Group, episode: Episode, advantage: str) -> ScoredEpisode:

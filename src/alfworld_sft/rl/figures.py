@@ -12,12 +12,13 @@ from alfworld_sft.train.play import play_figures
 def game_figures(groups: Sequence[Group], rewards: Sequence[float], without_signal: int) -> dict[str, float]:
     """Return reward, success (overall and by task type), steps, invalid actions, and the share of games without signal.
 
-    `rewards` has one number for each episode.
+    `rewards` has one number for each finished episode.
     """
     episodes = [episode for group in groups for episode in group.episodes]
     return {
-        "reward": fmean(rewards),
+        **({"reward": fmean(rewards)} if rewards else {}),
         **play_figures(episodes, prefix=""),
         "episodes": len(episodes),
+        "failed": len(episodes) - len(rewards),
         "no_signal": without_signal / len(groups),
     }

@@ -1,9 +1,9 @@
-"""When does a run stop because it learns nothing, or the wrong thing? Checked in every step; nothing of it is saved."""
+"""When does a run stop because it learns nothing, or the wrong thing? Checked in every step."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,34 +24,49 @@ class RunawayError(UserError):
     """Training that would only make the model worse, or cannot make it better."""
 
 
+class NothingWonError(RunawayError):
+    """Games that are not won for too long; the model is still the one of the last step, and worth a checkpoint."""
+
+
 class OtherModelError(UserError):
     """A server whose replies are not those of the model in training."""
 
 
 @dataclass
 class Watch:
-    """Watches a run's steps. `dry_games` counts the last games in a row without a won episode."""
+    """Watches a run's steps. `dry_games` counts the last games in a row without a won episode.
+
+    `easier` says how to get easier games, `kept` which checkpoint there is.
+    """
 
     limits: RLSection
+    easier: str
+    kept: Callable[[], str]
     dry_games: int = 0
 
     def games_played(self, step: int, groups: Sequence[Group]) -> None:
-        """Count the step's games; raises RunawayError if none was won for too long, or too few actions are possible."""
+        """Count the step's games.
+
+        Raises RunawayError if no turn could be played, none was won for too long, or too few actions are possible.
+        """
+        episodes = [episode for group in groups for episode in group.episodes]
+        problems = [step.problem for episode in episodes for step in episode.steps]
+        failures = [episode.error for episode in episodes if episode.error is not None]
+        if failures and not problems:
+            raise RunawayError(f"step {step}: none of {len(episodes)} episodes had a turn: {failures[0]}")
         for group in groups:
             self.dry_games = 0 if group.won else self.dry_games + 1
         if self.dry_games >= self.limits.patience:
-            raise RunawayError(
-                f"step {step}: no episode of the last {self.dry_games} games was won, and there is nothing to learn;"
-                " play easier games (games.difficulty=easy), fine-tune the model further first (alfworld-sft train),"
-                " or wait longer (rl.patience)"
+            raise NothingWonError(
+                f"step {step}: no episode of the last {self.dry_games} games was won; {self.easier}, fine-tune the"
+                " model further first (alfworld-sft train), or wait longer (rl.patience)"
             )
-        problems = [step.problem for group in groups for episode in group.episodes for step in episode.steps]
         valid = problems.count(None) / len(problems) if problems else 0.0
         if valid < self.limits.min_valid_share:
             raise RunawayError(
                 f"step {step}: {valid:.0%} of the replies contain a command that can be executed, fewer than"
                 f" rl.min_valid_share={self.limits.min_valid_share:g}; prompt as in fine-tuning (prompt.template,"
-                " prompt.form), fine-tune further first, or resume from an earlier checkpoint with a smaller optim.lr"
+                f" prompt.form), fine-tune further first, or take a smaller optim.lr ({self.kept()})"
             )
 
     def diverged(self, step: int, kl: float) -> None:
@@ -59,8 +74,8 @@ class Watch:
         if self.limits.kl_limit is not None and kl > self.limits.kl_limit:
             raise RunawayError(
                 f"step {step}: the KL divergence from the starting model is {kl:.3g} per token, over"
-                f" rl.kl_limit={self.limits.kl_limit:g}; resume from an earlier checkpoint with a smaller optim.lr or a"
-                " larger rl.beta, or raise the limit"
+                f" rl.kl_limit={self.limits.kl_limit:g}; take a smaller optim.lr or a larger rl.beta, or raise the"
+                f" limit ({self.kept()})"
             )
 
     def played_elsewhere(self, step: int, policy_kl: float) -> None:

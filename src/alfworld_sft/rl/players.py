@@ -13,6 +13,7 @@ from alfworld_sft.files import remove_folder
 from alfworld_sft.policies.base import Policy
 from alfworld_sft.policies.llm.adapters import AdapterServer
 from alfworld_sft.policies.llm.local import LocalModel, playing_dtype
+from alfworld_sft.policies.llm.open_files import allow_connections
 from alfworld_sft.policies.llm.retry import Patience
 from alfworld_sft.policies.llm.sampling import Sampling
 from alfworld_sft.rl.config import RLConfig, SampledPolicySection
@@ -73,6 +74,7 @@ class ServedPlayers:
     def __init__(self, options: SampledPolicySection, tokenizer: Any, folder: Path, ranks: Ranks) -> None:
         self._options, self._tokenizer, self._folder, self._ranks = options, tokenizer, folder, ranks
         self._run = ranks.share(secrets.token_hex(4))
+        allow_connections(options.max_batch, "policy.max_batch")
 
     @contextmanager
     def at(self, step: int, model: Any) -> Iterator[Policy]:
@@ -87,9 +89,9 @@ class ServedPlayers:
             keep_token_ids=True,
         )
         folder = self._folder / policy.model
-        write_adapter(folder, model, self._tokenizer, self._ranks)
-        self._let_first(lambda: policy.load(folder))
         try:
+            write_adapter(folder, model, self._tokenizer, self._ranks)
+            self._let_first(lambda: policy.load(folder))
             yield policy
         finally:
             if self._ranks.first:

@@ -50,6 +50,6 @@ def reference_of(learner: Learner, config: RLConfig) -> Reference | None:
 
 def _frozen_copy(learner: Learner, config: RLConfig) -> nn.Module:
     name = config.model.partial_pretrain
-    attention = choose_attention(name, config.model.attention, config.data.max_length)
+    attention = choose_attention(name, config.model.attention, config.longest_row)
     model = load_model(name, learner.compute, learner.ranks.device, attention).requires_grad_(False).eval()
     return learner.loss_module(model)

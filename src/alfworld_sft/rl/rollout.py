@@ -29,6 +29,11 @@ class Group:
     episodes: tuple[Episode, ...]
 
     @property
+    def finished(self) -> tuple[Episode, ...]:
+        """The episodes that the policy played to their end; the others say nothing about it."""
+        return tuple(episode for episode in self.episodes if episode.error is None)
+
+    @property
     def won(self) -> int:
         """How many of the episodes were won."""
         return sum(episode.success for episode in self.episodes)

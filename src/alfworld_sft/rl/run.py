@@ -12,15 +12,16 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from alfworld_sft.games.sources import GENERATE
 from alfworld_sft.models.chat_encoder import ChatEncoder
 from alfworld_sft.models.load import base_of, load_tokenizer
 from alfworld_sft.models.stopping import stop_at
 from alfworld_sft.prompts.template import Template, load_template
 from alfworld_sft.rl.config import RLConfig
-from alfworld_sft.rl.credit import Credit, credit_of
+from alfworld_sft.rl.credit import ESTIMATOR, Credit, credit_of
 from alfworld_sft.rl.figures import game_figures
 from alfworld_sft.rl.inputs import games_of_tests, training_games
-from alfworld_sft.rl.limits import DRY_GAMES, Watch, dry_games_in
+from alfworld_sft.rl.limits import DRY_GAMES, NothingWonError, Watch, dry_games_in
 from alfworld_sft.rl.players import StepPlayers, make_players
 from alfworld_sft.rl.probe import probe_samples
 from alfworld_sft.rl.reference import reference_of
@@ -31,6 +32,7 @@ from alfworld_sft.runs.rollout import Protocol
 from alfworld_sft.train.checkpoint import Checkpoint, Position
 from alfworld_sft.train.data.batches import lengths_of
 from alfworld_sft.train.distributed import Ranks
+from alfworld_sft.train.folder import OPTION
 from alfworld_sft.train.hooks import Hook
 from alfworld_sft.train.learner import Figures, Learner, TrainingResult
 from alfworld_sft.train.log import METRICS_FILE
@@ -92,7 +94,7 @@ class _Run:
         self.updater = Updater(self.learner, config, reference_of(self.learner, config))
         self.players: StepPlayers = make_players(config, tokenizer, ranks)
         dry = dry_games_in(config.local_dir / METRICS_FILE, self.learner.position.step) if ranks.first else 0
-        self.watch = Watch(config.rl, ranks.share(dry))
+        self.watch = Watch(config.rl, _easier_games(config), self.learner.kept, ranks.share(dry))
 
     def go(self, hooks: Sequence[Hook]) -> TrainingResult:
         """Do the remaining steps, test and save along the way, and write the final model."""
@@ -118,7 +120,11 @@ class _Run:
         started = time.perf_counter()
         number = before.step + 1
         groups, credit = self._play(before)
-        self.watch.games_played(number, groups)
+        try:
+            self.watch.games_played(number, groups)
+        except NothingWonError:
+            self.learner.save_unless_saved()
+            raise
         played = time.perf_counter()
         samples = credit.samples(self.config.rl.loss_type, self.config.env.max_steps * self.config.policy.max_tokens)
         figures = self.updater.update(number, samples)
@@ -133,10 +139,10 @@ class _Run:
             **figures,
             "sequences": len(samples),
             "tokens": tokens,
-            "tokens_per_s": tokens / (ended - played),
+            "tokens_per_s": tokens * self.config.rl.num_iterations / (ended - played),
             "seconds_playing": played - started,
             "seconds_training": ended - played,
-            **self.learner.mfu(lengths_of(samples), ended - played),
+            **self.learner.mfu(lengths_of(samples) * self.config.rl.num_iterations, ended - played),
         }
 
     def _play(self, before: Position) -> tuple[list[Group], Credit]:
@@ -162,12 +168,20 @@ def _identity(config: RLConfig, games: str, template: Template) -> dict[str, Any
         "prompt.form": prompt.form,
         "prompt.history_length": prompt.history_length,
         "env.max_steps": config.env.max_steps,
+        "env.max_repeats": config.env.max_repeats,
         "policy.temperature": policy.temperature,
         "policy.top_p": policy.top_p,
         "policy.max_tokens": policy.max_tokens,
         "rl.method": rl.method,
-        "rl.advantage": rl.advantage,
         "rl.num_generations": rl.num_generations,
         "rl.games_per_step": rl.games_per_step,
         "rl.max_num_gen_batches": rl.max_num_gen_batches,
+        "rl.loss_type": rl.loss_type,
+        **{f"rl.{name}": getattr(rl, name) for name in ESTIMATOR},
     }
+
+
+def _easier_games(config: RLConfig) -> str:
+    """Say how the run would get easier games: those of another source or difficulty are another run's."""
+    options = "games.difficulty=easy" if config.games.source == GENERATE else "another games.source"
+    return f"play easier games ({options}, with another {OPTION})"

@@ -311,6 +311,11 @@ class TrainingConfig(Section):
         return self.trainer.local_dir
 
     @property
+    def longest_row(self) -> int | None:
+        """Maximum tokens of a row that is trained; None: the model's context."""
+        return self.data.max_length
+
+    @property
     def token_budget(self) -> int:
         """Maximum tokens of one micro-batch."""
         return self.data.micro_batch_size_per_gpu * self.data.max_length

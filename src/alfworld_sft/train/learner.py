@@ -167,12 +167,15 @@ class Learner:
         """Raise DivergedError if the loss or the gradient's norm of a step is not finite."""
         if math.isfinite(loss) and math.isfinite(norm):
             return
-        kept = f"the last checkpoint is {self.last_saved}" if self.last_saved else "there is no checkpoint yet"
         what = f"the loss is {loss}" if not math.isfinite(loss) else f"the gradient's norm is {norm}"
         raise DivergedError(
-            f"step {step}: {what}, on the batch of {trained_on}; {kept};"
+            f"step {step}: {what}, on the batch of {trained_on}; {self.kept()};"
             f" try a smaller optim.lr (now {self.config.optim.lr:g})"
         )
+
+    def kept(self) -> str:
+        """Say which checkpoint there is."""
+        return f"the last checkpoint is {self.last_saved}" if self.last_saved else "there is no checkpoint yet"
 
     def test(self, hooks: Sequence[Hook]) -> dict[str, float]:
         """Call the hooks, and log their figures."""
@@ -201,8 +204,7 @@ class Learner:
     def _stop_if_asked(self, request: StopRequest) -> None:
         """Save and raise StoppedError if SIGTERM was received."""
         if self._is_asked_to_stop(request):
-            if self._saved != self.position:
-                self.save()
+            self.save_unless_saved()
             ignore_further_sigterm()  # torchrun sends one when another process has ended first
             raise StoppedError(f"stopped by SIGTERM after step {self.position.step}; saved {self.last_saved}")
 
@@ -225,6 +227,11 @@ class Learner:
             keep=self.config.trainer.max_ckpt_to_keep,
         )
         self._saved = self.position
+
+    def save_unless_saved(self) -> None:
+        """Write a checkpoint, unless there is one of this step or no step is done."""
+        if self.position.step and self._saved != self.position:
+            self.save()
 
     def close(self) -> None:
         """Close the log, and free the model.

@@ -179,6 +179,7 @@ def test_attention_is_packed_only_where_that_is_exact(folder, copied):
     )
     assert choose_attention(str(copied), "auto", 64) == PACKED, "no sequence is longer than the window"
     assert choose_attention(str(copied), "auto", 2048) == "sdpa"
+    assert choose_attention(str(copied), "auto", None) == "sdpa", "rows may be as long as the context"
     with pytest.raises(ModelError, match=r"write model\.attention=sdpa"):
         choose_attention(str(copied), "packed", 2048)
 

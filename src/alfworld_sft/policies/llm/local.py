@@ -30,7 +30,7 @@ from torch import Tensor
 
 from alfworld_sft.errors import ConfigError, PolicyError, UserError
 from alfworld_sft.models.chat_encoder import ChatEncoder
-from alfworld_sft.models.load import cast_weights, load_tokenizer
+from alfworld_sft.models.load import cast_weights, context_of, load_tokenizer
 from alfworld_sft.models.merge import load_whole
 from alfworld_sft.models.products import WIDE, fast_products
 from alfworld_sft.models.reference import unusable_path
@@ -90,7 +90,7 @@ class LocalModel:
         self._model = model
         self._device, self._dtype = model.device, model.dtype
         self._encoder = ChatEncoder(tokenizer)
-        self._context: int = model.config.max_position_embeddings
+        self._context = context_of(model.config)
         ends = (model.generation_config.eos_token_id, model.config.eos_token_id, tokenizer.eos_token_id)
         end_ids = frozenset(end_ids_of(self._encoder.end_id, *ends))  # a model's configs may disagree
         self._reader = ReplyReader(self._encoder, end_ids)

@@ -10,10 +10,10 @@ OTHER_FILES = 128
 """Open files of this process besides its connections: journal, libraries, pipes of workers."""
 
 
-def allow_connections(count: int) -> None:
+def allow_connections(count: int, option: str = "runner.concurrency") -> None:
     """Raise this process's soft limit of open files so that this many simultaneous connections fit.
 
-    Raises PolicyUnavailableError if the hard limit is too low.
+    Raises PolicyUnavailableError if the hard limit is too low; `option` is what the count is set by.
     """
     try:
         import resource  # noqa: PLC0415 - not on Windows, which has no such limit
@@ -25,15 +25,15 @@ def allow_connections(count: int) -> None:
         return
     if hard != resource.RLIM_INFINITY and hard < wanted:
         raise PolicyUnavailableError(
-            f"runner.concurrency={count} takes about {wanted} open files, and this process may have {hard} at most;"
-            f" set runner.concurrency={max(1, hard - OTHER_FILES)}, or raise the limit (ulimit -Hn)"
+            f"{option}={count} takes about {wanted} open files, and this process may have {hard} at most;"
+            f" set {option}={max(1, hard - OTHER_FILES)}, or raise the limit (ulimit -Hn)"
         )
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     except (OSError, ValueError) as error:  # macOS has another limit below the hard one
         raise PolicyUnavailableError(
-            f"runner.concurrency={count} takes about {wanted} open files, and the limit of {soft} cannot be raised"
-            f" ({error}); set runner.concurrency={max(1, soft - OTHER_FILES)}"
+            f"{option}={count} takes about {wanted} open files, and the limit of {soft} cannot be raised"
+            f" ({error}); set {option}={max(1, soft - OTHER_FILES)}"
         ) from None
 
 

@@ -12,7 +12,7 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor, nn
 
-from alfworld_sft.models.load import ModelError, first_line, load_config
+from alfworld_sft.models.load import ModelError, context_of, first_line, load_config
 
 logger = logging.getLogger(__name__)
 
@@ -98,13 +98,16 @@ def _mask(branches: Sequence[tuple[int, int]]) -> Tensor:
     return torch.cat([before, own], dim=1)
 
 
-def choose_attention(name: str, wish: Literal["auto", "packed", "sdpa"], max_length: int) -> str:
-    """Return the attention to load a model with: ours, if the architecture's attention is plain."""
+def choose_attention(name: str, wish: Literal["auto", "packed", "sdpa"], longest: int | None) -> str:
+    """Return the attention to load a model with: ours, if the architecture's is plain for rows of `longest` tokens.
+
+    None stands for rows as long as the model's context.
+    """
     config = load_config(name)
     layer_types = getattr(config, "layer_types", None)  # if missing, a window applies to every layer
     windowed = layer_types is None or "sliding_attention" in layer_types
     window = getattr(config, "sliding_window", None) if windowed else None
-    plain = config.model_type in PACKED_FAMILIES and (window is None or window >= max_length)
+    plain = config.model_type in PACKED_FAMILIES and (window is None or window >= (longest or context_of(config)))
     plain = plain and not getattr(config, "attention_dropout", 0)
     if wish == "packed" and not plain:
         raise ModelError(

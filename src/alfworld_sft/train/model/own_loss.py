@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from alfworld_sft.models.load import ModelError, base_of
+from alfworld_sft.models.load import ModelError, base_of, context_of
 from alfworld_sft.train.data.sample import Sample
 from alfworld_sft.train.model.attention import PACKED, Segments
 from alfworld_sft.train.model.prepare import LossModule
@@ -43,13 +43,15 @@ class OwnLoss:
     nll: tuple[Tensor, Tensor]
 
 
-def probe_rows(samples: Sequence[Sample], config: Any, max_length: int) -> tuple[Tensor, Tensor]:
+def probe_rows(samples: Sequence[Sample], config: Any, longest_row: int | None) -> tuple[Tensor, Tensor]:
     """Return a longer and a shorter row of the samples' tokens.
 
-    The longer one is long enough to trigger any special behaviour beyond a window or the original context.
+    The longer one is long enough to trigger any special behaviour beyond a window or the original context, as far as
+    rows of at most `longest_row` tokens meet it; None stands for rows as long as the model's context.
     """
-    bounds = [length for length in _lengths_in(config.to_dict()) if length < max_length]
-    longest = max([LONG, *(min(length + 8, max_length) for length in bounds)])
+    limit = longest_row or context_of(config)
+    bounds = [length for length in _lengths_in(config.to_dict()) if length < limit]
+    longest = max([LONG, *(min(length + 8, limit) for length in bounds)])
     tokens = np.concatenate([sample.ids for sample in samples[:8]])
     stream = torch.from_numpy(np.resize(tokens, longest + SHORT).astype(np.int64))
     return stream[:longest], stream[longest:]

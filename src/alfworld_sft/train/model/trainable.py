@@ -45,9 +45,9 @@ def load_trainable(
     """
     options = config.model
     name, autocast = options.partial_pretrain, compute if compute != torch.float32 else None
-    attention = choose_attention(name, options.attention, config.data.max_length)
+    attention = choose_attention(name, options.attention, config.longest_row)
     model = load_model(name, compute if options.lora_rank else torch.float32, ranks.device, attention)
-    own = own_loss(model, probe_rows(samples, model.config, config.data.max_length), autocast)
+    own = own_loss(model, probe_rows(samples, model.config, config.longest_row), autocast)
     if options.lora_rank:
         torch.manual_seed(config.trainer.seed)
         model = add_lora(
