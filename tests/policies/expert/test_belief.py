@@ -1,3 +1,5 @@
+import pytest
+
 from alfworld_sft.policies.expert.belief import Belief
 from tests.policies.play import ROOM, view
 
@@ -110,6 +112,30 @@ def test_a_refused_put_into_an_accessible_receptacle_means_that_it_does_not_take
         )
     )
     assert belief.places["shelf 1"].refuses == {"mug"}
+
+
+@pytest.mark.parametrize("said", ["put mug 2 in/on shelf 1", "heat mug 2 with shelf 1"])
+def test_a_refusal_of_what_no_shelf_understands_teaches_nothing_about_it(said):
+    shelf = Belief(
+        view(
+            ("You pick up the mug 2 from the desk 1.", "go to shelf 1"),
+            ("You arrive at shelf 1. On the shelf 1, you see nothing.", said),
+            now="Nothing happens.",
+        )
+    ).places["shelf 1"]
+    assert (shelf.refuses, shelf.untreated, shelf.useless) == (frozenset(), frozenset(), False)
+
+
+def test_an_appliance_that_does_not_treat_a_thing_may_treat_another():
+    microwave = Belief(
+        view(
+            ("You pick up the book 1 from the desk 1.", "go to microwave 1"),
+            ("You arrive at microwave 1. The microwave 1 is closed.", "heat book 1 with microwave 1"),
+            now="Nothing happens.",
+        )
+    ).places["microwave 1"]
+    assert microwave.untreated == {"book"}
+    assert not microwave.useless
 
 
 def test_looking_around_tells_what_is_in_reach():

@@ -3,11 +3,16 @@ import dataclasses
 
 import pytest
 
+from alfworld_sft.games import find_games
 from alfworld_sft.policies.expert.expert import Expert
 from alfworld_sft.policies.random_player import RandomPlayer
+from alfworld_sft.policies.scripted import Scripted
+from alfworld_sft.policies.teacher import Taught
 from alfworld_sft.prompts.tags import parse_reply
 from alfworld_sft.prompts.template import load_template
 from alfworld_sft.prompts.transcript import prompts_of
+from alfworld_sft.types import TASK_TYPES
+from alfworld_sft.world.language import PUT, read_command
 from tests.handmade import Furniture, make_game
 from tests.policies.play import ROOM, act, commands, play, prompt, study, view
 
@@ -227,6 +232,22 @@ def test_without_the_list_mistakes_are_those_of_a_player_who_saw_as_much():
 def test_the_expert_recovers_from_its_mistakes():
     episodes = [play(study(), Expert(noise=0.3), seed=seed) for seed in range(50)]
     assert all(episode.success for episode in episodes)
+
+
+@pytest.mark.parametrize("template", ["default", "compact"])
+@pytest.mark.parametrize("task_type", [each for each in TASK_TYPES if each != "look_at_obj_in_light"])
+def test_a_student_s_refused_command_does_not_lead_its_teacher_astray(task_type, template):
+    """Not the other version's wording, nor a treatment with what is no appliance."""
+    game = next(ref for ref in find_games("embedded") if ref.task_type == task_type).load()
+    path = commands(play(game, Expert(), template, form="multi"))
+    turn = next(n for n, command in enumerate(path) if read_command(command).command.verb == "put")
+    thing, place = read_command(path[turn]).names
+    other = PUT["put" if game.grammar == "move" else "move"]
+    for slip in (other.format(thing, place), f"heat {thing} with {place}"):
+        student = Scripted([*path[:turn], slip, *path[turn:]])
+        episode = play(game, Taught(student, Expert()), template, form="multi")
+        assert episode.steps[turn].observation != episode.steps[turn + 1].observation == "Nothing happens."
+        assert [step.teacher.command for step in episode.steps[turn + 1 :]] == path[turn:]
 
 
 def test_sweep_goes_on_after_the_place_that_the_window_shows():

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from alfworld_sft.policies.expert.reading import Access, Offers, Reading, read_observation, read_offers
 from alfworld_sft.types import View
-from alfworld_sft.world.language import read_command
+from alfworld_sft.world.language import PUT, read_command
 from alfworld_sft.world.treatments import TREATMENTS, Treatment
 
 OPENABLE = frozenset({"cabinet", "drawer", "fridge", "microwave", "safe"})
@@ -42,10 +42,11 @@ class Place:
 
     `contents` is None until they were seen; `complete` is False if only `take` commands showed them.
     `access` is None until known. `arrival` is what the game calls the location on arrival, where it was heard.
-    `useless`: it refused to open, or to treat something.
+    `refuses` has classes of objects that could not be put there, `untreated` those that it did not clean, heat or cool
+    though it is the appliance for it. `useless`: it refused to open.
     """
 
-    __slots__ = ("access", "arrival", "complete", "contents", "name", "refuses", "useless")
+    __slots__ = ("access", "arrival", "complete", "contents", "name", "refuses", "untreated", "useless")
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -54,6 +55,7 @@ class Place:
         self.complete = False
         self.arrival: str | None = None
         self.refuses: frozenset[str] = frozenset()
+        self.untreated: frozenset[str] = frozenset()
         self.useless = False
 
     @property
@@ -192,8 +194,10 @@ class Belief:
                 self._treat(reading.object, treatment)
 
     def _learn_refusal(self, command: str) -> None:
-        """Nothing happened: learn why, where only one reason is left."""
+        """Nothing happened: learn why, where only one reason is left. Whoever played may not know the game's rules."""
         said = read_command(command)
+        if said and said.command.verb == "put" and said.command != PUT[self.view.wording]:
+            return
         match said and (said.command.verb, *said.names):
             case ("go", name):
                 if name in self.places or (self.windowed and class_of(name) in RECEPTACLE_CLASSES):
@@ -211,8 +215,8 @@ class Belief:
                 place.contents = tuple(there for there in place.contents if there != name)
             case "put" if self.held == name and place.accessible:
                 place.refuses |= {class_of(name)}
-            case "clean" | "heat" | "cool" if self.held == name:
-                place.useless = True
+            case "clean" | "heat" | "cool" if self.held == name and class_of(place.name) == TREATMENTS[verb].appliance:
+                place.untreated |= {class_of(name)}
 
     def _learn_offers(self, offers: Offers) -> None:
         """Take in the admissible commands: the places to go, what is in reach and how, and what the hand holds."""

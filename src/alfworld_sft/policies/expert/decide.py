@@ -145,7 +145,7 @@ class Mind:
         belief, name = self.belief, self.belief.held or ""
         reach = belief.in_reach()
         kind = TREATMENTS[treatment].appliance
-        places = [p for p in belief.places.values() if class_of(p.name) == kind and not p.useless]
+        places = [p for p in belief.places.values() if class_of(p.name) == kind and class_of(name) not in p.untreated]
         if not places:
             return self._lost()
         place = min(places, key=lambda p: (p.name not in reach, number_of(p.name)))
