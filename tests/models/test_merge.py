@@ -119,6 +119,14 @@ def test_what_is_no_checkpoint_is_said(tmp_path, name):
         merge(tmp_path / name, tmp_path / "merged")
 
 
+def test_gguf_weights_are_answered_with_the_command_for_them(tmp_path):
+    (tmp_path / "weights.gguf").write_bytes(b"GGUF")
+    with pytest.raises(
+        MergeError, match=r"GGUF weights are not loaded; for SmolLM2's: alfworld-sft smollm2 DIR --file"
+    ):
+        merge(tmp_path / "weights.gguf", tmp_path / "merged")
+
+
 def test_a_checkpoint_of_all_weights_becomes_a_model_too(model, tmp_path):
     data = write_dataset(tmp_path / "data", train_episodes=2, val_episodes=0)
     more = ("model.lora_rank=0", "data.val_files=null", "trainer.total_epochs=1")

@@ -19,6 +19,7 @@ from alfworld_sft.files import whole_folder
 from alfworld_sft.models.adapter import base_of_adapter, read_adapter_config
 from alfworld_sft.models.chat_encoder import read_end_id
 from alfworld_sft.models.load import base_of, cast_weights, first_line, load_config, load_model, load_tokenizer
+from alfworld_sft.models.reference import unusable_path
 from alfworld_sft.models.stamp import CheckpointError, base_fingerprint, read_stamp
 from alfworld_sft.models.stopping import stop_at
 
@@ -40,6 +41,8 @@ def merge(checkpoint: Path, output: Path, *, base: str | None = None, dtype: DTy
     `base` overrides the adapter's path to its base model. A checkpoint of all weights is written in the requested
     dtype. Raises UserError and then leaves no folder behind.
     """
+    if unusable := unusable_path(str(checkpoint)):
+        raise MergeError(f"{checkpoint}: {unusable}")
     if not checkpoint.is_dir():
         raise MergeError(f"{checkpoint}: there is no such folder")
     if output.exists() and (not output.is_dir() or any(output.iterdir())):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from alfworld_sft.config import Needs, Section
 from alfworld_sft.usage import Prices
@@ -81,7 +81,8 @@ class PolicySection(Section):
     )
     truncated: Literal["retry", "keep"] = Field(
         "retry",
-        description="Server replies cut off by max_tokens: retry draws again, then fails the episode; keep uses them.",
+        description="Server replies cut off by max_tokens: retry draws again, then fails the episode; keep, the default"
+        " with a teacher, uses them.",
     )
     timeout_s: float = Field(120.0, gt=0, description="Seconds to wait for a server's reply.")
     attempts: int = Field(6, ge=1, le=100, description="Maximum requests to a server per reply, with growing pauses.")
@@ -150,6 +151,14 @@ class CollectingPolicySection(PolicySection):
     teacher_share: float = Field(
         0.0, ge=0, le=1, description="Share of the turns in which the teacher acts instead of the policy."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _keep_what_a_student_says(cls, given: Any) -> Any:
+        """Keep truncated replies where a teacher answers them, unless the run says otherwise."""
+        if isinstance(given, dict) and given.get("teacher") and "truncated" not in given:
+            return {**given, "truncated": "keep"}
+        return given
 
     @property
     def expert_acts(self) -> bool:

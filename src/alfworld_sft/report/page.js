@@ -68,13 +68,13 @@ const swatch = (run) => {
   mark.style.background = COLOURS[run % COLOURS.length];
   return mark;
 };
-const runName = (run) => make("span", {}, swatch(run), report.runs[run].name);
+const runName = (run) => make("span", {}, swatch(run), report.runs[run].name + (at(report.runs[run].stamp, "protocol.constrain") ? " (actions restricted)" : ""));
 
 // ---- overview
 
 const STAMPED = [["policy", "policy"], ["status", "status"], ["started", "started"], ["games", "games.description"],
   ["template", "protocol.template"], ["form", "protocol.form"], ["history", "protocol.history_length"],
-  ["steps at most", "protocol.max_steps"], ["repeats", "protocol.repeats"], ["seed", "protocol.seed"],
+  ["steps at most", "protocol.max_steps"], ["actions restricted", "protocol.constrain"], ["repeats", "protocol.repeats"], ["seed", "protocol.seed"],
   ["rows", "counts.rows_train"], ["validation rows", "counts.rows_val"], ["model", "config.model.partial_pretrain"],
   ["step", "step"], ["epochs", "config.trainer.total_epochs"], ["learning rate", "config.optim.lr"],
   ["version", "versions.alfworld-sft"]];

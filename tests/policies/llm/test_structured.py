@@ -64,7 +64,26 @@ def test_a_server_without_structured_outputs_is_refused_in_one_line(refuses):
         r" serve the model with vLLM or SGLang, play it with policy\.name=local, or leave out policy\.constrain",
         str(error),
     )
-    assert len(fake.requests) == 3
+    assert len(fake.requests) == (3 if refuses is refuses_it else 6), "an accident would not happen twice"
+
+
+def test_one_odd_reply_does_not_give_the_restriction_up():
+    good = says("<think>I go.</think>\n<action>go to desk 1</action>")
+    with serving([good, ignores_it(""), good]) as fake:
+        replies = ask(server(fake.url, constrain=True), ASKED, ASKED)
+    assert [reply.text for reply in replies] == ["<think>I go.</think>\n<action>go to desk 1</action>"] * 2
+    assert all("structured_outputs" in request for request in fake.requests)
+
+
+def test_a_reply_that_the_server_broke_off_is_asked_for_again():
+    with serving([says("<think>I", finish="abort"), says("<action>look</action>")]) as fake:
+        [reply] = ask(server(fake.url), ASKED)
+    assert reply.text == "<action>look</action>"
+
+
+@pytest.mark.parametrize("thought", ["", "<think>so I look</think>\n\n", "so I look</think>\n\n"])
+def test_a_bare_action_may_follow_a_thought_that_the_prompt_opened(thought):
+    assert re.fullmatch(reply_pattern(BARE), f"{thought}look")
 
 
 def test_a_free_request_restricts_nothing():

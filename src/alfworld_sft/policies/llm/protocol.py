@@ -33,6 +33,9 @@ _SEEDS = 2**31  # every server accepts a signed 32-bit integer
 CUT_OFF = ("length", "max_tokens")
 """Finish reasons for a reply that did not end within its token limit."""
 
+BROKEN_OFF = ("abort", "error")
+"""Finish reasons for a reply that the server did not complete (vLLM, SGLang)."""
+
 
 class MalformedAnswerError(Exception):
     """An answer that violates the protocol."""
@@ -136,6 +139,8 @@ def read_answer(data: object, prompt: Prompt) -> tuple[Reply, bool]:
         raise MalformedAnswerError(
             f"the answer's message is {type(content).__name__}, not text (it ended by {finish!r})"
         )
+    if finish in BROKEN_OFF:
+        raise MalformedAnswerError(f"the server broke its reply off ({finish!r})")
     truncated = finish in CUT_OFF
     if content is None and not truncated and finish != "content_filter" and not reasoning:
         reason = f"the answer's message holds no text (it ended by {finish!r})"

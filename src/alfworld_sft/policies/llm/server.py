@@ -150,13 +150,19 @@ class OpenAIServer:
         return reply
 
     async def _ask(self, prompt: Prompt, *, draw: int) -> Reply:
-        """Ask once, and once more for each parameter that the server may reject, or ignore."""
+        """Ask once, and once more for each parameter that the server may reject.
+
+        A restriction that the server ignores shows in two replies to one prompt; one alone may be an accident.
+        """
+        broken: set[str] = set()
         while True:
             answer, restricted_by = await self._answer_to(prompt, draw=draw)
             reply, truncated = self._read(answer, prompt)
             if not self._constrain or truncated or keeps_to(reply.text, prompt):
                 break
-            self._go_without(restricted_by)
+            if restricted_by <= broken:
+                self._go_without(restricted_by)
+            broken |= restricted_by
         reasons = has_reasoning(answer)
         if self._constrain and truncated and not reasons:
             reply, truncated = await self._continue(reply, prompt, draw=draw)

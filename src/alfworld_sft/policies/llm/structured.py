@@ -67,7 +67,7 @@ def reply_pattern(prompt: Prompt) -> str:
     """
     action = action_pattern(prompt)
     if not prompt.tags:
-        return rf"(<think>[^<]*</think>[ \n]*)?{action}"
+        return rf"((<think>)?[^<]*</think>[ \n]*)?{action}"
     sections = "|".join(rf"<{tag}>[^<]*</{tag}>" for tag in _FREE_TAGS)
     return rf"([^<]*</think>)?([^<]|{sections})*{ACTION_OPEN}{action}"
 
