@@ -96,7 +96,7 @@ def test_trl_is_given_every_token_with_loss_once(run, tmp_path):
 
 
 def test_trl_s_dpo_takes_two_steps_on_the_pairs(run, tmp_path):
-    assert export_pairs(run, tmp_path / "out", None) > 0
+    assert export_pairs(run, tmp_path / "out", None)["train"] > 0
     records = read(tmp_path / "out" / "train.jsonl").select(range(8))
     trainer = trainer_of("DPO", tmp_path / "trained", records)
     assert trainer.train().global_step == 2

@@ -2,6 +2,7 @@ import json
 import shutil
 from dataclasses import replace
 
+import pyarrow.parquet as pq
 import pytest
 import typer
 from typer.testing import CliRunner
@@ -10,12 +11,16 @@ from alfworld_sft.collect.config import CollectConfig
 from alfworld_sft.collect.run import collect, start_run
 from alfworld_sft.config import build_config
 from alfworld_sft.dataset.rows import Rendering
-from alfworld_sft.errors import DatasetError
+from alfworld_sft.errors import ConfigError, DatasetError
+from alfworld_sft.evaluate.config import EvaluateConfig
+from alfworld_sft.evaluate.run import evaluate, start_evaluation
 from alfworld_sft.export.cli import export_command
 from alfworld_sft.export.preferences import preference_pairs
 from alfworld_sft.games import find_games
+from alfworld_sft.prompts.formats import read_reply
 from alfworld_sft.prompts.tags import read_action, read_section
-from alfworld_sft.prompts.template import load_template
+from alfworld_sft.prompts.template import load_template, template_names
+from alfworld_sft.prompts.transcript import prompts_of
 from alfworld_sft.world import Env
 from alfworld_sft.world.distance import distance as steps_to_goal
 from tests.collecting import write_games
@@ -113,15 +118,89 @@ def test_recorded_distances_give_pairs_without_the_games(tmp_path):
         assert other.distance is None or other.distance >= step.distance.before
 
 
+@pytest.mark.parametrize("name", template_names())
+def test_the_rejected_reply_is_the_other_action_in_every_format(tmp_path, name):
+    source = write_games(tmp_path / "games", 2)
+    job = start_run(build_config(CollectConfig, [f"games.source={source}", f"prompt.template={name}"]), tmp_path)
+    with job.run:
+        collect(job)
+        episodes = list(job.run.episodes())
+    template, games = load_template(name), {ref.id: ref.load() for ref in find_games(source, "train")}
+    pairs = [pair for one in episodes for pair in preference_pairs(one, games[one.game_id], Rendering(template))]
+    assert pairs
+    for pair in pairs:
+        chosen, rejected = (
+            read_reply(template.reply_format, pair[which][0]["content"], template.tags, ()).action
+            for which in ("chosen", "rejected")
+        )
+        assert chosen != rejected is not None
+        episode = next(one for one in episodes if one.id == pair["episode_id"])
+        assert rejected in episode.steps[pair["turn"] - 1].admissible_commands
+
+
+def test_single_turn_pairs_have_the_prompts_that_a_single_turn_model_is_given(played):
+    episodes, games = played
+    rendering = Rendering(load_template("add_wm1"), history_length=2)
+    for one in episodes:
+        prompts = list(prompts_of(one, rendering.template, history_length=2))
+        for pair in preference_pairs(one, games[one.game_id], rendering, "single"):
+            (message,) = prompts[pair["turn"] - 1].messages
+            assert pair["prompt"] == [{"role": "user", "content": message.content}]
+
+
+def invoke(*words):
+    return CliRunner().invoke(app, list(map(str, words)))
+
+
+def test_pairs_of_the_games_held_out_are_apart(tmp_path):
+    recorded(tmp_path, "policy.noise=0.3", "dataset.val_fraction=0.3")
+    assert invoke(tmp_path / "run", "--to", "dpo", "-o", tmp_path / "out").exit_code == 0
+    info = {}
+    for split in ("train", "val"):
+        rows = pq.read_table(tmp_path / f"run/{split}.parquet", columns=["extra_info"]).to_pylist()
+        info[split] = {json.loads(row["extra_info"])["game_id"] for row in rows}
+        pairs = [json.loads(line) for line in (tmp_path / f"out/{split}.jsonl").read_text().splitlines()]
+        assert {pair["game_id"] for pair in pairs} <= info[split]
+        assert pairs
+    assert info["train"].isdisjoint(info["val"])
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (("--to", "trl", "--source", "/nowhere"), "--source /nowhere has no effect with --to trl"),
+        (("--to", "inspect", "--form", "single"), "--form single has no effect with --to inspect"),
+    ],
+)
+def test_an_option_without_effect_is_refused(tmp_path, words, line):
+    result = invoke(tmp_path, *words, "-o", tmp_path / "out")
+    assert isinstance(result.exception, ConfigError)
+    assert str(result.exception).startswith(line)
+
+
+def test_an_evaluation_has_no_pairs(tmp_path):
+    job = start_evaluation(build_config(EvaluateConfig, ["games.source=embedded", "num_games=1"]), tmp_path, name="e")
+    with job.run:
+        evaluate(job)
+    result = invoke(tmp_path / "e", "--to", "dpo", "-o", tmp_path / "out")
+    assert "of kind evaluate; --to dpo takes a collection's folder" in str(result.exception)
+
+
 def test_a_teacher_s_reply_is_chosen_before_the_policy_s_own(tmp_path):
     episodes, source = recorded(tmp_path, "policy.name=random", "policy.teacher=expert", "env.max_steps=8")
     games = {ref.id: ref.load() for ref in find_games(str(source), "train")}
-    for one in episodes:
-        pairs = list(preference_pairs(one, None, WORLD_MODEL))
-        replayed = {pair["turn"]: pair for pair in preference_pairs(one, games[one.game_id], WORLD_MODEL)}
-        assert pairs
-        for pair in pairs:
-            step = one.steps[pair["turn"] - 1]
-            assert read_action(pair["chosen"][0]["content"]) == step.teacher.command
-            assert pair["rejected"][0]["content"] == step.reply.text
-            assert pair == replayed[pair["turn"]]
+    pairs = [(one, pair) for one in episodes for pair in preference_pairs(one, games[one.game_id], WORLD_MODEL)]
+    assert pairs
+    own = 0
+    for one, pair in pairs:
+        step = one.steps[pair["turn"] - 1]
+        assert read_action(pair["chosen"][0]["content"]) == step.teacher.command
+        worse = step.problem is None and step.distance.after >= step.distance.before
+        assert (pair["rejected"][0]["content"] == step.reply.text) == worse
+        own += worse
+    assert 0 < own < len(pairs)
+    invoke(tmp_path / "run", "--to", "dpo", "-o", tmp_path / "out")
+    written = [
+        line for split in ("train", "val") for line in (tmp_path / f"out/{split}.jsonl").read_text().splitlines()
+    ]
+    assert len(written) == len(pairs), "recorded distances leave out none of them"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,18 +10,20 @@ import typer
 
 from alfworld_sft.collect.config import CollectConfig
 from alfworld_sft.counts import counted
+from alfworld_sft.dataset.read import Columns, dataset_file, read_rows
 from alfworld_sft.dataset.rows import Rendering
-from alfworld_sft.errors import RunFolderError
+from alfworld_sft.errors import ConfigError, RunFolderError
 from alfworld_sft.export.dialogues import SPLITS
 from alfworld_sft.export.inspect_log import LOG, export_inspect
 from alfworld_sft.export.preferences import SETTINGS, game_of, has_distances, preference_pairs
-from alfworld_sft.export.targets import Form, Record
+from alfworld_sft.export.targets import Record
 from alfworld_sft.export.write import export_rows, new_folder, write_jsonl
 from alfworld_sft.games import GameSource
 from alfworld_sft.prompts.template import load_template
 from alfworld_sft.runs.job import games_of
 from alfworld_sft.runs.store import IMPORT, RunFolder, read_stamp
 from alfworld_sft.terminal import printable
+from alfworld_sft.types import Form
 
 Target = Literal["trl", "verl", "verl-rl", "llamafactory", "openai", "sharegpt", "inspect", "dpo"]
 
@@ -34,12 +36,17 @@ def export_command(
     source: Annotated[str | None, typer.Option(help="For dpo: where the games are now, if they were moved.")] = None,
 ) -> None:
     """Write a run in the form that another framework reads."""
+    if source is not None and to != "dpo":
+        raise ConfigError(f"--source {source} has no effect with --to {to}, which needs no games; leave it out")
+    if form == "single" and to == "inspect":
+        raise ConfigError("--form single has no effect with --to inspect, which keeps what was played; leave it out")
     if to in ("inspect", "dpo") and read_stamp(run).get("kind") == IMPORT:
         raise RunFolderError(f"{run}: imported; --to {to} needs episodes that this package has played")
     if to == "inspect":
         typer.echo(f"{printable(str(out / LOG))}: {counted(export_inspect(run, out), 'sample')}")
     elif to == "dpo":
-        typer.echo(f"{printable(str(out))}: {counted(export_pairs(run, out, source), 'pair')}")
+        for split, pairs in export_pairs(run, out, source, form).items():
+            typer.echo(f"{printable(str(out))}: {split}: {counted(pairs, 'pair')}")
     else:
         exported = export_rows(run, to, out, form)
         for split in SPLITS:
@@ -48,26 +55,48 @@ def export_command(
             typer.echo(f"{printable(str(out))}: {split}: {counted(exported.records[split], 'record')}{more}")
 
 
-def export_pairs(path: Path, out: Path, source: str | None) -> int:
-    """Write the preference pairs of a collection's episodes; return their number."""
+def export_pairs(path: Path, out: Path, source: str | None, form: Form = "multi") -> dict[str, int]:
+    """Write the preference pairs of a collection's episodes, split as its rows; return the numbers by split.
+
+    Raises RunFolderError for another run than a collection, or one without pairs, and DatasetError for one that has not
+    written its dataset.
+    """
     with RunFolder(path) as run, new_folder(out) as folder:
-        number = write_jsonl(folder / "train.jsonl", _pairs(run, source))
-        if not number:
+        if run.kind != "collect":
+            raise RunFolderError(f"{path}: of kind {run.kind}; --to dpo takes a collection's folder")
+        held_out = _held_out_games(path)
+        numbers = {}
+        for split in SPLITS:
+            file = folder / f"{split}.jsonl"
+            numbers[split] = write_jsonl(file, _pairs(run, source, form, held_out, split))
+            if not numbers[split]:
+                file.unlink()  # readers of a dataset fail on a file without records
+        if not any(numbers.values()):
             raise RunFolderError(f"{path}: no trained turn of its episodes has a worse alternative; nothing to export")
         (folder / "README.md").write_text(f"# {path.name}: preference pairs\n\n{SETTINGS}\n", "utf-8")
-    return number
+    return numbers
 
 
-def _pairs(run: RunFolder, source: str | None) -> Iterator[Record]:
+def _held_out_games(dataset: Path) -> frozenset[str]:
+    """Return the ids of the games that a dataset keeps for validation."""
+    file = dataset_file(dataset, "val.parquet", "RUN")
+    return frozenset(str(row.extra.get("game_id")) for row in read_rows([file], Columns(multiturn=True), "RUN"))
+
+
+def _pairs(run: RunFolder, source: str | None, form: Form, held_out: Collection[str], split: str) -> Iterator[Record]:
     config = CollectConfig.model_validate(run.stamp["config"])
     section = config.games.model_copy(update={"source": source}) if source else config.games
-    rendering = Rendering(load_template(config.prompt.template), predictions=config.worldmodel.predictions)
+    rendering = Rendering(
+        load_template(config.prompt.template), config.prompt.history_length, config.worldmodel.predictions
+    )
     games: GameSource | None = None
     for episode in run.episodes():
         if not episode.success and config.dataset.require_success:
             continue
+        if (episode.game_id in held_out) != (split == "val"):
+            continue
         if has_distances(episode):
-            yield from preference_pairs(episode, None, rendering)
+            yield from preference_pairs(episode, None, rendering, form)
         else:
             games = games or games_of(section, config.seed)
-            yield from preference_pairs(episode, game_of(episode, games, run.path), rendering)
+            yield from preference_pairs(episode, game_of(episode, games, run.path), rendering, form)

@@ -20,11 +20,12 @@ from alfworld_sft.dataset.rows import Rendering, as_dicts, is_target, teacher_te
 from alfworld_sft.errors import DatasetError
 from alfworld_sft.export.targets import Record
 from alfworld_sft.games import GameSource
+from alfworld_sft.prompts.formats import with_action
 from alfworld_sft.prompts.tags import replace_section
 from alfworld_sft.prompts.transcript import transcript_of
 from alfworld_sft.runs.probes import try_command
 from alfworld_sft.seeds import derive_seed
-from alfworld_sft.types import Alternative, Episode
+from alfworld_sft.types import Alternative, Episode, Form
 from alfworld_sft.world import Env, Game
 
 SETTINGS = (
@@ -47,14 +48,17 @@ class Measured:
     others: Iterator[Alternative]
 
 
-def preference_pairs(episode: Episode, game: Game | None, rendering: Rendering) -> Iterator[Record]:
+def preference_pairs(
+    episode: Episode, game: Game | None, rendering: Rendering, form: Form = "multi"
+) -> Iterator[Record]:
     """Yield a pair for each trained turn that brings the goal closer, where another action does not.
 
-    `game` may be None where `has_distances`. Raises DatasetError where the game does not answer as the episode says:
-    it was played in another game.
+    The prompt is the conversation so far, or the single-turn prompt with the history in it, as `form` says. `game` may
+    be None where `has_distances`. Raises DatasetError where the game does not answer as the episode says: it was played
+    in another game.
     """
     measured = _recorded(episode) if game is None else _replayed(episode, game)
-    transcript = transcript_of(episode, rendering.template, "multi")
+    transcript = transcript_of(episode, rendering.template, form, rendering.history_length)
     for turn, (step, known) in enumerate(zip(episode.steps, measured, strict=True), 1):
         prompt = transcript.prompt(step.observation, step.admissible_commands)
         chosen = known.teacher or known.played
@@ -80,7 +84,7 @@ def preference_pairs(episode: Episode, game: Game | None, rendering: Rendering) 
 
 def has_distances(episode: Episode) -> bool:
     """Return whether an episode records all that its pairs need, so that no game is needed."""
-    return all(step.distance is not None and (step.alternatives or step.teacher) for step in episode.steps)
+    return all(step.distance is not None and step.alternatives for step in episode.steps)
 
 
 def game_of(episode: Episode, games: GameSource, source: Path) -> Game:
@@ -135,7 +139,7 @@ def _replayed(episode: Episode, game: Game) -> Iterator[Measured]:
 
 
 def _reply_with(text: str, other: Alternative, rendering: Rendering) -> str:
-    tags = rendering.template.tags
-    if "prediction" in tags:
+    template = rendering.template
+    if "prediction" in template.tags:
         text = replace_section(text, "prediction", other.next_observation)
-    return replace_section(text, "action", other.command) if "action" in tags else other.command
+    return with_action(template.reply_format, text, template.tags, other.command)

@@ -10,7 +10,6 @@ from alfworld_sft.dataset.rows import DATA_SOURCE, as_dicts
 from alfworld_sft.export.dialogues import Dialogue
 from alfworld_sft.prompts.tags import read_action
 
-Form = Literal["single", "multi"]
 Record = dict[str, Any]
 SHAREGPT_ROLES = {"system": "system", "user": "human", "assistant": "gpt"}
 

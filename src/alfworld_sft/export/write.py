@@ -14,9 +14,10 @@ import pyarrow.parquet as pq
 
 from alfworld_sft.errors import UserError, os_reason
 from alfworld_sft.export.dialogues import SPLITS, read_conversations, read_single_turns
-from alfworld_sft.export.targets import TARGETS, Form, Record, RowTarget
+from alfworld_sft.export.targets import TARGETS, Record, RowTarget
 from alfworld_sft.files import whole_folder
 from alfworld_sft.strict_json import to_json
+from alfworld_sft.types import Form
 
 RECORDS_PER_BLOCK = 512
 

@@ -17,7 +17,7 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
-from alfworld_sft.prompts.tags import ParsedReply, Problem, compose_reply, parse_reply
+from alfworld_sft.prompts.tags import ParsedReply, Problem, compose_reply, parse_reply, replace_section
 from alfworld_sft.types import ReplyFormat
 from alfworld_sft.world.language import ARRIVED, NOTHING_HAPPENS, read_sentence
 
@@ -53,6 +53,16 @@ class Format:
 def write_reply(reply_format: ReplyFormat, tags: Collection[str], parts: Mapping[str, str]) -> str:
     """Write a reply from its parts; raises KeyError where one is missing."""
     return compose_reply(tags, parts) if reply_format == "tags" else FORMATS[reply_format].compose(parts)
+
+
+def with_action(reply_format: ReplyFormat, text: str, tags: Collection[str], command: str) -> str:
+    """Return a reply with another action, and the text before it as it was."""
+    if reply_format == "eto":
+        before, word, _ = text.partition("Action:")
+        return f"{before}{word} {command}"
+    if reply_format == "react" or "action" not in tags:
+        return command
+    return replace_section(text, "action", command)
 
 
 def read_reply(reply_format: ReplyFormat, text: str, tags: Collection[str], admissible: Collection[str]) -> ParsedReply:
