@@ -8,6 +8,8 @@ import pytest
 from alfworld_sft.check.replay import find_differences
 from alfworld_sft.check.run import in_words
 from alfworld_sft.errors import ConfigError
+from alfworld_sft.prompts.template import load_template
+from alfworld_sft.prompts.transcript import prompts_of
 from alfworld_sft.types import Alternative, Distance
 from tests.collecting import collected, episodes, game_of, rows, stamp_of, start, write_games
 
@@ -29,6 +31,8 @@ def test_alternatives_and_distances_are_those_of_the_game(data, tmp_path):
             assert len(commands) == len({step.command, *commands} - {step.command}) == 3
             assert set(commands) < set(step.admissible_commands)
     assert stamp_of(run)["counts"]["alternatives"] == sum(3 * len(episode.steps) for episode in played)
+    in_rows = sum(len(json.loads(row["extra_info"])["alternatives"]) for row in rows(run))
+    assert in_rows == stamp_of(run)["counts"]["alternatives"]
     assert all(one.steps[-1].distance.after == 0 for one in played)
 
 
@@ -49,6 +53,27 @@ def test_a_row_holds_its_turn_s_alternatives(data, tmp_path):
         step = by_id[info["episode_id"]].steps[info["turn"] - 1]
         tried = [{"action": one.command, "observation": one.next_observation} for one in step.alternatives]
         assert info["alternatives"] == tried
+
+
+def test_alternatives_of_a_turn_without_a_row_are_in_the_next_one_with_their_prompt(data, tmp_path):
+    run = collected(tmp_path, data, *PROBED, "policy.noise=0.5", "policy.noise_episodes=1", "prompt.history_length=2")
+    by_id = {episode.id: episode for episode in episodes(run)}
+    template, carried = load_template("default"), 0
+    for row in rows(run):
+        info = json.loads(row["extra_info"])
+        episode = by_id[info["episode_id"]]
+        prompts = [prompt.messages[-1].content for prompt in prompts_of(episode, template, history_length=2)]
+        for tried in (one for one in info["alternatives"] if "turn" in one):
+            step = episode.steps[tried["turn"] - 1]
+            assert not step.reply.trained
+            assert tried["turn"] < info["turn"]
+            assert tried["prompt"] == prompts[tried["turn"] - 1]
+            assert (tried["action"], tried["observation"]) in {
+                (other.command, other.next_observation) for other in step.alternatives
+            }
+            carried += 1
+    mistakes = sum(not step.reply.trained for episode in by_id.values() for step in episode.steps)
+    assert carried == 3 * mistakes > 0
 
 
 def test_a_taught_row_holds_what_became_of_both_actions(data, tmp_path):

@@ -6,14 +6,17 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 
 from alfworld_sft.check.replay import find_differences
 from alfworld_sft.collect.run import resume_run
+from alfworld_sft.dataset.rows import Rendering, rows_of
 from alfworld_sft.errors import ConfigError
 from alfworld_sft.evaluate.config import config_of
 from alfworld_sft.prompts.tags import read_action, read_section
+from alfworld_sft.prompts.template import load_template
 from alfworld_sft.report.turns import turns_of
 from alfworld_sft.runs.records import from_line, to_line
 from alfworld_sft.show.draw import draw_episode
@@ -127,6 +130,27 @@ def test_a_server_s_replies_that_cannot_be_played_are_context_and_the_teacher_s_
         *context, answer = [m["content"] for m in row["messages"] if m["role"] == "assistant"]
         assert set(context) <= {"I dance."}
         assert answer.endswith("</action>")
+
+
+def test_a_server_s_reply_that_was_cut_off_is_taught_too(data, tmp_path):
+    pytest.importorskip("openai", reason="needs the extra server: pip install -e '.[server]'")
+    with serving(lambda request, _: says("I dance and", finish="length")) as fake:
+        words = server_words(data, fake, "policy.teacher=expert", "env.max_steps=3", "num_episodes=2")
+        play(start(tmp_path, *words))
+    assert len(rows(tmp_path / "run")) == 6
+    assert json.loads((tmp_path / "run/run.json").read_text())["config"]["policy"]["truncated"] == "keep"
+
+
+def test_an_empty_thought_before_the_teacher_s_answer_is_the_same_answer(data, tmp_path):
+    """Models that may think write one, and a conversation does not keep it."""
+    rendering = Rendering(load_template("compact"))
+    run = collected(tmp_path, data, "policy.teacher=expert", "policy.noise=0.4", "prompt.template=compact")
+    for episode in episodes(run):
+        steps = [
+            replace(step, reply=replace(step.reply, text=f"<think>\n\n</think>\n\n{step.reply.text}"))
+            for step in episode.steps
+        ]
+        assert list(rows_of(replace(episode, steps=tuple(steps)), rendering)) == list(rows_of(episode, rendering))
 
 
 @pytest.mark.parametrize(

@@ -106,7 +106,6 @@ class Summary:
         for step in episode.steps:
             self.reasons.add(step.reply)
             self.lessons.add(step)
-            self.alternatives += len(step.alternatives)
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for the stamp."""
@@ -142,6 +141,7 @@ def build_dataset(
         summary.kept += 1
         summary.untrained_turns += sum(not is_target(step) for step in episode.steps)
         if rows:
+            summary.alternatives += sum(len(step.alternatives) for step in episode.steps)
             before = rows_by_game.get(episode.game_id, GameRows(episode.task_type, 0))
             rows_by_game[episode.game_id] = GameRows(episode.task_type, before.rows + rows)
     if not rows_by_game:

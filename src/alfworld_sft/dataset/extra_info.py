@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from alfworld_sft.dataset.cells import explain_unreadable, looks_nested, parse_cell
 from alfworld_sft.dataset.messages import short_repr
@@ -48,24 +48,43 @@ def untrained_turns(extra: Mapping[str, Any], place: str) -> set[int]:
     return {turn - 1 for turn in known}
 
 
-def alternatives(extra: Mapping[str, Any], place: str) -> list[tuple[str, str]]:
-    """Return the actions that were tried beside the row's own, each with what the game answered.
+class Tried(NamedTuple):
+    """An action that was tried beside what was played, and the game's answer.
 
-    Raises DatasetError for anything but a list of {action, observation}.
+    `prompt` is what it answers, None for the row's own; `turn` then tells it from those of other turns.
+    """
+
+    action: str
+    observation: str
+    prompt: str | None = None
+    turn: int | None = None
+
+
+def alternatives(extra: Mapping[str, Any], place: str) -> list[Tried]:
+    """Return the actions that were tried in the row's turn, and in turns before or after it that have no row.
+
+    Raises DatasetError for anything but a list of {action, observation}, with {turn, prompt} or without.
     """
     value = extra.get("alternatives")
     value = parse_cell(value) if isinstance(value, str) else value
     if value is None or value == "":
         return []
     listed = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
-    pairs = [(one.get("action"), one.get("observation")) for one in listed if isinstance(one, Mapping)]
-    found = [(action, seen) for action, seen in pairs if isinstance(action, str) and isinstance(seen, str)]
+    found = [tried for one in listed if isinstance(one, Mapping) and (tried := _tried(one)) is not None]
     if len(found) < len(listed):
         raise DatasetError(
             f"{place}: {EXTRA_INFO}.alternatives is {short_repr(value)}; it must be a list of objects with the texts"
             " action and observation"
         )
     return found
+
+
+def _tried(one: Mapping[str, Any]) -> Tried | None:
+    """Read one alternative; None for what is none."""
+    action, seen, prompt = one.get("action"), one.get("observation"), one.get("prompt")
+    if isinstance(action, str) and isinstance(seen, str) and isinstance(prompt, str | None):
+        return Tried(action, seen, prompt, _integer(one.get("turn")) if prompt is not None else None)
+    return None
 
 
 def own_turn(extra: Mapping[str, Any]) -> int | None:

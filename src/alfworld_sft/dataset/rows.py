@@ -9,15 +9,15 @@ What the policy said is context, as it said it, and an untrained turn unless it 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from alfworld_sft.prompts.tags import replace_section
+from alfworld_sft.prompts.tags import replace_section, strip_empty_thought
 from alfworld_sft.prompts.template import Template
 from alfworld_sft.prompts.transcript import prompts_of, transcript_of
 from alfworld_sft.strict_json import to_json
-from alfworld_sft.types import Advice, Episode, Message, Step
+from alfworld_sft.types import Advice, Episode, Message, Prompt, Step
 
 DATA_SOURCE = "agent_sft_collection"
 USER_LABEL = "user: "
@@ -44,11 +44,12 @@ def rows_of(episode: Episode, rendering: Rendering) -> Iterator[Row]:
     Columns: data_source, messages (the conversation up to and including this turn), prompt_data and response_data
     ({"content": …}), ability, reward_model and extra_info (JSON strings).
     """
-    prompts = prompts_of(episode, rendering.template, history_length=rendering.history_length)
+    prompts = list(prompts_of(episode, rendering.template, history_length=rendering.history_length))
     messages = as_dicts(conversation_of(episode, rendering))
     opening = len(messages) - 2 * len(episode.steps)  # a system message, where the template has one
     untrained = [turn for turn, step in enumerate(episode.steps, 1) if not is_reply_trained(step, rendering)]
     wanted = _turns_with_a_row(episode, rendering.rows_per)
+    elsewhere = _alternatives_without_a_row(episode, prompts, wanted)
     reward_model = compact_json({"style": "rule", "ground_truth": float(episode.success)})
     for turn, (prompt, step) in enumerate(zip(prompts, episode.steps, strict=True), 1):
         if turn not in wanted:
@@ -60,7 +61,7 @@ def rows_of(episode: Episode, rendering: Rendering) -> Iterator[Row]:
         if lesson is not None:
             answer = {"role": "assistant", "content": teacher_text(lesson, rendering)}
             info["answer_by"] = "teacher"
-        if tried := _tried_commands(step, lesson):
+        if tried := [*_tried_commands(step, lesson), *elsewhere.get(turn, [])]:
             info["alternatives"] = tried
         yield {
             "data_source": DATA_SOURCE,
@@ -112,9 +113,12 @@ def is_target(step: Step) -> bool:
 
 
 def is_reply_trained(step: Step, rendering: Rendering) -> bool:
-    """Return whether the reply itself carries loss; beside a teacher it does where both say the same."""
-    agreed = step.teacher is None or step.reply.text == teacher_text(step.teacher, rendering)
-    return agreed and is_target(step)
+    """Return whether the reply itself carries loss; beside a teacher it does where a conversation shows the same."""
+    if step.teacher is None or not is_target(step):
+        return is_target(step)
+    tags = rendering.template.written_tags
+    taught = teacher_text(step.teacher, rendering)
+    return strip_empty_thought(step.reply.text, tags) == strip_empty_thought(taught, tags)
 
 
 def _ground(text: str, observation: str, rendering: Rendering) -> str:
@@ -153,6 +157,22 @@ def _tried_commands(step: Step, lesson: Advice | None) -> list[dict[str, str]]:
         if step.problem is None:
             tried[step.command] = step.next_observation
     return [{"action": command, "observation": answer} for command, answer in tried.items()]
+
+
+def _alternatives_without_a_row(
+    episode: Episode, prompts: Sequence[Prompt], wanted: Sequence[int]
+) -> dict[int, list[dict[str, Any]]]:
+    """Return, by the turn of the row that holds them, the alternatives of turns that have no row.
+
+    That is the next row, or the last one. Each comes with its turn and the prompt that it answers.
+    """
+    found: dict[int, list[dict[str, Any]]] = {}
+    for turn, (step, prompt) in enumerate(zip(episode.steps, prompts, strict=True), 1):
+        if turn not in wanted and wanted:
+            row = next((later for later in wanted if later > turn), wanted[-1])
+            context = {"turn": turn, "prompt": prompt.messages[-1].content}
+            found.setdefault(row, []).extend({**tried, **context} for tried in _tried_commands(step, None))
+    return found
 
 
 def as_dicts(messages: tuple[Message, ...]) -> list[dict[str, str]]:

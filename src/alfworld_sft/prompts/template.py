@@ -74,6 +74,11 @@ class Template:
     multi_system: string.Template | None = None
     reply_format: ReplyFormat = "tags"
 
+    @property
+    def written_tags(self) -> tuple[Tag, ...]:
+        """The tags that this package's rules of tags apply to: none where a reply has another format."""
+        return self.tags if self.reply_format == "tags" else ()
+
     def view(
         self,
         task: str,

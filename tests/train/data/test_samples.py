@@ -382,6 +382,24 @@ def test_actions_that_were_only_tried_ask_for_the_game_s_answer(load: Any) -> No
     assert "worldmodel.next_state_rows=2 asks for 6 rows, of which the data has 5; collect with" in warnings
 
 
+def test_an_action_tried_in_a_turn_without_a_row_is_asked_about_in_its_own_prompt(load: Any) -> None:
+    (record,) = rows([wandering(turns=1)])
+    listed = [
+        {"action": "open desk 1", "observation": f"Answer {turn}.", "turn": turn, "prompt": f"Prompt {turn}."}
+        for turn in (2, 3)
+    ]
+    record["extra_info"] = json.dumps({**json.loads(record["extra_info"]), "alternatives": listed})
+    samples = load([record], Columns(next_state=True), next_state_rows=9.0).samples
+    tried = {sample.key.rpartition("next state of ")[2]: sample for sample in samples if "next state of" in sample.key}
+    assert sorted(tried) == ["open desk 1 in turn 2", "open desk 1 in turn 3"]
+    for turn in (2, 3):
+        sample = tried[f"open desk 1 in turn {turn}"]
+        assert f"Prompt {turn}.\n\nSuppose you answer with this action: open desk 1" in TOKENIZER.decode(
+            sample.ids.tolist()
+        )
+        assert said(sample) == f"Answer {turn}.<|im_end|>"
+
+
 def test_what_followed_the_student_s_action_is_never_the_answer_to_the_teacher_s(load: Any) -> None:
     records = rows([taught(turns=4, agreed=(2,))])
     loaded = load(records, Columns(multiturn=True, next_state=True), next_state_rows=100.0)

@@ -25,7 +25,7 @@ OBSERVATION_QUESTION = (
 
 
 class NextState(NamedTuple):
-    """A question and its answer; `tried` is the action where it is not the row's own."""
+    """A question and its answer; `tried` is the action, and its turn, where they are not the row's own."""
 
     place: str
     question: str
@@ -61,9 +61,11 @@ class NextStates:
             question = NEXT_STATE_QUESTION.format(prompt=prompt, action=action)
             asked = NextState(row.place, question, "")
             self._open.append((asked, chains, len(row.messages), row.messages[-1].content))
-        for action, observation in alternatives(row.extra, row.place):
-            question = OBSERVATION_QUESTION.format(prompt=prompt, action=action)
-            self._answered.append(NextState(row.place, question, observation, action))
+        for tried in alternatives(row.extra, row.place):
+            asked_in = prompt if tried.prompt is None else tried.prompt
+            question = OBSERVATION_QUESTION.format(prompt=asked_in, action=tried.action)
+            name = tried.action if tried.turn is None else f"{tried.action} in turn {tried.turn}"
+            self._answered.append(NextState(row.place, question, tried.observation, name))
 
     def choose(self, share: float, seed: int) -> list[NextState]:
         """Return `share` questions per action row, chosen by the seed, or all where there are fewer."""
