@@ -102,6 +102,11 @@ def test_false_records_are_found(data, tmp_path, change, about):
     assert all(", turn 1: " in in_words(false, difference) for difference in found)
 
 
+def test_predictions_of_the_model_need_a_template_that_asks_for_them(tmp_path):
+    with pytest.raises(ConfigError, match="the template default asks for no <prediction>"):
+        start(tmp_path, "worldmodel.predictions=model")
+
+
 def test_rows_per_episode_cannot_hold_alternatives(tmp_path):
     with pytest.raises(ConfigError, match="a turn's alternatives belong to the turn's row"):
         start(tmp_path, "worldmodel.alternatives=2", "dataset.rows_per=episode")

@@ -100,9 +100,10 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(data, tmp_path):
     assert calm_run == troubled_run
 
 
-def test_a_template_without_reasons_is_refused_before_a_folder_is_made(data, tmp_path):
-    with serving(reasoning) as fake, pytest.raises(ConfigError, match="the template compact asks for no <think>"):
-        start(data, tmp_path / "runs", fake, "prompt.template=compact")
+@pytest.mark.parametrize("template", ["compact", "eto", "react"])
+def test_a_template_without_reasons_in_tags_is_refused_before_a_folder_is_made(data, tmp_path, template):
+    with serving(reasoning) as fake, pytest.raises(ConfigError, match=f"the template {template} asks for no <think>"):
+        start(data, tmp_path / "runs", fake, f"prompt.template={template}")
     assert not (tmp_path / "runs").exists()
 
 

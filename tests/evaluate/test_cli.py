@@ -95,6 +95,12 @@ def test_compare_refuses_different_protocols_unless_told_to(runs):
         (["--resume", "/nowhere", "seed=3"], "error: --resume /nowhere uses that run's own config; leave out"),
         (["--compare", "/nowhere", "/nowhere"], "error: /nowhere is not a finished evaluation"),
         (["--compare", "/a", "/b", "seed=3"], "error: --compare A B plays nothing; leave out the options for playing"),
+        (
+            ["--resume", "/nowhere", "--output-dir", "x"],
+            "error: --resume /nowhere uses that run's own config; leave out",
+        ),
+        (["--compare", "/a", "/b", "--output-dir", "x"], "error: --compare A B plays nothing; leave out the options"),
+        (["--failed-as-lost"], "error: --failed-as-lost goes with --compare A B only"),
         (["--different-protocols"], "error: --different-protocols goes with --compare A B only"),
     ],
 )

@@ -101,6 +101,9 @@ def test_what_is_no_finished_evaluation_is_refused(tmp_path):
         read_result(tmp_path)
     with pytest.raises(RunFolderError, match=r"some of its episodes failed; play them first: .* --resume"):
         read_result(written(tmp_path / "metrics.json", status="incomplete"))
+    assert read_result(tmp_path, failed_as_lost=True).outcomes == {PICK: {"g": (True,)}}
+    with pytest.raises(RunFolderError, match="some of its episodes failed"):
+        read_result(written(tmp_path / "metrics.json", status="running"), failed_as_lost=True)
     for content in ("[]", "{", '{"status": "complete"}'):
         (tmp_path / "metrics.json").write_text(content)
         with pytest.raises(RunFolderError, match="is not one that evaluate wrote"):

@@ -1,3 +1,4 @@
+import random
 from math import comb, inf
 
 import pytest
@@ -45,8 +46,27 @@ def test_plays_that_all_end_the_same_way_count_once_a_game():
 
 
 def test_plays_are_never_worth_more_than_their_number():
-    assert effective_count([[True, False], [True, False]]) == 4
+    assert effective_count([[True, False]] * 99 + [[True, True]]) == 200
     assert effective_count([]) == 0
+
+
+@pytest.mark.parametrize("plays", [[[True, False, False]], [[True, False], [True, False]]])
+def test_games_that_do_not_differ_say_nothing_of_how_games_differ(plays):
+    assert effective_count(plays) == len(plays)
+
+
+@pytest.mark.parametrize(("games", "plays"), [(3, 8), (5, 8), (13, 4), (30, 4)])
+def test_the_interval_holds_the_rate_in_nearly_all_samples_of_games_that_differ(games, plays):
+    """Rates of games from Beta(1/2, 1/2), whose mean is 1/2."""
+    dice = random.Random(0)
+    held = 0
+    for _ in range(400):
+        chances = [dice.betavariate(0.5, 0.5) for _ in range(games)]
+        played = [[dice.random() < chance for _ in range(plays)] for chance in chances]
+        rate = sum(map(sum, played)) / (games * plays)
+        interval = wilson_interval(rate, effective_count(played))
+        held += interval.low <= 0.5 <= interval.high
+    assert held / 400 > 0.9
 
 
 @pytest.mark.parametrize(("won", "k", "expected"), [(0, 2, 0.0), (1, 1, 0.25), (1, 2, 0.5), (2, 2, 5 / 6), (3, 2, 1.0)])

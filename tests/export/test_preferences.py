@@ -178,6 +178,20 @@ def test_an_option_without_effect_is_refused(tmp_path, words, line):
     assert str(result.exception).startswith(line)
 
 
+def test_a_template_that_was_changed_since_is_refused(tmp_path):
+    template, other = tmp_path / "tidy.toml", tmp_path / "other.toml"
+    template.write_text('extends = "default"\n')
+    other.write_text('extends = "compact"\n')
+    recorded(tmp_path, f"prompt.template={template}")
+    words = (tmp_path / "run", "--to", "dpo", "-o", tmp_path / "out")
+    before = template.read_text()
+    template.write_text(other.read_text())
+    assert "is another now than when the run was played" in str(invoke(*words).exception)
+    template.unlink()
+    other.write_text(before)
+    assert invoke(*words, "--template", other).exit_code == 0
+
+
 def test_an_evaluation_has_no_pairs(tmp_path):
     job = start_evaluation(build_config(EvaluateConfig, ["games.source=embedded", "num_games=1"]), tmp_path, name="e")
     with job.run:

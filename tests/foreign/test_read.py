@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from alfworld_sft.errors import DatasetError
-from alfworld_sft.foreign.read import find_action, find_thought, read_conversation
+from alfworld_sft.foreign.read import _records, find_action, find_thought, read_conversation
 
 ROOM = "You are in the middle of a room. Looking quickly around you, you see a desk 1, and a mug 1."
 
@@ -101,6 +103,14 @@ def test_a_message_that_cannot_be_read_is_named(message: dict[str, Any], problem
     with pytest.raises(DatasetError) as caught:
         read_conversation({"conversations": [{"from": "human", "value": "x"}, message]}, "f.json record 3")
     assert str(caught.value).startswith(f"f.json record 3, message 1: {problem}")
+
+
+@pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\x85"])
+def test_a_line_of_json_may_hold_what_unicode_calls_the_end_of_a_line(tmp_path: Path, separator: str) -> None:
+    file = tmp_path / "records.jsonl"
+    records = [{"text": f"one{separator}two"}, {"text": "three"}]
+    file.write_text("".join(json.dumps(one, ensure_ascii=False) + "\r\n" for one in records), "utf-8")
+    assert list(_records(file)) == records
 
 
 def test_text_that_no_file_can_hold_is_replaced() -> None:

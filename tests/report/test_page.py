@@ -66,6 +66,15 @@ def test_two_runs_are_compared(tmp_path):
     assert found["p_value"] == (1.0 if lost == 0 else 2 / 2**lost)
 
 
+def test_a_run_that_is_not_finished_is_not_compared_and_the_report_says_why(tmp_path):
+    runs = [play(tmp_path, "a"), play(tmp_path, "b")]
+    rewrite(runs[1], episodes(runs[1])[:4])
+    stamp = json.loads((runs[1] / "run.json").read_text())
+    (runs[1] / "run.json").write_text(json.dumps(stamp | {"status": "running"}))
+    (found,) = data(report(tmp_path / "r.html", *runs), "summary")["comparisons"]
+    assert found["refused"] == "not compared: b is unfinished, or episodes of it failed"
+
+
 def test_other_games_are_not_compared_and_the_report_says_why(tmp_path):
     runs = [play(tmp_path, "a"), play(tmp_path, "b", kind="collect")]
     (found,) = data(report(tmp_path / "r.html", *runs), "summary")["comparisons"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, get_args
 
 from alfworld_sft.collect.config import CollectConfig
 from alfworld_sft.dataset.build import Summary, build_dataset
@@ -14,6 +14,8 @@ from alfworld_sft.dataset.write import DATA_FILES
 from alfworld_sft.errors import ConfigError
 from alfworld_sft.files import sha256_of, whole_file
 from alfworld_sft.games import GENERATE, check_split_is_trainable
+from alfworld_sft.prompts.formats import write_reply
+from alfworld_sft.prompts.tags import Tag
 from alfworld_sft.prompts.template import load_template
 from alfworld_sft.runs.job import Chosen, Job, Play, games_of, play, resumable_on_failure
 from alfworld_sft.runs.results import results_errors
@@ -32,13 +34,25 @@ CollectJob: TypeAlias = Job[CollectConfig]
 def start_run(config: CollectConfig, output_dir: Path, *, name: str | None = None) -> CollectJob:
     """Check everything that can be checked, then make the run's folder; raises UserError before it exists."""
     check_split_is_trainable(config.games.split, allow=config.games.allow_eval_split)
-    if config.policy.rationalize and "think" not in load_template(config.prompt.template).tags:
-        raise ConfigError(
-            f"policy.rationalize: the template {config.prompt.template} asks for no <think> that a model could write;"
-            " choose one that does, such as prompt.template=default"
-        )
+    _check_template(config)
     notes = {"games": {"eval_split_allowed": config.games.allow_eval_split}}
     return start_job("collect", config, _choose, output_dir, name=name, notes=notes)
+
+
+def _check_template(config: CollectConfig) -> None:
+    """Raise ConfigError for options that have no meaning with the run's template."""
+    name, template = config.prompt.template, load_template(config.prompt.template)
+    reply = write_reply(template.reply_format, template.tags, dict.fromkeys(get_args(Tag), "…"))
+    if config.policy.rationalize and "<think>" not in reply:
+        raise ConfigError(
+            f"policy.rationalize: the template {name} asks for no <think> that a model could write;"
+            " choose one that does, such as prompt.template=default"
+        )
+    if config.worldmodel.predictions == "model" and "<prediction>" not in reply:
+        raise ConfigError(
+            f"worldmodel.predictions=model: the template {name} asks for no <prediction>; leave it out, or choose one"
+            " that does, such as prompt.template=add_wm1"
+        )
 
 
 def resume_run(path: Path, allowed: Allowed | None = None) -> CollectJob:

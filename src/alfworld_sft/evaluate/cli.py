@@ -60,6 +60,9 @@ def evaluate_command(
     different_protocols: Annotated[
         bool, typer.Option(help="With --compare: allow different protocols or games, on the plays that both have.")
     ] = False,
+    failed_as_lost: Annotated[
+        bool, typer.Option(help="With --compare: count failed episodes as lost, as a result's own figures do.")
+    ] = False,
     ray: RayAddress = None,
     keys: Annotated[bool, typer.Option("--keys", help="Print all keys with their defaults, and exit.")] = False,
 ) -> None:
@@ -70,17 +73,18 @@ def evaluate_command(
     words = overrides or []
     console = Console(soft_wrap=True, highlight=False)
     if two:
-        if words or name or resume or trust or ray or protocol or seeds:
+        if words or name or resume or trust or ray or protocol or seeds or output_dir != Path():
             raise ConfigError("--compare A B plays nothing; leave out the options for playing")
-        a, b = read_result(two[0]), read_result(two[1])
+        a, b = (read_result(path, failed_as_lost=failed_as_lost) for path in two)
         comparison = compare(a, b, different_protocols=different_protocols)
         print_comparison(console, comparison, (_label(two[0], a.stamp), _label(two[1], b.stamp)))
         return
-    if different_protocols:
-        raise ConfigError("--different-protocols goes with --compare A B only")
+    for given, option in ((different_protocols, "--different-protocols"), (failed_as_lost, "--failed-as-lost")):
+        if given:
+            raise ConfigError(f"{option} goes with --compare A B only")
     if resume and (protocol or seeds):
         raise ConfigError(f"--resume {resume} uses that run's own config; leave out --protocol and --seeds")
-    allowed = refuse_options_of_resumed(resume, words, name, trust=trust)
+    allowed = refuse_options_of_resumed(resume, words, name, output_dir, trust=trust)
     how = over_ray(ray) if ray else play
     job = (
         resume_evaluation(resume, allowed)
@@ -121,7 +125,7 @@ def _refuse_if_all_failed(job: EvaluateJob) -> None:
 def _report(console: Console, job: EvaluateJob, evaluation: Evaluation) -> None:
     print_metrics(console, evaluation.metrics)
     if constrained := job.run.stamp["protocol"].get(CONSTRAIN):
-        console.print(f"policy.constrain: {constrained}")
+        console.print(printable(f"policy.constrain: {constrained}"), markup=False)
     if skipped := skipped_in_words(job.games.skipped):
         console.print(f"skipped games: {skipped}", markup=False)
     if evaluation.world_model:

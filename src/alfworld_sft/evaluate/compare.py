@@ -30,6 +30,11 @@ class Result:
         """The ids of the games that were played."""
         return frozenset(game_id for by_game in self.outcomes.values() for game_id in by_game)
 
+    @property
+    def plays_of_games(self) -> dict[str, int]:
+        """How often each game was played."""
+        return {game_id: len(plays) for by_game in self.outcomes.values() for game_id, plays in by_game.items()}
+
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
@@ -55,14 +60,18 @@ class Comparison:
         return self.both + self.only_a + self.only_b + self.neither
 
 
-def read_result(path: Path) -> Result:
-    """Read an evaluation's folder or `metrics.json`; raises RunFolderError if it is not a finished evaluation."""
+def read_result(path: Path, *, failed_as_lost: bool = False) -> Result:
+    """Read an evaluation's folder or `metrics.json`; raises RunFolderError if it is not a finished evaluation.
+
+    One with failed episodes is finished only with `failed_as_lost`: they then count as lost, as in its own figures.
+    """
     file = path / RESULT_FILE if path.is_dir() else path
     try:
         data = json.loads(file.read_bytes())
-        if data["status"] != "complete":
+        if data["status"] != "complete" and not (failed_as_lost and data["status"] == "incomplete"):
             raise RunFolderError(
-                f"{path}: some of its episodes failed; play them first: alfworld-sft evaluate --resume {path}"
+                f"{path}: some of its episodes failed; play them first: alfworld-sft evaluate --resume {path};"
+                " where they fail again, --failed-as-lost counts them as lost"
             )
         outcomes = {
             str(task_type): {str(game_id): tuple(map(bool, plays)) for game_id, plays in by_game.items()}
@@ -140,7 +149,10 @@ def _protocol(result: Result) -> dict[str, Any]:
     protocol = {key: value for key, value in result.stamp["protocol"].items() if key != "seed"}
     # Two template files may share a name, so the hash is compared as well.
     protocol["template"] = f"{protocol.get('template')} ({str(protocol.pop('template_sha256', None))[:8]})"
-    return {**protocol, "sampling": result.stamp.get("sampling")}
+    sampling = result.stamp.get("sampling")
+    if isinstance(sampling, dict):  # where a reply stops follows from the template; older stamps have it wrong
+        sampling = {name: value for name, value in sampling.items() if name != "stop"}
+    return {**protocol, "sampling": sampling}
 
 
 def _format_value(value: object) -> str:

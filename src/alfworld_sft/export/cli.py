@@ -19,9 +19,10 @@ from alfworld_sft.export.preferences import SETTINGS, game_of, has_distances, pr
 from alfworld_sft.export.targets import Record
 from alfworld_sft.export.write import export_rows, new_folder, write_jsonl
 from alfworld_sft.games import GameSource
-from alfworld_sft.prompts.template import load_template
+from alfworld_sft.prompts.template import Template
 from alfworld_sft.runs.job import games_of
 from alfworld_sft.runs.store import IMPORT, RunFolder, read_stamp
+from alfworld_sft.runs.template import template_of_run
 from alfworld_sft.terminal import printable
 from alfworld_sft.types import Form
 
@@ -34,18 +35,23 @@ def export_command(
     out: Annotated[Path, typer.Option("-o", "--out", help="The folder to make.")],
     form: Annotated[Form, typer.Option(help="multi: conversations; single: one prompt a turn.")] = "multi",
     source: Annotated[str | None, typer.Option(help="For dpo: where the games are now, if they were moved.")] = None,
+    template: Annotated[
+        str | None, typer.Option(help="For dpo and inspect: the run's template, if it is a file that was moved.")
+    ] = None,
 ) -> None:
     """Write a run in the form that another framework reads."""
     if source is not None and to != "dpo":
         raise ConfigError(f"--source {source} has no effect with --to {to}, which needs no games; leave it out")
+    if template is not None and to not in ("inspect", "dpo"):
+        raise ConfigError(f"--template {template} has no effect with --to {to}, which reads rows; leave it out")
     if form == "single" and to == "inspect":
         raise ConfigError("--form single has no effect with --to inspect, which keeps what was played; leave it out")
     if to in ("inspect", "dpo") and read_stamp(run).get("kind") == IMPORT:
         raise RunFolderError(f"{run}: imported; --to {to} needs episodes that this package has played")
     if to == "inspect":
-        typer.echo(f"{printable(str(out / LOG))}: {counted(export_inspect(run, out), 'sample')}")
+        typer.echo(f"{printable(str(out / LOG))}: {counted(export_inspect(run, out, template), 'sample')}")
     elif to == "dpo":
-        for split, pairs in export_pairs(run, out, source, form).items():
+        for split, pairs in export_pairs(run, out, source, form, template).items():
             typer.echo(f"{printable(str(out))}: {split}: {counted(pairs, 'pair')}")
     else:
         exported = export_rows(run, to, out, form)
@@ -55,7 +61,9 @@ def export_command(
             typer.echo(f"{printable(str(out))}: {split}: {counted(exported.records[split], 'record')}{more}")
 
 
-def export_pairs(path: Path, out: Path, source: str | None, form: Form = "multi") -> dict[str, int]:
+def export_pairs(
+    path: Path, out: Path, source: str | None, form: Form = "multi", template: str | None = None
+) -> dict[str, int]:
     """Write the preference pairs of a collection's episodes, split as its rows; return the numbers by split.
 
     Raises RunFolderError for another run than a collection, or one without pairs, and DatasetError for one that has not
@@ -65,10 +73,11 @@ def export_pairs(path: Path, out: Path, source: str | None, form: Form = "multi"
         if run.kind != "collect":
             raise RunFolderError(f"{path}: of kind {run.kind}; --to dpo takes a collection's folder")
         held_out = _held_out_games(path)
+        prompts = template_of_run(run.stamp, path, template)
         numbers = {}
         for split in SPLITS:
             file = folder / f"{split}.jsonl"
-            numbers[split] = write_jsonl(file, _pairs(run, source, form, held_out, split))
+            numbers[split] = write_jsonl(file, _pairs(run, source, form, prompts, held_out, split))
             if not numbers[split]:
                 file.unlink()  # readers of a dataset fail on a file without records
         if not any(numbers.values()):
@@ -83,12 +92,12 @@ def _held_out_games(dataset: Path) -> frozenset[str]:
     return frozenset(str(row.extra.get("game_id")) for row in read_rows([file], Columns(multiturn=True), "RUN"))
 
 
-def _pairs(run: RunFolder, source: str | None, form: Form, held_out: Collection[str], split: str) -> Iterator[Record]:
+def _pairs(
+    run: RunFolder, source: str | None, form: Form, template: Template, held_out: Collection[str], split: str
+) -> Iterator[Record]:
     config = CollectConfig.model_validate(run.stamp["config"])
     section = config.games.model_copy(update={"source": source}) if source else config.games
-    rendering = Rendering(
-        load_template(config.prompt.template), config.prompt.history_length, config.worldmodel.predictions
-    )
+    rendering = Rendering(template, config.prompt.history_length, config.worldmodel.predictions)
     games: GameSource | None = None
     for episode in run.episodes():
         if not episode.success and config.dataset.require_success:

@@ -13,16 +13,17 @@ from typing import Any
 from alfworld_sft.errors import ConfigError, RunFolderError
 from alfworld_sft.evaluate.compare import RESULT_FILE
 from alfworld_sft.export.write import new_folder
-from alfworld_sft.prompts.template import Template, load_template
+from alfworld_sft.prompts.template import Template
 from alfworld_sft.prompts.transcript import prompts_of
 from alfworld_sft.runs.store import RunFolder
+from alfworld_sft.runs.template import template_of_run
 from alfworld_sft.types import Episode
 
 LOG = "evaluation.eval"
 SCORER = "won"
 
 
-def export_inspect(path: Path, out: Path) -> int:
+def export_inspect(path: Path, out: Path, template: str | None = None) -> int:
     """Write the log of a finished evaluation into the new folder `out`; return the number of samples.
 
     Raises RunFolderError for anything but a finished evaluation, ConfigError without the extra.
@@ -33,7 +34,7 @@ def export_inspect(path: Path, out: Path) -> int:
         raise ConfigError("--to inspect needs a package: pip install 'alfworld-sft[inspect]'") from None
     metrics = _read_metrics(path)
     with RunFolder(path) as run:
-        samples = list(_samples(run, metrics))
+        samples = list(_samples(run, template_of_run(run.stamp, path, template)))
         log = _log(path, run.stamp, metrics, samples)
     with new_folder(out) as folder:
         write_eval_log(log, str(folder / LOG), format="eval")
@@ -49,9 +50,8 @@ def _read_metrics(path: Path) -> dict[str, Any]:
         ) from None
 
 
-def _samples(run: RunFolder, metrics: dict[str, Any]) -> Iterator[Any]:
-    template, form = load_template(run.stamp["config"]["prompt"]["template"]), run.stamp["protocol"]["form"]
-    history = run.stamp["protocol"]["history_length"]
+def _samples(run: RunFolder, template: Template) -> Iterator[Any]:
+    form, history = run.stamp["protocol"]["form"], run.stamp["protocol"]["history_length"]
     plays: dict[str, int] = {}
     for episode in run.episodes():
         plays[episode.game_id] = plays.get(episode.game_id, 0) + 1
@@ -60,11 +60,18 @@ def _samples(run: RunFolder, metrics: dict[str, Any]) -> Iterator[Any]:
 
 def _sample(episode: Episode, template: Template, form: Any, history: int | None, epoch: int) -> Any:
     from inspect_ai.log import EvalSample  # noqa: PLC0415
-    from inspect_ai.model import ChatMessageAssistant, ChatMessageUser, ModelOutput  # noqa: PLC0415
+    from inspect_ai.model import (  # noqa: PLC0415
+        ChatMessageAssistant,
+        ChatMessageSystem,
+        ChatMessageUser,
+        ModelOutput,
+    )
     from inspect_ai.scorer import Score  # noqa: PLC0415
 
     messages: list[Any] = []
     for prompt, step in zip(prompts_of(episode, template, form, history), episode.steps, strict=True):
+        if not messages:
+            messages += [ChatMessageSystem(content=one.content) for one in prompt.messages if one.role == "system"]
         messages += [
             ChatMessageUser(content=prompt.messages[-1].content),
             ChatMessageAssistant(content=step.reply.text, model=episode.policy),
@@ -106,7 +113,8 @@ def _log(path: Path, stamp: dict[str, Any], metrics: dict[str, Any], samples: li
     played = metrics["success"]["played"]
     results = EvalResults(total_samples=played, completed_samples=len(samples), scores=_scores(metrics, played))
     stats = EvalStats(started_at=stamp["started"], completed_at=stamp.get("finished", stamp["started"]))
-    return EvalLog(status="success", eval=spec, plan=EvalPlan(), results=results, stats=stats, samples=samples)
+    status: Any = "success" if metrics["status"] == "complete" else "error"
+    return EvalLog(status=status, eval=spec, plan=EvalPlan(), results=results, stats=stats, samples=samples)
 
 
 def _scores(metrics: dict[str, Any], played: int) -> list[Any]:

@@ -203,7 +203,7 @@ def _records(file: Path) -> Iterator[Mapping[str, Any]]:
         content = file.read_bytes()
     try:
         text = content.decode("utf-8-sig")
-        listed = json.loads(text) if file.suffix == ".json" else [json.loads(s) for s in text.splitlines() if s.strip()]
+        listed = json.loads(text) if file.suffix == ".json" else [json.loads(s) for s in text.split("\n") if s.strip()]
     except (ValueError, RecursionError) as error:
         raise DatasetError(f"{file}: not JSON ({str(error)[:80]})") from None
     if not isinstance(listed, list) or not all(isinstance(record, Mapping) for record in listed):

@@ -66,8 +66,13 @@ def short_names() -> dict[str, str]:
 def _compared(first: tuple[int, Result], other: tuple[int, Result]) -> dict[str, Any]:
     pair = {"a": first[0], "b": other[0]}
     try:
+        for result in (first[1], other[1]):
+            if result.stamp.get("status") != "complete":
+                return pair | {"refused": f"not compared: {result.name} is unfinished, or episodes of it failed"}
         if differences := list(protocol_differences(first[1], other[1])):
             return pair | {"refused": f"not compared, since they differ: {'; '.join(differences)}"}
+        if first[1].plays_of_games != other[1].plays_of_games:
+            return pair | {"refused": "not compared, since they played a game a different number of times"}
         return pair | _plain(compare(first[1], other[1]))
     except ComparisonError as error:
         return pair | {"refused": str(error)}

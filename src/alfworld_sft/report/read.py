@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from alfworld_sft.errors import RunFolderError, TemplateError, UserError, os_reason
-from alfworld_sft.prompts.template import Template, load_template
+from alfworld_sft.prompts.template import Template
 from alfworld_sft.report.training import Records, read_records
 from alfworld_sft.runs.journal import Journal, read_journal
 from alfworld_sft.runs.store import JOURNAL, RUN_FILE, read_stamp
-from alfworld_sft.runs.trust import is_known
+from alfworld_sft.runs.template import template_of_run
 from alfworld_sft.train.log import METRICS_FILE
 
 CHECKPOINT_STAMP = "alfworld_sft.json"
@@ -52,12 +52,9 @@ def template_of(run: Run) -> Template | None:
 
     A template file that the stamp of another user's run names is not read: a stored run is data.
     """
-    name = run.stamped("config", "prompt", "template")
-    if not isinstance(name, str) or (name.endswith(".toml") and not is_known(dict(run.stamp))):
-        return None
     try:
-        return load_template(name)
-    except TemplateError:
+        return template_of_run(run.stamp, run.path)
+    except (RunFolderError, TemplateError):
         return None
 
 

@@ -42,15 +42,18 @@ def watched(job: Job[ConfigT]) -> Iterator[Callable[[Episode | None], None]]:
         raise typer.Exit(130) from None
 
 
-def refuse_options_of_resumed(resume: Path | None, words: Sequence[str], name: str | None, *, trust: bool) -> Allowed:
+def refuse_options_of_resumed(
+    resume: Path | None, words: Sequence[str], name: str | None, output_dir: Path, *, trust: bool
+) -> Allowed:
     """Return what a resumed run may use; raises ConfigError for options of new runs only or resumed runs only."""
     if resume is None:
         if trust:
             raise ConfigError("--trust goes with --resume only")
         return Allowed()
     others = [word for word in words if word.lstrip("+").partition("=")[0] not in NAMEABLE]
-    if others or name:
-        raise ConfigError(f"--resume {resume} uses that run's own config; leave out: {' '.join(others) or name}")
+    if others or name or output_dir != Path():
+        given = " ".join(others) or name or f"--output-dir {output_dir}"
+        raise ConfigError(f"--resume {resume} uses that run's own config; leave out: {given}")
     return read_allowed(words, trust=trust)
 
 

@@ -13,6 +13,7 @@ from alfworld_sft import __version__
 from alfworld_sft.errors import RunFolderError, os_reason
 from alfworld_sft.games import GameSource
 from alfworld_sft.policies.base import Policy
+from alfworld_sft.policies.llm.sampling import stop_of
 from alfworld_sft.prompts.template import Template
 from alfworld_sft.runs.config import RunConfig, RunKind
 from alfworld_sft.runs.store import RunFolder
@@ -69,7 +70,7 @@ def stamp_of(
         "config": config.model_dump(),
         "num_episodes": total,
         "policy": policy.name,
-        "sampling": policy.sampling,
+        "sampling": None if policy.sampling is None else {**policy.sampling, "stop": stop_of(template)},
         "games": {
             "description": games.description,
             "split": games.split,

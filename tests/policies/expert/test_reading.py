@@ -1,6 +1,10 @@
 import pytest
 
 from alfworld_sft.policies.expert.reading import Offers, Reading, read_observation, read_offers
+from alfworld_sft.prompts.formats import read_reply, shown_answer
+
+FLIES = read_reply("trinity", "<action>fly</action>", (), ())
+"""A reply that no game can play."""
 
 
 @pytest.mark.parametrize(
@@ -56,6 +60,7 @@ from alfworld_sft.policies.expert.reading import Offers, Reading, read_observati
         ("This is a normal plate 1. In it, you see a egg 1.", Reading("object", object="plate 1", how="normal")),
         ("There's nothing special about pen 1.", Reading("object", object="pen 1")),
         ("Nothing happens.", Reading("refused")),
+        (shown_answer("trinity", FLIES, "Nothing happens."), Reading("refused")),
         ("Available commands:\n  look: …", Reading("other")),
     ],
 )  # fmt: skip

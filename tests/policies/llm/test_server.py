@@ -90,6 +90,40 @@ def test_what_stays_wrong_is_the_episode_s_error(setback, reason):
     assert len(fake.requests) == 3
 
 
+TAGS_IN_A_THOUGHT = "<think>I must write <action>look</action>"
+
+
+@pytest.mark.parametrize(
+    "stopped",
+    [says(TAGS_IN_A_THOUGHT), gives({"content": None, "reasoning_content": "I must write <action>look</action>"})],
+)
+def test_a_reply_that_was_stopped_in_its_thought_is_asked_for_again_without_the_stop_string(stopped):
+    whole = f"{TAGS_IN_A_THOUGHT}. I go.</think>\n<action>go to desk 1</action> And then"
+    with serving([stopped, says(whole)]) as fake:
+        [reply] = ask(server(fake.url), prompt())
+    assert reply.text == whole.removesuffix(" And then")
+    first, second = fake.requests
+    assert first.pop("stop") == ["</action>"]
+    assert first.pop("include_stop_str_in_output")
+    assert second == first
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "'max_tokens' is too large: 64. This model's maximum context length is 2048 tokens and your request has 2000"
+        " input tokens (64 > 2048 - 2000)",
+        "This model's maximum context length is 2048 tokens. However, you requested 2064 tokens (2000 in the messages,"
+        " 64 in the completion).",
+    ],
+)
+def test_a_prompt_that_leaves_less_room_than_max_tokens_gets_what_there_is(words):
+    with serving([fails(400, words), says("<action>look</action>"), says("<action>look</action>")]) as fake:
+        replies = ask(server(fake.url), prompt(), prompt())
+    assert [reply.text for reply in replies] == ["<action>look</action>"] * 2
+    assert [request["max_tokens"] for request in fake.requests] == [64, 48, 64]
+
+
 def test_a_truncated_reply_is_drawn_again_with_another_seed():
     with serving([says("and so on", "length"), says()]) as fake:
         [reply] = ask(server(fake.url))

@@ -72,7 +72,7 @@ _OTHER = Reading("other")
 @lru_cache(maxsize=1 << 15)
 def read_observation(text: str) -> Reading:
     """Parse one observation; one without useful content has the kind "other"."""
-    if text == NOTHING_HAPPENS:
+    if text.startswith(NOTHING_HAPPENS):  # some formats add advice
         return _REFUSED
     if text == EMPTY_HANDED:
         return Reading("hand")

@@ -8,8 +8,9 @@ from typing import Any
 
 from alfworld_sft.policies.llm.reasoning import read_message, with_reasoning
 from alfworld_sft.policies.llm.refusals import Complaint, about, named
-from alfworld_sft.policies.llm.sampling import Sampling, cut_reply, stop_of
+from alfworld_sft.policies.llm.sampling import ACTION_CLOSE, ACTION_OPEN, Sampling, cut_reply, stop_of
 from alfworld_sft.policies.llm.structured import RESTRICTIONS, restriction, room_for_action
+from alfworld_sft.prompts.tags import find_sections
 from alfworld_sft.seeds import derive_seed
 from alfworld_sft.types import Prompt, Reply
 
@@ -63,6 +64,7 @@ def request_body(
     refused: Collection[str],
     constrain: bool = False,
     begun: str | None = None,
+    room: int | None = None,
 ) -> dict[str, Any]:
     """Return a request without the parameters that the server has `refused`.
 
@@ -70,15 +72,17 @@ def request_body(
     Qwen2.5 has top_k=20 and repetition_penalty=1.1 there). `draw` counts the replies requested at this turn: 0 uses the
     prompt's seed as it is. A server that rejects `max_tokens` gets `max_completion_tokens`, the name in OpenAI's newer
     models. With `constrain` the reply is restricted, unless the server has refused every parameter that does so.
-    `begun` is a reply as far as its action, which the server is then asked for.
+    `begun` is a reply as far as its action, which the server is then asked for. `room` is the most tokens that a reply
+    has room for, if the server has said so.
     """
     stop = stop_of(prompt)
+    most = sampling.max_tokens if room is None else min(room, sampling.max_tokens)
     body: dict[str, Any] = {
         "model": model,
         "messages": [{"role": message.role, "content": message.content} for message in prompt.messages],
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
-        "max_completion_tokens" if "max_tokens" in refused else "max_tokens": sampling.max_tokens,
+        "max_completion_tokens" if "max_tokens" in refused else "max_tokens": most,
         "seed": (derive_seed(prompt.seed, "draw", draw) if draw else prompt.seed) % _SEEDS,
         "top_k": -1,
         "min_p": 0.0,
@@ -163,6 +167,26 @@ def read_answer(data: object, prompt: Prompt) -> tuple[Reply, bool]:
         reasoning=kept,
     )
     return _with_token_counts(reply, whole), cut_off
+
+
+def stopped_in_thought(data: object, prompt: Prompt) -> bool:
+    """Return whether an answer ended at the stop string inside a thought, where it closes nothing.
+
+    A reasoning model that quotes the prompt's tags is stopped there before it has acted.
+    """
+    if stop_of(prompt) != ACTION_CLOSE:
+        return False
+    try:
+        choice = data["choices"][0]  # type: ignore[index]
+        finish, (content, reasoning) = choice.get("finish_reason"), read_message(choice["message"])
+    except (KeyError, IndexError, TypeError, AttributeError):
+        return False
+    if finish != "stop":
+        return False
+    if not isinstance(content, str) or not content:
+        return ACTION_OPEN in reasoning
+    last = find_sections(content, {"think", *prompt.tags})[-1:]
+    return any(one.tag == "think" and not one.closed and ACTION_OPEN in content[one.start : one.end] for one in last)
 
 
 def has_reasoning(data: object) -> bool:

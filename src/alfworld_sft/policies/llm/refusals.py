@@ -116,6 +116,22 @@ def about(complaint: Complaint) -> About | None:
     return "messages" if form and not names_parameter(complaint) else None
 
 
+_CONTEXT = re.compile(r"context (?:length|window|size)(?: is| of)? (?:only )?(\d+)", re.IGNORECASE)
+_READ = re.compile(r"(\d+) (input tokens|(tokens? )?in the (messages|prompt|input))", re.IGNORECASE)
+
+
+def room_left(complaint: Complaint) -> int | None:
+    """Return how many tokens a reply has room for, where a complaint names the context's length and the prompt's.
+
+    vLLM words it so: "maximum context length is 2048 tokens and your request has 1700 input tokens". None without room.
+    """
+    context, read = _CONTEXT.search(complaint.text), _READ.search(complaint.text)
+    if context is None or read is None:
+        return None
+    room = int(context[1]) - int(read[1])
+    return room if room > 0 else None
+
+
 def named(complaint: Complaint, names: Collection[str]) -> set[str]:
     """Return the parameters that a complaint names."""
     return {name for name in names if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", complaint.text)}

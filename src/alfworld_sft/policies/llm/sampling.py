@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from alfworld_sft.prompts.formats import FORMATS
 from alfworld_sft.prompts.tags import find_sections
+from alfworld_sft.prompts.template import Template
 from alfworld_sft.types import Prompt
 
 ACTION_OPEN, ACTION_CLOSE = "<action>", "</action>"
@@ -29,7 +30,10 @@ class Sampling:
         return frozenset(name for name in ("temperature", "top_p") if getattr(self, name) is None)
 
     def as_dict(self) -> dict[str, object]:
-        """Return the parameters for a run's stamp, including those fixed here rather than left to a model's config."""
+        """Return the parameters for a run's stamp, including those fixed here rather than left to a model's config.
+
+        Where a reply stops follows from the template (`stop_of`).
+        """
         return {
             "temperature": self.temperature,
             "top_p": self.top_p,
@@ -37,15 +41,14 @@ class Sampling:
             "min_p": 0.0,
             "repetition_penalty": 1.0,
             "max_tokens": self.max_tokens,
-            "stop": ACTION_CLOSE,
         }
 
 
-def stop_of(prompt: Prompt) -> str | None:
-    """Return the stop string of a reply, or None if only the end of the turn ends it."""
-    if prompt.reply_format != "tags":
-        return FORMATS[prompt.reply_format].stop
-    return ACTION_CLOSE if "action" in prompt.tags else None
+def stop_of(asked: Prompt | Template) -> str | None:
+    """Return the stop string of the replies to a prompt or template; None if only the end of the turn ends them."""
+    if asked.reply_format != "tags":
+        return FORMATS[asked.reply_format].stop
+    return ACTION_CLOSE if "action" in asked.tags else None
 
 
 def cut_reply(text: str, prompt: Prompt, *, stopped: bool = True) -> str:

@@ -29,6 +29,7 @@ from alfworld_sft.policies.llm.protocol import (
     names_refused,
     read_answer,
     request_body,
+    stopped_in_thought,
     suspects,
 )
 from alfworld_sft.policies.llm.refusals import (
@@ -38,6 +39,7 @@ from alfworld_sft.policies.llm.refusals import (
     is_unknown_model,
     names_parameter,
     read_complaint,
+    room_left,
 )
 from alfworld_sft.policies.llm.retry import (
     Outcomes,
@@ -59,6 +61,9 @@ if TYPE_CHECKING:
     from alfworld_sft.policies.llm.managed_server import ManagedServer
 
 logger = logging.getLogger(__name__)
+
+STOPPING = frozenset({"stop", "include_stop_str_in_output"})
+"""The parameters that stop a reply at a string."""
 
 
 class OpenAIServer:
@@ -102,7 +107,8 @@ class OpenAIServer:
     @property
     def name(self) -> str:
         """The policy's name in every result."""
-        return f"server:{short_name(self.model)}"
+        is_folder = self._managed is not None or self.model.startswith(("/", "~", "."))  # else a name of the server's
+        return f"server:{short_name(self.model) if is_folder else self.model}"
 
     @property
     def sampling(self) -> Mapping[str, object]:
@@ -157,6 +163,8 @@ class OpenAIServer:
         broken: set[str] = set()
         while True:
             answer, restricted_by = await self._answer_to(prompt, draw=draw)
+            if stopped_in_thought(answer, prompt):
+                answer, restricted_by = await self._answer_to(prompt, draw=draw, without=STOPPING)
             reply, truncated = self._read(answer, prompt)
             if not self._constrain or truncated or keeps_to(reply.text, prompt):
                 break
@@ -206,19 +214,24 @@ class OpenAIServer:
         except MalformedAnswerError as problem:
             raise SetbackError(f"the server gave a malformed answer: {problem}") from None
 
-    async def _answer_to(self, prompt: Prompt, *, draw: int, begun: str | None = None) -> tuple[Any, set[str]]:
+    async def _answer_to(
+        self, prompt: Prompt, *, draw: int, begun: str | None = None, without: frozenset[str] = frozenset()
+    ) -> tuple[Any, set[str]]:
         """Return the JSON answer to a prompt, or to a reply that has `begun`, and the parameter that restricted it.
 
-        A parameter is dropped from later requests only if this prompt succeeds without it. One that the server does not
-        name is a suspect only until a request with it has succeeded.
+        Parameters in `without` are not sent. A prompt that leaves less room than `max_tokens` gets what there is, as in
+        this process. A parameter is dropped from later requests only if this prompt succeeds without it. One that the
+        server does not name is a suspect only until a request with it has succeeded.
         """
         refused: set[str] = set()
         suspected: set[str] = set()
         first: ComplaintError | None = None
+        room: int | None = None
         while True:
             body = request_body(
                 prompt, self.model, self._sampling, draw=draw, keep_token_ids=self._keep_token_ids,
-                refused=self._refused | refused | suspected, constrain=self._constrain, begun=begun,
+                refused=self._refused | refused | suspected | without, constrain=self._constrain, begun=begun,
+                room=room,
             )  # fmt: skip
             if self._constrain and not restriction_in(body):
                 raise self._wording.no_restriction(first)
@@ -227,6 +240,8 @@ class OpenAIServer:
                 break
             except ComplaintError as error:
                 complaint = error.complaint
+                if room is None and begun is None and (room := room_left(complaint)) is not None:
+                    continue
                 blamed = names_refused(body, complaint) if self._may_be_a_parameter(complaint) else set()
                 if blamed and blamed == suspects(body) and not names_parameter(complaint):
                     blamed -= self._accepted
