@@ -17,7 +17,18 @@ from alfworld_sft.models.loss_mask import Encoded, TokenKind
 from alfworld_sft.prompts.tags import parse_reply
 from alfworld_sft.types import Message
 from tests.train.helpers_data import conversation, messages, rows, tiny_tokenizer, wandering, with_template
-from tests.train.templates import CHANNELS, DATED, DEEPSEEK_R1, EMPTY_FIRST, ENDLESS, PARTS, QWEN3, STRIPPING
+from tests.train.templates import (
+    CHANNELS,
+    DATED,
+    DEEPSEEK_R1,
+    EMPTY_FIRST,
+    ENDED_ONCE,
+    ENDED_TWICE,
+    ENDLESS,
+    PARTS,
+    QWEN3,
+    STRIPPING,
+)
 
 CONVERSATION = messages(rows([wandering()])[-1])
 
@@ -340,6 +351,29 @@ def test_an_observation_that_reads_like_the_template_is_found_where_it_stands() 
     places = [i for i, kind in enumerate(encoded.kind) if kind == TokenKind.OBSERVATION]
     assert tokenizer.decode([encoded.ids[i] for i in places]) == "user"
     assert encoded.ids[places[-1] + 1] == tokenizer.eos_token_id
+
+
+def test_a_template_that_ends_the_last_reply_in_more_words_is_read_as_one_that_does_not() -> None:
+    tokenizer = with_template(ENDED_TWICE)
+    encoder = ChatEncoder(tokenizer)
+    found, plain = (
+        encoder.encode_conversation(CONVERSATION),
+        ChatEncoder(tiny_tokenizer()).encode_conversation(CONVERSATION),
+    )
+    assert encoder.prefix_stable
+    assert said(found, tokenizer) == said(plain, tiny_tokenizer())
+    assert (found.turn, found.kind) == (plain.turn, plain.kind)
+    assert TokenKind.OBSERVATION in found.kind
+
+
+def test_a_template_that_ends_the_last_reply_only_trains_each_as_the_last_one() -> None:
+    tokenizer = with_template(ENDED_ONCE)
+    encoder = ChatEncoder(tokenizer)
+    assert not encoder.prefix_stable
+    replies = [turn for turn, message in enumerate(CONVERSATION) if message.role == "assistant"]
+    for turn in replies:
+        encoded = encoder.encode_reply(CONVERSATION[: turn + 1])
+        assert said(encoded, tokenizer) == [f"{CONVERSATION[turn].content}<|im_end|>"]
 
 
 def test_untrained_turns_stay_in_the_context_without_loss() -> None:

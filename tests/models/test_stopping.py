@@ -1,6 +1,7 @@
 """A base model that ends texts with another token than its chat template ends replies with."""
 
 import json
+import shutil
 
 import pytest
 
@@ -44,6 +45,18 @@ def test_a_saved_and_a_merged_model_stop_at_the_end_of_a_turn(base, tmp_path, ra
     trained = run(options(data, base, tmp_path / "out", f"model.lora_rank={rank}", "trainer.total_training_steps=1"))
     assert ends_in(base) == [TEXT_END]
     for folder in (trained.checkpoint, trained.final, merge(trained.final, tmp_path / "merged")):
+        assert ends_in(folder) == [TURN_END, TEXT_END]
+
+
+@pytest.mark.parametrize("rank", [4, 0])
+def test_a_config_with_a_temperature_that_it_does_not_use_can_be_saved(base, tmp_path, rank):
+    """As some published models have it; transformers refuses to save a config that was changed and has one."""
+    odd = shutil.copytree(base, tmp_path / "odd")
+    config = json.loads((odd / "generation_config.json").read_bytes())
+    (odd / "generation_config.json").write_text(json.dumps(config | {"temperature": 0.6, "top_p": 0.9}))
+    data = write_dataset(tmp_path / "data", train_episodes=2)
+    trained = run(options(data, odd, tmp_path / "out", f"model.lora_rank={rank}", "trainer.total_training_steps=1"))
+    for folder in (trained.final, merge(trained.final, tmp_path / "merged")):
         assert ends_in(folder) == [TURN_END, TEXT_END]
 
 

@@ -46,6 +46,16 @@ ENDLESS = """{%- for m in messages %}{{- '<|im_start|>' + m.role + '\\n' + m.con
 {%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- endif %}"""
 """Writes nothing after a reply, as GLM's do."""
 
+ENDED_TWICE = """{%- for m in messages %}{{- '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>\\n' }}
+{%- endfor %}
+{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- else %}{{- '<|im_done|>' }}{%- endif %}"""
+"""Writes the end of the text after the last reply's end, as Phi-3's do."""
+
+ENDED_ONCE = """{%- for m in messages %}{{- '<|im_start|>' + m.role + '\\n' + m.content }}
+{%- if m.role == 'user' or loop.last %}{{- '<|im_end|>' }}{%- endif %}{{- '\\n' }}{%- endfor %}
+{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- endif %}"""
+"""Ends the last reply only."""
+
 PARTS = """{%- for m in messages %}{{- '<|im_start|>' + m.role + '\\n' }}
 {%- for part in m.content %}{%- if part.type == 'text' %}{{- part.text }}{%- endif %}{%- endfor %}
 {{- '<|im_end|>\\n' }}{%- endfor %}{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- endif %}"""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
-from itertools import chain
+from itertools import chain, takewhile
 from typing import Any, NamedTuple, get_args
 
 from alfworld_sft.errors import DatasetError, UserError
@@ -59,12 +59,16 @@ class Rendered(NamedTuple):
 
 
 class _Frame(NamedTuple):
-    """The text that a template writes around user and assistant messages."""
+    """The text that a template writes around user and assistant messages.
+
+    `ending` follows the last reply, and `end` is that part of it which earlier replies have as well.
+    """
 
     opening: str
     to_reply: str
     to_user: str
     ending: str
+    end: str
 
     def write(self, contents: Sequence[str]) -> str:
         """Render a conversation that begins with the user; one that ends with the user asks for a reply."""
@@ -112,8 +116,8 @@ class ChatTemplate:
         own_end = self.control.search(after)
         self._writes_end = own_end is not None
         self.end = own_end[0] if own_end else str(tokenizer.eos_token or "")
-        self.user_header = self._read_user_header()
         self._frame = self._read_frame() if self._writes_end else None
+        self.user_header = self._frame.to_user[len(self._frame.end) :] if self._frame else self._read_user_header()
 
     def render(self, messages: Sequence[Message], *, ask: bool = False) -> str:
         """Render the conversation; `ask` appends the generation prompt.
@@ -163,14 +167,23 @@ class ChatTemplate:
         return text[len(before) : text.index(LONE)] if text.startswith(before) and LONE in text else ""
 
     def _read_frame(self) -> _Frame | None:
-        """Return the text around the messages; None if the last turn is written differently from earlier ones."""
+        """Return the text around the messages; None if the last turn is written or ended otherwise than others."""
         contents = [f"{LONE}{number}{LONE}" for number in range(4)]
         talk = [Message("assistant" if number % 2 else "user", content) for number, content in enumerate(contents)]
         texts = [self.render(talk[:end], ask=end % 2 == 1) for end in range(1, 5)]
         around = re.split("|".join(contents), texts[-1])
         if len(around) != 5:
             return None
-        frame = _Frame(around[0], around[1], around[2], around[4])
+        opening, to_reply, to_user, _, ending = around
+        pairs = zip(ending, to_user, strict=False)
+        common = "".join(one for one, _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+        ends = list(self.control.finditer(common))
+        if not ends:
+            return None
+        if common != ending:  # it may have part of a token
+            rest = common[ends[-1].end() :]
+            common = common[: len(common) - len(rest.lstrip())]
+        frame = _Frame(opening, to_reply, to_user, ending, common)
         return frame if texts == [frame.write(contents[:end]) for end in range(1, 5)] else None
 
     def lay_out(self, messages: Sequence[Message], *, last_only: bool) -> Rendered:
@@ -262,7 +275,7 @@ def _split_frame(frame: _Frame, messages: Sequence[Message], text: str) -> list[
     at = len(frame.opening)
     for asked, said in zip(contents[::2], contents[1::2], strict=True):
         start = at + len(asked) + len(frame.to_reply)
-        places.append((start, start + len(said) + len(frame.ending)))
+        places.append((start, start + len(said) + len(frame.end)))
         at = start + len(said) + len(frame.to_user)
     return places
 

@@ -11,6 +11,9 @@ from typing import Any
 
 logger = logging.getLogger(__name__)
 
+SAMPLING_ONLY = ("temperature", "top_p", "top_k", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff", "top_h")
+"""Values without effect where a config does not sample; transformers refuses to save a changed config that has them."""
+
 
 def end_ids_of(*values: Any) -> list[int]:
     """Return the tokens listed in some `eos_token_id`s: each a number, a list of numbers, or None."""
@@ -27,4 +30,8 @@ def stop_at(model: Any, end_id: int | None) -> None:
     if end_id is None or end_id in end_ids_of(generation.eos_token_id):
         return
     generation.eos_token_id = [end_id, *(number for number in known if number != end_id)]
+    if not generation.do_sample:
+        for name in SAMPLING_ONLY:
+            if getattr(generation, name, None) is not None:
+                setattr(generation, name, None)
     logger.info("the generation config stops at token %d, which ends a reply in the chat template", end_id)

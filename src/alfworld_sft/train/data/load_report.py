@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from alfworld_sft.counts import counted, noun_for
+from alfworld_sft.models.loss_mask import TokenKind
 from alfworld_sft.train.data.options import SampleOptions
 from alfworld_sft.train.data.sample import Sample
 
@@ -29,6 +30,7 @@ class LoadReport:
     extra_rows: int = 0  # split from rows that train several replies
     tokens: int = 0
     trained_tokens: int = 0
+    observation_tokens: int = 0
     lengths: list[int] = field(default_factory=list)
     notes: Counter[str] = field(default_factory=Counter)
 
@@ -42,6 +44,7 @@ class LoadReport:
         self.cut += sample.truncated
         self.tokens += len(sample)
         self.trained_tokens += int(np.count_nonzero(sample.weight))
+        self.observation_tokens += int(np.count_nonzero(sample.kind == TokenKind.OBSERVATION))
         yield sample
 
     def warnings(self, options: SampleOptions) -> list[str]:
@@ -73,8 +76,10 @@ class LoadReport:
                 "the chat template rewrites earlier turns (it strips <think>, say): each reply is trained in a sequence"
                 f" of its own, as the model will be asked for it (conversations: {self.unstable})"
             )
-            if options.observation_weight:
-                lines.append("worldmodel.observation_loss has no effect on those")
+        if options.observation_weight and self.samples and not self.observation_tokens:
+            lines.append("worldmodel.observation_loss has no effect: no sequence has an observation after a reply")
+        elif options.observation_weight and self.unstable:
+            lines.append("worldmodel.observation_loss has no effect on those")
         if self.begun_by_assistant:
             lines.append(
                 "a message of the assistant that begins a conversation answers nothing: it is context and not trained"
