@@ -31,6 +31,25 @@ def test_the_label_of_prompt_data_is_removed() -> None:
     assert row.prompt == (Message("user", "Your task: user: x"),)
 
 
+def test_a_message_in_a_struct_is_read_as_one_in_a_list() -> None:
+    said = {"role": "assistant", "content": "go", "reasoning_content": "because", "weight": 0}
+    record = {"prompt_data": {"role": "system", "content": "s"}, "response_data": said}
+    row = read_one(record)
+    assert row == read_one({"prompt_data": [record["prompt_data"]], "response_data": [said]})
+    assert (row.prompt, row.response) == ((Message("system", "s"),), "<think>because</think>\ngo")
+    assert not row.response_trained
+    assert error_of({"prompt_data": "go", "response_data": {"role": "user", "content": "go"}}, SINGLE) == (
+        "train.parquet row 0: 'response_data' is a message of role 'user', not of the assistant"
+    )
+
+
+@pytest.mark.parametrize("response", ["look\ud83d", [{"role": "assistant", "content": "look\ud83d"}]])
+def test_half_a_character_is_named(response: object) -> None:
+    assert "'look\\ud83d' ends with half a character" in error_of(
+        {"prompt_data": "go", "response_data": response}, SINGLE
+    )
+
+
 @pytest.mark.parametrize(
     "value",
     [

@@ -183,10 +183,10 @@ def test_without_the_package_and_without_an_index_the_way_out_is_named(tmp_path,
 
 def test_gguf_weights_given_as_a_model_are_refused_with_the_command(tiny, tmp_path):
     for name in (tiny, tiny.parent):
-        way_out = rf"={name}: GGUF weights are not loaded; .* alfworld-sft smollm2 DIR --file {tiny}"
+        way_out = rf"{name}: GGUF weights are not loaded; .* alfworld-sft smollm2 DIR --file {tiny}"
         with pytest.raises(ModelError, match=way_out):
             load_model(str(name), torch.float32, torch.device("cpu"))
-        with pytest.raises(UserError, match="policy.model" + way_out):
+        with pytest.raises(UserError, match="^policy.model=" + way_out):
             LocalModel.load(str(name))
-        with pytest.raises(UserError, match="model.partial_pretrain" + way_out):
+        with pytest.raises(UserError, match="model.partial_pretrain=" + way_out):
             check_inputs(build_train_config([f"data.train_files={tmp_path}", f"model.path={name}"]))

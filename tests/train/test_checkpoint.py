@@ -143,7 +143,10 @@ def test_a_checkpoint_of_another_run_is_refused(copied, data, model, change, mes
     with pytest.raises(CheckpointError) as error:
         run(options(data, model, copied, change))
     assert message in str(error.value)
-    assert str(error.value).endswith("remove it, or name another trainer.default_local_dir")
+    assert str(error.value).endswith(
+        "give that as it was, or make it a run of its own: another trainer.default_local_dir, without"
+        " trainer.resume_mode"
+    )
     assert "\n" not in str(error.value)
 
 

@@ -43,6 +43,7 @@ def parse_message(item: object, place: str) -> ParsedMessage:
         raise DatasetError(f"{place}: '{call}' is not read; write the call into the content, as text, or drop the row")
     if not isinstance(item["content"], str):
         raise DatasetError(f"{place}: the content is {short_repr(item['content'])}, not text")
+    refuse_surrogates(item["content"], place)
     if len(item) == 2:  # nothing else to read, as in our own datasets
         return ParsedMessage(Message(item["role"], item["content"]), trained=True)
     flags = _flags(item, place)
@@ -61,6 +62,16 @@ def parse_message(item: object, place: str) -> ParsedMessage:
     content, notes = _prepend_reasoning(item["content"], reasoning, place)
     notes += [_unread_note(key) for key in others]
     return ParsedMessage(Message("assistant", content), trained=all(flags.values()), notes=tuple(notes))
+
+
+def refuse_surrogates(text: str, place: str) -> None:
+    """Raise DatasetError for text with half a surrogate pair, which no tokenizer takes (JSON may escape one)."""
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            half = short_repr(text[max(0, error.start - 20) : error.end])
+            raise DatasetError(f"{place}: {half} ends with half a character; replace it, or drop the row") from None
 
 
 def refuse_empty(content: str, place: str) -> None:

@@ -34,6 +34,7 @@ from alfworld_sft.dataset.messages import (
     ParsedMessage,
     parse_message,
     refuse_empty,
+    refuse_surrogates,
     short_repr,
 )
 from alfworld_sft.dataset.rows import USER_LABEL
@@ -351,13 +352,19 @@ def _read_response(value: object, columns: Columns, place: str) -> ParsedMessage
         return ParsedMessage(Message("assistant", found), trained=True)
     if len(found) != 1:
         raise DatasetError(f"{place}: '{columns.response_key}' holds {len(found)} messages; one is needed")
-    return parse_message(found[0], f"{place}, '{columns.response_key}'")
+    parsed = parse_message(found[0], f"{place}, '{columns.response_key}'")
+    if parsed.message.role != "assistant":
+        role = parsed.message.role
+        raise DatasetError(f"{place}: '{columns.response_key}' is a message of role '{role}', not of the assistant")
+    return parsed
 
 
 def _follow_keys(value: object, keys: Sequence[str] | None, place: str, column: str, option: str) -> str | list[object]:
     """Follow the keys from a column's value to its text (or to a list of messages); text itself needs no keys."""
     if isinstance(value, str):
         value = _parse_nested(value, keys, f"{place}: '{column}'", option)
+    if isinstance(value, Mapping) and list(keys or ()) == ["content"] and {"role", "content"} <= value.keys():
+        return [value]  # a message, whose other keys count as in a list
     for key in keys or ():
         if isinstance(value, str | list):
             break
@@ -375,6 +382,8 @@ def _follow_keys(value: object, keys: Sequence[str] | None, place: str, column: 
         )
     if not isinstance(value, str | list) or not value:
         raise DatasetError(f"{place}: '{column}' is {short_repr(value)}, not text; is the row complete?")
+    if isinstance(value, str):
+        refuse_surrogates(value, f"{place}: '{column}'")
     return value
 
 

@@ -93,7 +93,7 @@ def load_model(name: str, dtype: torch.dtype | Literal["auto"], device: torch.de
 def _one_line(name: str) -> Iterator[None]:
     """Turn any exception of transformers in the block into one line; none of our own code belongs inside."""
     if reason := unusable_path(name):
-        raise ModelError(f"model.partial_pretrain={name}: {reason}")
+        raise ModelError(f"{name}: {reason}")
     level = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()  # for reading shards; the progress bar of a download stays

@@ -19,7 +19,7 @@ from alfworld_sft.files import whole_folder
 from alfworld_sft.models.adapter import base_of_adapter, read_adapter_config
 from alfworld_sft.models.chat_encoder import read_end_id
 from alfworld_sft.models.load import base_of, cast_weights, first_line, load_config, load_model, load_tokenizer
-from alfworld_sft.models.reference import unusable_path
+from alfworld_sft.models.reference import expand_home, unusable_path
 from alfworld_sft.models.stamp import CheckpointError, base_fingerprint, read_stamp
 from alfworld_sft.models.stopping import stop_at
 
@@ -73,7 +73,9 @@ def _load_adapter(checkpoint: Path, base: str | None) -> tuple[Any, torch.dtype]
     from peft import PeftModel  # noqa: PLC0415 - slow to import
 
     read_adapter_config(checkpoint)
-    name = base or base_of_adapter(checkpoint)
+    name = expand_home(base) if base else base_of_adapter(checkpoint)
+    if not base and (unusable := unusable_path(name)):
+        raise MergeError(f"{checkpoint}: the base of its adapter is {name}, and {unusable}; name it: --base MODEL")
     model, stored = _load_base(name)
     _check_base(checkpoint, name, model)
     try:

@@ -11,6 +11,11 @@ def is_path(model: str) -> bool:
     return model.startswith((".", "/", "~")) or model.count("/") > 1 or Path(model).is_dir()
 
 
+def expand_home(model: str) -> str:
+    """Return a model's name with `~/` as the home folder, which a shell leaves alone behind an equals sign."""
+    return str(Path(model).expanduser()) if model.startswith("~/") else model
+
+
 def unusable_path(model: str) -> str | None:
     """Return why a local path cannot be a model's folder, and the way out; None for a folder or a hub name."""
     path = Path(model)

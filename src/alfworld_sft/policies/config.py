@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from alfworld_sft.config import Needs, Section
+from alfworld_sft.models.reference import expand_home
 from alfworld_sft.usage import Prices
 
 
@@ -53,7 +54,7 @@ class PolicySection(Section):
     prior: bool = Field(True, description="Let the expert's search use object locations counted in train scenes.")
     noise: float = Field(0.0, ge=0, le=0.9, description="Share of the expert's actions that are deliberate mistakes.")
     noise_episodes: float = Field(0.5, ge=0, le=1, description="Share of the episodes that have noise.")
-    model: str | None = Field(
+    model: Annotated[str, AfterValidator(expand_home)] | None = Field(
         None,
         description="Language model: its name at the server; local: a hub name, or a model's or checkpoint's folder.",
     )

@@ -49,6 +49,9 @@ _BEFORE = {"loss.kind": "nll"}
 """What was so in checkpoints from before they recorded it."""
 _SEPARATOR = "::"
 _RESTART = "remove it, or name another trainer.default_local_dir"
+_OTHER_RUN = (
+    "give that as it was, or make it a run of its own: another trainer.default_local_dir, without trainer.resume_mode"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +184,7 @@ def check_same_run(checkpoint: Checkpoint, identity: Mapping[str, Any]) -> None:
         if was != now and not (key == "base model" and _is_from_before_full_hashes(was)):
             is_hash = isinstance(was, str) and len(was) > 40
             said = f"of another {key}" if is_hash else f"with {key}={_format_value(was)}, not {_format_value(now)}"
-            raise CheckpointError(f"{checkpoint.path} was made {said}; {_RESTART}")
+            raise CheckpointError(f"{checkpoint.path} was made {said}; {_OTHER_RUN}")
 
 
 def _is_from_before_full_hashes(base_model: object) -> bool:

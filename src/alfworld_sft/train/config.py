@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_v
 
 from alfworld_sft.config import Needs, Section, build_config
 from alfworld_sft.games.layout import Split
+from alfworld_sft.models.reference import expand_home
 
 ALIASES = {
     "model.path": "model.partial_pretrain",
@@ -126,7 +127,7 @@ class ModelSection(TrainSection):
         Needs(("lora_alpha", "target_modules"), lambda model: model.lora_rank, "adapters, which model.lora_rank makes"),
     )
 
-    partial_pretrain: str = Field(
+    partial_pretrain: Annotated[str, AfterValidator(expand_home)] = Field(
         "Qwen/Qwen2.5-1.5B-Instruct", description="Base model: a folder, or a name on the hub. Alias: `model.path`."
     )
     lora_rank: int = Field(32, ge=0, le=1024, description="Rank of the adapters; 0 trains all weights.")

@@ -5,6 +5,7 @@ This module imports neither torch nor transformers, so a missing game is reporte
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,8 @@ from alfworld_sft.runs.trust import is_known
 from alfworld_sft.train.config import RunSection, TrainConfig
 from alfworld_sft.train.data.inputs import columns_of, train_files
 from alfworld_sft.types import Form
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +110,13 @@ def _file_prompt_options(file: Path, config: TrainConfig) -> tuple[str | None, i
     """Return the template and window of a file's run; without its stamp, the template that a row names."""
     try:
         prompt = PromptSection.model_validate(read_stamp(file.parent)["config"]["prompt"])
-        return prompt.template, prompt.history_length
+        return prompt.template, None if config.data.multiturn.enable else prompt.history_length
     except (RunFolderError, KeyError, TypeError, ValueError):
         row = next(read_rows([file], columns_of(config)), None)
+        if not config.data.multiturn.enable:
+            logger.warning(
+                "trainer.eval_games: %s has no run.json beside it that tells the history in its prompts; games are"
+                " played with all of it",
+                file,
+            )
         return (row.extra.get("template") if row else None), None

@@ -168,11 +168,17 @@ def _load_data(config: TrainConfig, encoder: ChatEncoder, ranks: Ranks) -> tuple
         why = "; ".join(warnings) or "there are no rows"
         raise DatasetError(f"data.train_files={', '.join(config.data.train_files or [])}: nothing to train on: {why}")
     files = val_files(config)
-    held_out = load_samples(files, encoder, columns, options, option="data.val_files").samples if files else []
+    held_out = load_samples(files, encoder, columns, options, option="data.val_files") if files else None
     if ranks.first:
         for line in warnings:
             logger.warning("%s", line)
-        if files and not held_out:
-            names = ", ".join(map(str, files))
-            logger.warning("data.val_files=%s: no rows; training continues without validation", names)
-    return loaded.samples, held_out
+    if held_out is None:
+        return loaded.samples, []
+    of_validation = held_out.report.warnings(options)
+    if not held_out.samples:
+        names, why = ", ".join(map(str, files)), "; ".join(of_validation) or "no rows"
+        of_validation = [f"data.val_files={names}: {why}; training continues without validation"]
+    if ranks.first:
+        for line in of_validation:
+            logger.warning("%s", line if line.startswith("data.val_files") else f"data.val_files: {line}")
+    return loaded.samples, held_out.samples

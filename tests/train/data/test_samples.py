@@ -93,9 +93,16 @@ def test_rows_of_a_trajectory_may_lie_apart(load: Any) -> None:
     assert [sample.rows for sample in loaded.samples] == [2, 2]
 
 
-def test_rows_without_an_episode_id_are_not_folded(load: Any) -> None:
-    loaded = load([{**row, "extra_info": "{}"} for row in rows([wandering(turns=3)])])
-    assert [sample.rows for sample in loaded.samples] == [1, 1, 1]
+def test_rows_without_an_episode_id_are_folded_where_each_continues_the_one_before(load: Any) -> None:
+    named = [*rows([wandering(turns=3)]), *rows([wandering(turns=2)])]
+    bare = [{**row, "extra_info": "{}"} for row in named]
+    samples = load(bare).samples
+    assert [sample.rows for sample in samples] == [3, 2]
+    assert load([bare[2], bare[1], bare[2]]).samples[0].rows == 1, "the order of the rows tells"
+    assert [sample.rows for sample in load([bare[0], bare[0]]).samples] == [1, 1], "a row twice counts twice"
+    whole = load(rows([wandering(turns=3)])).samples[0]
+    assert (samples[0].ids == whole.ids).all()
+    assert (samples[0].weight == whole.weight).all()
 
 
 def test_a_row_that_is_no_prefix_is_trained_alone_and_reported(load: Any) -> None:

@@ -203,7 +203,7 @@ def said(function, *arguments):
 
 def test_a_missing_folder_is_one_line(tmp_path):
     assert said(load, tmp_path / "nothing").endswith("nothing: there is no such folder")
-    assert said(load_tokenizer, "./nothing") == "model.partial_pretrain=./nothing: there is no such folder"
+    assert said(load_tokenizer, "./nothing") == "./nothing: there is no such folder"
 
 
 def test_a_name_that_the_hub_does_not_give_is_one_line(monkeypatch):

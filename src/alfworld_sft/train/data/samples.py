@@ -84,13 +84,14 @@ def _samples_of_rows(
 ) -> Iterator[Sample]:
     """Yield the samples of all rows: single-turn rows immediately, a trajectory once all of its rows are known."""
     trajectories: dict[tuple[str, ...], list[Chain]] = {}
+    key_of = TrajectoryKeys()
     next_states = NextStates()
     for row in rows:
         report.rows += 1
         report.notes.update(row.notes)
         chains: list[Chain] = []
         if row.messages:
-            chains = trajectories.setdefault(_trajectory_key(row), [])
+            chains = trajectories.setdefault(key_of(row), [])
             add_to_chains(chains, row.messages, Part(row.place, len(row.messages), row.turns, row.untrained))
         if options.next_state_rows:
             next_states.add(row, chains)
@@ -109,11 +110,25 @@ def _samples_of_rows(
         yield from _next_state_samples(next_states, encoder, options, report)
 
 
-def _trajectory_key(row: TrainingRow) -> tuple[str, ...]:
-    """Return a key shared by the rows of one trajectory; a row without an episode id is a trajectory of its own."""
-    file = row.place.rpartition(" row ")[0]
-    episode = row.extra.get("episode_id")
-    return (row.place,) if episode is None else (file, str(episode))
+@dataclass
+class TrajectoryKeys:
+    """Gives the rows of one trajectory the same key: by their episode id, or because each continues the one before."""
+
+    _last: tuple[Message, ...] = ()
+    _key: tuple[str, ...] = ()
+
+    def __call__(self, row: TrainingRow) -> tuple[str, ...]:
+        """Return the row's key; a row without an episode id that continues none begins a trajectory of its own."""
+        file = row.place.rpartition(" row ")[0]
+        episode = row.extra.get("episode_id")
+        if episode is not None:
+            self._last = ()
+            return (file, str(episode))
+        longer = 0 < len(self._last) < len(row.messages)
+        if not longer or row.messages[: len(self._last)] != self._last:
+            self._key = (row.place,)
+        self._last = row.messages
+        return self._key
 
 
 _ONCE = TurnWeights((1.0,), (1.0,))
