@@ -99,8 +99,18 @@ def test_a_data_folder_that_is_gone_and_one_with_a_broken_game(tmp_path, monkeyp
     assert (few.verdict, few.found) == ("note", "3 games of 3553, which say 'move' for putting down")
     next(data.rglob("game.tw-pddl")).write_text("{}")
     (broken,) = to_fix(judge_games(str(data)))
-    assert broken.found.startswith("2 usable, 1 skipped (the first: ")
+    assert broken.found.startswith("2 usable, 1 broken (the first: ")
     assert "games list" in broken.advice
+
+
+def test_trials_that_the_published_archives_have_no_game_for_are_no_fault(tmp_path):
+    data = write_games(tmp_path / "data", 3)
+    lone, unsolvable = (file.parent for file in sorted(data.rglob("game.tw-pddl"))[:2])
+    (lone / "game.tw-pddl").unlink()
+    content = json.loads((unsolvable / "game.tw-pddl").read_bytes())
+    (unsolvable / "game.tw-pddl").write_text(json.dumps(content | {"solvable": False}))
+    (line,) = judge_games(str(data))
+    assert (line.verdict, line.found) == ("note", "1 game of 3553, which say 'move' for putting down")
 
 
 def test_a_proxy_that_cannot_be_used_is_not_repeated(monkeypatch):

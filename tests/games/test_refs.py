@@ -3,7 +3,7 @@ from random import Random
 
 import pytest
 
-from alfworld_sft.errors import GamesNotFoundError
+from alfworld_sft.errors import GameFileError, GamesNotFoundError
 from alfworld_sft.games import GameRef, GameSource, GameStream, find_games
 from alfworld_sft.seeds import derive_seed
 from tests.collecting import write_games
@@ -23,6 +23,13 @@ def test_each_round_is_the_sorted_games_shuffled_by_the_seed_and_its_number(tmp_
     played = games.shuffled(7)
     assert [played.ref(index) for index in range(len(expected))] == expected
     assert [played.ref(index) for index in reversed(range(len(expected)))] == expected[::-1]
+
+
+def test_a_game_whose_file_has_changed_is_not_played_as_the_one_that_was_listed(tmp_path: Path):
+    first, other, *_ = find_games(write_games(tmp_path)).refs
+    first.path.write_bytes(other.path.read_bytes())
+    with pytest.raises(GameFileError, match="it has changed since the games were listed"):
+        first.load()
 
 
 def test_the_first_games_are_those_of_the_first_episodes(tmp_path: Path):

@@ -145,6 +145,13 @@ def test_the_step_limit_can_be_lifted():
         assert not env.step(("look",))[3].any()
 
 
+def test_no_step_limit_is_named_where_the_registered_one_is_meant():
+    """As for `gymnasium.make` and `SyncVectorEnv`."""
+    env = gymnasium.make_vec(ID, max_episode_steps=None, **GAMES)
+    env.reset(options={"game": 0})
+    assert [env.step(("look",))[3].any() for _ in range(50)] == [False] * 49 + [True]
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [

@@ -23,6 +23,19 @@ def test_games_of_some_task_types_alone():
     assert {pool.load(number).task_type for number in range(pool.total or 0)} == {"pick_two_obj_and_place"}
 
 
+@pytest.mark.parametrize("source", ["embedded", "generate"])
+@pytest.mark.parametrize(
+    ("task_types", "line"),
+    [
+        (["pick_and_place_simple", "pick_two_obj"], "unknown task type 'pick_two_obj'; did you mean 'pick_two_obj_and_place'"),
+        ("pick_and_place_simple", r"task_types='pick_and_place_simple': a list .* \['pick_and_place_simple'\]"),
+    ],
+)
+def test_task_types_that_there_are_none_of_are_refused(source, task_types, line):
+    with pytest.raises(UserError, match=line):
+        GamePool(source, "train", task_types=task_types)
+
+
 def test_draws_reach_every_game():
     pool, rng = GamePool("embedded", "valid_seen"), Random(0)
     assert len({pool.draw(rng.randrange).id for _ in range(600)}) == 64

@@ -242,8 +242,10 @@ def test_a_dataset_names_games_by_id_and_shows_what_is_asked_first():
 
 
 def test_generated_games_and_another_split_can_be_named():
-    made = Games("generate", games_seed=3).dataset(2)
-    assert [row["prompt"][-1]["game"] for row in made] == [0, 1]
+    first, again, other = (Games("generate", games_seed=3).dataset(2, seed=seed) for seed in (0, 0, 1))
+    numbers, same, others = ([row["prompt"][-1]["game"] for row in made] for made in (first, again, other))
+    assert numbers == same
+    assert set(numbers).isdisjoint(others)
     assert games().dataset(1, split="train")[0]["prompt"][-1]["split"] == "train"
 
 

@@ -134,13 +134,14 @@ def test_a_saved_episode_is_a_run_that_is_checked_and_read(data: Path, tmp_path:
 def test_what_cannot_be_saved_says_why_and_leaves_nothing(tmp_path: Path) -> None:
     data = write_games(tmp_path / "data", 1, "valid_seen")
     words = ["play", "--source", str(data), "--split", "valid_seen"]
-    result = CliRunner().invoke(app, words, input=f"save {tmp_path}/out\nlook\nsave {tmp_path}/out\n")
+    result = CliRunner().invoke(app, words, input=f"save {tmp_path}/out\nlook\nsave a b\nsave {tmp_path}/out\n")
     assert "cannot do that: nothing has been played yet" in result.output
+    assert "cannot do that: save takes one folder, not 2" in result.output
     assert "cannot do that: split 'valid_seen' is for evaluation" in result.output
     assert not (tmp_path / "out").exists()
 
 
-def test_a_game_is_named_by_its_file_its_id_or_a_part(data: Path) -> None:
+def test_a_game_is_named_by_its_file_its_id_or_a_part(data: Path, tmp_path: Path) -> None:
     games = find_games(data, "train")
     ref = games.refs[1]
     assert choose_game(ref.id, str(data), "train", 0)[0] == ref
@@ -149,6 +150,11 @@ def test_a_game_is_named_by_its_file_its_id_or_a_part(data: Path) -> None:
     assert choose_game(None, str(data), "train", 1)[0] == choose_game(None, str(data), "train", 1)[0]
     with pytest.raises(UserError, match=r"'pick' fits 5 games \("):
         choose_game("pick", str(data), "train", 0)
+    held_out = next(ref for ref in find_games("embedded", "valid_seen"))
+    with pytest.raises(UserError, match=r"no game .*; it is one of another split: --split valid_seen$"):
+        choose_game(held_out.id, "embedded", "train", 0)
+    place = next(write_games(tmp_path, 1, "valid_seen").rglob("game.tw-pddl"))
+    assert choose_game(str(place), None, "train", 0)[0].path == place
     with pytest.raises(UserError, match="no game 'unicorn' among 6 train games"):
         choose_game("unicorn", str(data), "train", 0)
 

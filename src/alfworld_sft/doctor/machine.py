@@ -136,9 +136,11 @@ def _container_memory() -> int | None:
     control = Path("/sys/fs/cgroup")
     try:
         limit, used = ((control / name).read_text("utf-8").strip() for name in ("memory.max", "memory.current"))
-    except OSError:
+        kinds = dict(line.split() for line in (control / "memory.stat").read_text("utf-8").splitlines())
+    except (OSError, ValueError):
         return None
-    return int(limit) - int(used) if limit.isdigit() and used.isdigit() else None
+    cached = int(kinds.get("inactive_file", 0))  # the kernel gives it back when memory is short
+    return int(limit) - max(0, int(used) - cached) if limit.isdigit() and used.isdigit() else None
 
 
 def _gpus() -> tuple[str, ...]:

@@ -4,6 +4,7 @@ Results go to stdout, progress to stderr.
 """
 
 import os
+import shlex
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -121,7 +122,7 @@ def fetch_games(
         typer.echo(line)
     list_games(str(folder))
     if str(folder.absolute()) != os.environ.get("ALFWORLD_DATA"):
-        typer.echo(f"to play them: export ALFWORLD_DATA={folder.absolute()}")
+        typer.echo(f"to play them: export ALFWORLD_DATA={shlex.quote(str(folder.absolute()))}")
 
 
 @games_app.command("generate")
@@ -155,7 +156,7 @@ def generate_command(
             on_game=lambda: progress.advance(task),
         )
     list_games(str(folder))
-    typer.echo(f"to play them: export ALFWORLD_DATA={folder.expanduser().absolute()}")
+    typer.echo(f"to play them: export ALFWORLD_DATA={shlex.quote(str(folder.expanduser().absolute()))}")
 
 
 Name = TypeVar("Name", bound=str)

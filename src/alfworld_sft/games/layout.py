@@ -38,6 +38,13 @@ def default_data_dir() -> Path:
     return Path(named).expanduser() if named else Path.home() / ".cache" / "alfworld"
 
 
+def name_data_dir() -> str:
+    """Set `$ALFWORLD_DATA`, as the alfworld package does, for programs and configs that name it; return its value."""
+    found = str(default_data_dir())
+    os.environ["ALFWORLD_DATA"] = found
+    return found
+
+
 def data_folder(root: Path) -> Path | None:
     """Return the folder that holds the splits: `ROOT/json_2.1.1`, or ROOT itself; None for any other folder."""
     for folder in (root / DATA_FOLDER, root):

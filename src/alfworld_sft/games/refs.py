@@ -42,7 +42,7 @@ class GameRef:
             return self.make()
         if self.path is None:
             raise GameFileError(self.id, "it has neither a file nor a way to be made")
-        return load_game(self.path, game_id=self.id, split=self.split)
+        return load_game(self.path, game_id=self.id, split=self.split, sha256=self.sha256)
 
 
 class GameSource(Protocol):

@@ -93,7 +93,8 @@ class ALFWorldVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], np.ndarray]):
 
     Environment i of a reset with seed s has the seed s + i. `options` are those of `ALFWorldEnv.reset` for all
     environments, `reset_mask` (a bool array) to reset only some, or `games`, which names one game for each.
-    `max_episode_steps` None or -1 is no limit. The other arguments are those of `ALFWorldEnv`.
+    `max_episode_steps` -1 is no limit, None the registered one, as for `gymnasium.make_vec`. The other arguments are
+    those of `ALFWorldEnv`.
     """
 
     def __init__(
@@ -249,7 +250,9 @@ def _read_options(options: Mapping[str, Any] | None) -> int | str | None:
 
 
 def _step_limit(max_episode_steps: int | None) -> int:
-    if max_episode_steps is None or max_episode_steps == -1:
+    if max_episode_steps is None:
+        return MAX_EPISODE_STEPS
+    if max_episode_steps == -1:
         return _ENDLESS
     if not isinstance(max_episode_steps, int) or max_episode_steps < 1:
         raise UserError(f"max_episode_steps must be at least 1, or -1 for no limit, not {max_episode_steps!r}")

@@ -10,13 +10,14 @@ from typing import SupportsIndex
 
 from alfworld_sft.errors import UserError
 from alfworld_sft.games import GENERATE, GameRef, GameStream, find_games
+from alfworld_sft.games.generator.tasks import check_task_types
 from alfworld_sft.games.sources import resolve_source
 from alfworld_sft.types import TaskType
 from alfworld_sft.world import Game
 
 _CACHED_GAMES = 512
 """How many games stay in memory, over all bridges of the process."""
-_STREAM_NUMBERS = 2**31
+STREAM_NUMBERS = 2**31
 """Generated games are drawn by a number below this."""
 
 
@@ -34,6 +35,7 @@ class GamePool:
         task_types: Sequence[TaskType] | None = None,
         games_seed: int = 0,
     ) -> None:
+        check_task_types(task_types)
         if source == GENERATE:
             stream = GameStream(games_seed, split, task_types)
             self.description = stream.description
@@ -56,7 +58,7 @@ class GamePool:
 
     def draw(self, integer_below: Callable[[int], int]) -> Game:
         """Return a random game, all equally likely; `integer_below(n)` gives a random number from 0 to n-1."""
-        return self.load(int(integer_below(self.total or _STREAM_NUMBERS)))
+        return self.load(int(integer_below(self.total or STREAM_NUMBERS)))
 
     def _number(self, which: SupportsIndex | str) -> int:
         if isinstance(which, str):
@@ -68,9 +70,9 @@ class GamePool:
         if isinstance(which, bool) or not isinstance(which, SupportsIndex):
             raise UserError(f"a game is named by its number or its id, not by {type(which).__name__}")
         number = which.__index__()
-        if not 0 <= number < (self.total or _STREAM_NUMBERS):
+        if not 0 <= number < (self.total or STREAM_NUMBERS):
             raise UserError(
-                f"no game {number} among {self.description}; numbers are 0 to {(self.total or _STREAM_NUMBERS) - 1}"
+                f"no game {number} among {self.description}; numbers are 0 to {(self.total or STREAM_NUMBERS) - 1}"
             )
         return number
 

@@ -23,7 +23,7 @@ import datasets
 from trl.models import unwrap_model_for_generation
 
 from alfworld_sft.errors import UserError
-from alfworld_sft.integrations.pool import GamePool, shared_pool
+from alfworld_sft.integrations.pool import STREAM_NUMBERS, GamePool, shared_pool
 from alfworld_sft.integrations.trl_rewards import progress_of, progress_reward, success_reward
 from alfworld_sft.integrations.trl_tool import AlfworldTool
 from alfworld_sft.policies.llm.growing import GrowingModel, join_turns
@@ -157,7 +157,7 @@ class Games:
             raise UserError("generated games have no end; say how many with num_games")
         if total < 1 or (pool.total is not None and total > pool.total):
             raise UserError(f"num_games={num_games}: there are {pool.total or 'endless'} games of {pool.description}")
-        numbers = range(total) if pool.total is None else random.Random(seed).sample(range(pool.total), total)
+        numbers = random.Random(seed).sample(range(pool.total or STREAM_NUMBERS), total)
         rows = []
         for number in numbers:
             game = pool.load(number)

@@ -82,7 +82,10 @@ class Table:
                 case "think":
                     self._thought = rest.strip()
                 case "save":
-                    folder = self._save(self.session, Path(*shlex.split(rest)[:1]))
+                    given = shlex.split(rest)
+                    if len(given) > 1:
+                        raise UserError(f"save takes one folder, not {len(given)}; put a name with blanks into quotes")
+                    folder = self._save(self.session, Path(*given).expanduser())
                     self._say(f"saved: {folder}")
                 case _:
                     self._step(line)

@@ -7,6 +7,7 @@ reference's demangler (alfworld 0.4.2, `agents/utils/misc.py`): ids sorted, the 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import stat
@@ -58,8 +59,8 @@ _ABILITIES = ("pickupable", *(t.ability for t in TREATMENTS.values()), "sliceabl
 _TREATMENT_VERBS = {treatment.predicate.lower(): treatment.verb for treatment in TREATMENTS.values()}
 
 
-def load_game(path: str | Path, *, game_id: str | None = None, split: str = "") -> Game:
-    """Read and validate one game file.
+def load_game(path: str | Path, *, game_id: str | None = None, split: str = "", sha256: str | None = None) -> Game:
+    """Read and validate one game file, which must have this `sha256` if one is given.
 
     `game_id` defaults to the last two folders for a file in ALFWorld's layout, else to the file's name.
     Raises GameFileError, which names the file and the reason.
@@ -74,6 +75,8 @@ def load_game(path: str | Path, *, game_id: str | None = None, split: str = "") 
         raise GameFileError(str(path), error.strerror or str(error)) from None
     except ValueError as error:  # a name that no file can have
         raise GameFileError(str(path), str(error)) from None
+    if sha256 and hashlib.sha256(content).hexdigest() != sha256:
+        raise GameFileError(str(path), "it has changed since the games were listed; start anew")
     return parse_game(content, game_id=game_id or default_game_id(path), split=split, file=str(path))
 
 

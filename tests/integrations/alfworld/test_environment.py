@@ -1,3 +1,4 @@
+import os
 import pickle
 
 import pytest
@@ -19,6 +20,25 @@ def test_a_split_is_found_and_played_to_the_limit(data):
     assert last[2] == (True, True)
     assert env.step(["inventory", "inventory"]) == last
     assert last[3]["extra.gamefile"] == [None, None]  # the file is told at reset only, as by the reference
+
+
+@pytest.mark.parametrize("named", [None, ""])
+def test_data_in_the_default_folder_need_no_variable(data, tmp_path, monkeypatch, named):
+    """As with the real alfworld, whose import sets ALFWORLD_DATA."""
+    (tmp_path / ".cache").mkdir()
+    (tmp_path / ".cache" / "alfworld").symlink_to(data)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("ALFWORLD_DATA", named or "")
+    if named is None:
+        monkeypatch.delenv("ALFWORLD_DATA")
+    config = config_for(data)
+    config["dataset"] |= {
+        key: value.replace(str(data), "$ALFWORLD_DATA")
+        for key, value in config["dataset"].items()
+        if isinstance(value, str)
+    }
+    assert AlfredTWEnv(config, "eval_in_distribution").num_games == SIZES["valid_seen"]
+    assert os.environ["ALFWORLD_DATA"] == str(tmp_path / ".cache" / "alfworld")
 
 
 def test_the_environment_can_be_sent_to_another_process(data):

@@ -35,6 +35,12 @@ def test_the_planner_wins(game_file):
     assert (score, found["won"], found["extra.expert_plan"]) == (1, True, [])
 
 
+def test_a_single_environment_takes_its_step_limit_third_as_textworld_s_does(game_file):
+    env = gym.TextworldGymEnv([game_file], EnvInfos(), 2)
+    env.reset()
+    assert [env.step("look")[2] for _ in range(2)] == [False, True]
+
+
 def test_a_batch_begins_again_with_auto_reset(game_file):
     env = gym.make(gym.register_games([game_file], batch_size=1, auto_reset=True, max_episode_steps=1))
     opening, _ = env.reset()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from difflib import get_close_matches
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -39,6 +40,17 @@ class Task(NamedTuple):
         return barred_at_start(self.task_type, self.goal)
 
 
+def check_task_types(task_types: Sequence[str] | None) -> None:
+    """Raise UserError for a text in place of a list, and for a task type that there is none of."""
+    if isinstance(task_types, str):
+        raise UserError(f"task_types={task_types!r}: a list of task types is needed, as [{task_types!r}]")
+    for task_type in task_types or ():
+        if task_type not in TASK_TYPES:
+            close = get_close_matches(str(task_type), TASK_TYPES, 1)
+            hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(TASK_TYPES)}"
+            raise UserError(f"unknown task type {task_type!r}; {hint}")
+
+
 def check_tasks(
     task_types: Sequence[TaskType] | None, rooms: Sequence[Room] | None
 ) -> tuple[tuple[TaskType, Room], ...]:
@@ -47,6 +59,7 @@ def check_tasks(
         raise UserError(f"no rooms are named; there are {', '.join(ROOMS)}")
     if task_types is not None and not task_types:
         raise UserError(f"no task types are named; there are {', '.join(TASK_TYPES)}")
+    check_task_types(task_types)
     wanted = [t for t in TASK_TYPES if task_types is None or t in task_types]
     pairs = tuple((t, room) for t in wanted for room in _rooms_of(t) if rooms is None or room in rooms)
     lost = [t for t in wanted if t not in {pair[0] for pair in pairs}]

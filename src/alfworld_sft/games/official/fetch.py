@@ -158,7 +158,8 @@ def _finish_move(ready: Path, to: Path) -> None:
 def _is_there(archive: Archive, record: dict[str, Fetched], to: Path) -> bool:
     """Return whether the record names the archive, with the hash asked for, and all its files are still there."""
     recorded = record.get(archive.name)
-    if recorded is None or (archive.sha256 and archive.sha256 != recorded.sha256):
+    wanted = archive.sha256 or (sha256_of(archive.local) if archive.local and archive.local.is_file() else None)
+    if recorded is None or (wanted and wanted != recorded.sha256):
         return False
     names = (name for _, _, files in os.walk(to / DATA_FOLDER) for name in files if name in archive.keep)
     return sum(1 for _ in names) >= recorded.files

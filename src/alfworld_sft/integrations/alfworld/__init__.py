@@ -20,6 +20,7 @@ from types import ModuleType
 from typing import Any
 
 from alfworld_sft.errors import UserError
+from alfworld_sft.games.layout import name_data_dir
 from alfworld_sft.integrations.alfworld.names import COVERED, PACKAGES, is_covered_package, submodules
 
 _MARK = "__alfworld_sft__"
@@ -30,6 +31,7 @@ def install() -> None:
 
     Raises UserError where the real ones are already imported.
     """
+    name_data_dir()
     for package in PACKAGES:
         imported = sys.modules.get(package)
         if imported is not None and not hasattr(imported, _MARK) and not _is_shim(imported):

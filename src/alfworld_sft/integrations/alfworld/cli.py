@@ -1,5 +1,6 @@
 """`alfworld-sft shim`: write packages that stand in for alfworld and textworld, or check what a program needs."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -24,7 +25,7 @@ def shim(
     if len(paths) != 1:
         raise UserError(f"give one folder, not {len(paths)}; to check programs: alfworld-sft shim --check FILE.py …")
     write_shim(paths[0])
-    typer.echo(f"export PYTHONPATH={paths[0].absolute()}${{PYTHONPATH:+:$PYTHONPATH}}")
+    typer.echo(f"export PYTHONPATH={shlex.quote(str(paths[0].absolute()))}${{PYTHONPATH:+:$PYTHONPATH}}")
 
 
 def _check(files: list[Path]) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 
 from alfworld_sft.errors import UserError
 from alfworld_sft.games.index import MOVABLE_OR_SLICED, UNCHECKED, UNSOLVABLE, IndexEntry, index_folder
-from alfworld_sft.games.layout import GAME_FILE, TRAJ_FILE
+from alfworld_sft.games.layout import GAME_FILE, TRAJ_FILE, name_data_dir
 from alfworld_sft.integrations.alfworld import gym
 from alfworld_sft.integrations.alfworld.alfred import AlfredDemangler, AlfredExpert, AlfredInfos
 from alfworld_sft.integrations.alfworld.core import EnvInfos, UncoveredError
@@ -58,6 +58,7 @@ class AlfredTWEnv:
     def collect_game_files(self, verbose: bool = False) -> None:
         """Find the split's games of the config's task types."""
         data_key, count_key = _data_keys(self.train_eval)
+        name_data_dir()
         folder = Path(os.path.expandvars(str(_value(self.config, f"dataset.{data_key}")))).expanduser()
         task_types = [TASK_TYPES[number] for number in _task_numbers(self.config)]
         if not folder.is_dir():

@@ -174,6 +174,16 @@ class TextworldBatchGymEnv:
 class TextworldGymEnv(TextworldBatchGymEnv):
     """Goes through games one at a time."""
 
+    def __init__(
+        self,
+        gamefiles: Sequence[str],
+        request_infos: EnvInfos | None = None,
+        max_episode_steps: int | None = None,
+        wrappers: Sequence[Any] = (),
+        **_: Any,
+    ) -> None:
+        super().__init__(gamefiles, request_infos, max_episode_steps=max_episode_steps, wrappers=wrappers)
+
     def reset(self) -> tuple[str, dict[str, Any]]:
         """Begin the next game; returns (text, infos)."""
         texts, infos = super().reset()

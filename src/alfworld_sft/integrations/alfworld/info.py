@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from importlib.resources import files
 
-from alfworld_sft.games.layout import default_data_dir
+from alfworld_sft.games.layout import name_data_dir
 
 __version__ = "0.4.2"
 TEXTWORLD_VERSION = "1.7.0"
 
-ALFWORLD_DATA = str(default_data_dir())
+ALFWORLD_DATA = name_data_dir()
 """`$ALFWORLD_DATA`, else ~/.cache/alfworld; set as environment variable, too, for configs that name it."""
-os.environ.setdefault("ALFWORLD_DATA", ALFWORLD_DATA)
 
 _LOGIC = files("alfworld_sft.games.generator.logic")
 BUILTIN_DATA_PATH = str(_LOGIC)
