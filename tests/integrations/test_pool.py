@@ -27,7 +27,10 @@ def test_games_of_some_task_types_alone():
 @pytest.mark.parametrize(
     ("task_types", "line"),
     [
-        (["pick_and_place_simple", "pick_two_obj"], "unknown task type 'pick_two_obj'; did you mean 'pick_two_obj_and_place'"),
+        (
+            ["pick_and_place_simple", "pick_two_obj"],
+            "unknown task type 'pick_two_obj'; did you mean 'pick_two_obj_and_place'",
+        ),
         ("pick_and_place_simple", r"task_types='pick_and_place_simple': a list .* \['pick_and_place_simple'\]"),
     ],
 )

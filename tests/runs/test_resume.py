@@ -1,11 +1,15 @@
 """What a resumed run refuses, and that a bug is not blamed on its `run.json`."""
 
+import shutil
+
 import pytest
 
 from alfworld_sft.collect.config import CollectConfig
 from alfworld_sft.collect.run import resume_run, start_run
 from alfworld_sft.config import build_config
 from alfworld_sft.errors import ConfigError, RunFolderError
+from alfworld_sft.evaluate.config import EvaluateConfig
+from alfworld_sft.evaluate.run import resume_evaluation, start_evaluation
 from alfworld_sft.runs import resume as resuming
 from alfworld_sft.runs.trust import Allowed
 from tests.collecting import write_games
@@ -53,6 +57,21 @@ def test_a_field_of_the_stamp_that_is_amiss_is_named(data, tmp_path, change, rea
     with pytest.raises(RunFolderError) as error:
         resume_run(tmp_path / "run")
     assert str(error.value) == f"{tmp_path / 'run'}: its run.json is not one that collect wrote ({reason})"
+
+
+def test_a_model_that_was_trained_again_meanwhile_is_refused(data, tmp_path):
+    pytest.importorskip("peft", reason="local models are an extra: pip install 'alfworld-sft[train]'")
+    from tests.train.helpers_loop import write_model
+
+    model, other = write_model(tmp_path / "model"), write_model(tmp_path / "other", layers=1)
+    words = [f"games.source={data}", "games.split=train", "num_games=2", "env.max_steps=1", "policy.name=local"]
+    words += [f"policy.model={model}", "policy.max_tokens=2"]
+    job = start_evaluation(build_config(EvaluateConfig, words), tmp_path, name="run")
+    job.run.close()
+    resume_evaluation(tmp_path / "run").run.close()
+    shutil.copy(other / "model.safetensors", model / "model.safetensors")
+    with pytest.raises(RunFolderError, match=r"policy\.model=.*model holds other weights now than those"):
+        resume_evaluation(tmp_path / "run")
 
 
 def test_what_is_named_to_a_resumed_run_without_effect_is_refused(data, tmp_path):

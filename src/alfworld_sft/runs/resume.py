@@ -13,12 +13,13 @@ from alfworld_sft.errors import ConfigError, RunFolderError
 from alfworld_sft.games import GameSource
 from alfworld_sft.policies.make import make_policy
 from alfworld_sft.prompts.template import Template, load_template
-from alfworld_sft.runs.config import PREFIXES, RunKind
+from alfworld_sft.runs.config import PREFIXES, RunConfig, RunKind
 from alfworld_sft.runs.job import Chosen, ConfigT, Job
 from alfworld_sft.runs.run_json import hash_template
 from alfworld_sft.runs.start import with_absolute_paths
 from alfworld_sft.runs.store import IMPORT, RunFolder, make_again
 from alfworld_sft.runs.trust import Allowed, check_allowed, remember, with_named
+from alfworld_sft.runs.weights import weights_sha256
 
 
 def resume_job(
@@ -39,6 +40,7 @@ def resume_job(
         games = choose(config).games
         template = load_template(config.prompt.template)
         _refuse_changes(run, games, template)
+        _refuse_other_weights(run, config)
         policy = make_policy(config.policy)
         if allowed.named and policy.name != (player := _read_text(run, "policy")):
             raise RunFolderError(f"{path} was played by {player}, not {policy.name}; start a new run")
@@ -70,6 +72,16 @@ def _refuse_changes(run: RunFolder, games: GameSource, template: Template) -> No
     ):
         if now != then:
             raise RunFolderError(f"{run.path}: its {what} changed since it was started; start a new run")
+
+
+def _refuse_other_weights(run: RunFolder, config: RunConfig) -> None:
+    """Raise RunFolderError if the model's folder holds other weights now: it was trained again, or is another."""
+    then = run.stamp.get("weights_sha256")  # older runs have none
+    if then is not None and weights_sha256(config.policy) not in (then, None):
+        raise RunFolderError(
+            f"{run.path}: policy.model={config.policy.model} holds other weights now than those that played it; start a"
+            " new run"
+        )
 
 
 def _resolve_config(run: RunFolder, model: type[ConfigT], allowed: Allowed) -> ConfigT:
