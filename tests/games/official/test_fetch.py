@@ -16,7 +16,7 @@ import pytest
 from alfworld_sft.errors import DownloadError, UserError
 from alfworld_sft.games import find_games
 from alfworld_sft.games.official.archives import OFFICIAL_ARCHIVES, Archive, archives_from
-from alfworld_sft.games.official.fetch import fetch, read_record
+from alfworld_sft.games.official.fetch import RECORD_FILE, fetch, read_record
 from alfworld_sft.games.official.http_file import Retry
 from tests.games.conftest import BOOK, EGG
 from tests.games.official.server import Answer, FileServer, serving
@@ -101,7 +101,7 @@ def test_the_record_names_source_and_hash(games_zip: Path, data: Path) -> None:
                 "source": str(games_zip),
                 "sha256": sha256,
                 "size_bytes": games_zip.stat().st_size,
-                "files": 3,
+                "files": {"game.tw-pddl": 3},
             }
         }
     }
@@ -144,6 +144,31 @@ def test_what_was_deleted_is_fetched_again(games_zip: Path, data: Path) -> None:
         (data / f"json_2.1.1/train/{BOOK}/t1/game.tw-pddl").unlink()
         fetch([Archive(server.url, GAME_KEEP)], data)
     assert without_record(data) == ALL_GAMES
+
+
+def test_lost_games_are_noticed_beside_as_many_other_files(games_zip: Path, traj_zip: Path, data: Path) -> None:
+    """Of archives whose kinds of file are not known beforehand."""
+    archives = [Archive(str(file), GAME_KEEP | TRAJ_KEEP) for file in (games_zip, traj_zip)]
+    fetch(archives, data)
+    whole = tree(data)
+    emptied, *deleted = sorted(data.rglob("game.tw-pddl"))
+    for file in deleted:
+        file.unlink()
+    fetch(archives, data)
+    assert tree(data) == whole
+    emptied.write_bytes(b"")
+    with pytest.raises(UserError, match="1 file there differs from the archive's"):
+        fetch(archives, data)
+
+
+def test_a_record_of_an_older_version_is_read(games_zip: Path, data: Path) -> None:
+    archive = Archive(str(games_zip), GAME_KEEP)
+    fetch([archive], data)
+    record = json.loads((data / RECORD_FILE).read_bytes())
+    record["archives"]["games.zip"]["files"] = 3
+    (data / RECORD_FILE).write_text(json.dumps(record))
+    (done,) = fetch([archive], data)
+    assert done.files == 3
 
 
 def test_an_archive_with_another_hash_than_recorded_is_refused(games_zip: Path, data: Path) -> None:

@@ -51,7 +51,7 @@ def test_only_wanted_files_at_their_place_are_unpacked(tmp_path: Path) -> None:
         ("json_2.1.1/train/", b""),
         ("README.md", b""),
     )
-    assert unpack(file, tmp_path / "out", KEEP) == 2
+    assert unpack(file, tmp_path / "out", KEEP) == dict.fromkeys(sorted(KEEP), 1)
     assert unpacked(tmp_path / "out") == [GAME, f"json_2.1.1/train/{BOOK}/{TRIAL}/traj_data.json"]
 
 

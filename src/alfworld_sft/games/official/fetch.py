@@ -14,7 +14,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,15 +35,25 @@ Progress = Callable[[str, int, int | None], None]
 """Called with what is being done, how many bytes are done, and how many there are (None: unknown)."""
 
 
+ANY_NAME = ""
+"""Stands for all file names in the record of an older version."""
+
+
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """One archive as `fetched.json` records it: where it came from, its hash, and how many files were kept."""
+    """One archive as `fetched.json` records it: where it came from, its hash, and how many files of each name were
+    kept."""
 
     name: str
     source: str
     sha256: str
     size_bytes: int
-    files: int
+    by_name: Mapping[str, int]
+
+    @property
+    def files(self) -> int:
+        """How many files were kept."""
+        return sum(self.by_name.values())
 
 
 def fetch(
@@ -161,8 +172,12 @@ def _is_there(archive: Archive, record: dict[str, Fetched], to: Path) -> bool:
     wanted = archive.sha256 or (sha256_of(archive.local) if archive.local and archive.local.is_file() else None)
     if recorded is None or (wanted and wanted != recorded.sha256):
         return False
-    names = (name for _, _, files in os.walk(to / DATA_FOLDER) for name in files if name in archive.keep)
-    return sum(1 for _ in names) >= recorded.files
+    there: Counter[str] = Counter()
+    for place, _, files in os.walk(to / DATA_FOLDER):
+        there.update(name for name in files if name in archive.keep and Path(place, name).stat().st_size)
+    if ANY_NAME in recorded.by_name:
+        return there.total() >= recorded.files
+    return all(there[name] >= number for name, number in recorded.by_name.items())
 
 
 def read_record(to: Path) -> dict[str, Fetched]:
@@ -171,7 +186,7 @@ def read_record(to: Path) -> dict[str, Fetched]:
     try:
         rows: dict[str, Any] = json.loads(file.read_bytes())["archives"]
         return {
-            name: Fetched(name, str(row["source"]), str(row["sha256"]), int(row["size_bytes"]), int(row["files"]))
+            name: Fetched(name, str(row["source"]), str(row["sha256"]), int(row["size_bytes"]), _by_name(row["files"]))
             for name, row in rows.items()
         }
     except FileNotFoundError:
@@ -180,9 +195,16 @@ def read_record(to: Path) -> dict[str, Fetched]:
         raise UserError(f"{file}: not a record of fetched archives; delete it to fetch again") from None
 
 
+def _by_name(recorded: Any) -> dict[str, int]:
+    """Read how many files of each name were kept; older records have one number for all names."""
+    if isinstance(recorded, int):
+        return {ANY_NAME: recorded}
+    return {str(name): int(number) for name, number in recorded.items()}
+
+
 def _write_record(to: Path, record: dict[str, Fetched]) -> None:
     rows = {
-        name: {"source": r.source, "sha256": r.sha256, "size_bytes": r.size_bytes, "files": r.files}
+        name: {"source": r.source, "sha256": r.sha256, "size_bytes": r.size_bytes, "files": dict(r.by_name)}
         for name, r in sorted(record.items())
     }
     new = to / WORK_FOLDER / RECORD_FILE

@@ -12,6 +12,7 @@ import stat
 import unicodedata
 import zipfile
 import zlib
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -45,8 +46,8 @@ def unpack(
     *,
     limits: Limits | None = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
-) -> int:
-    """Unpack the wanted files below `into` and return their number.
+) -> dict[str, int]:
+    """Unpack the wanted files below `into` and return their numbers by file name.
 
     `keep` holds file names. Raises DownloadError, which names archive, member and reason, and leaves `into` to be
     deleted by the caller; OSError where the disk is full or cannot be written.
@@ -65,7 +66,7 @@ def unpack(
                 on_progress(done, total)
         except _RefusedError as error:
             raise DownloadError(f"{archive}: refused: {error}; nothing was unpacked from it") from None
-    return len(wanted)
+    return dict(sorted(Counter(target.name for target in wanted).items()))
 
 
 class _RefusedError(Exception):
