@@ -56,10 +56,12 @@ def test_half_a_character_is_named(response: object) -> None:
         {"content": "go"},
         "go",
         '{"content": "go"}',
+        {"role": "user", "content": "user: go"},
+        {"role": None, "content": "user: go"},
         [{"role": "user", "content": "go"}],
         '[{"role":"user","content":"go"}]',
     ],
-    ids=["struct", "text", "JSON", "messages", "JSON messages"],
+    ids=["struct", "text", "JSON", "message", "no role", "messages", "JSON messages"],
 )
 def test_a_prompt_may_be_a_struct_a_text_its_json_or_messages(value: object) -> None:
     assert read_one({"prompt_data": value, "response_data": "look"}).prompt == (Message("user", "go"),)

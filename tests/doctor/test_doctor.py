@@ -111,6 +111,10 @@ def test_trials_that_the_published_archives_have_no_game_for_are_no_fault(tmp_pa
     (unsolvable / "game.tw-pddl").write_text(json.dumps(content | {"solvable": False}))
     (line,) = judge_games(str(data))
     assert (line.verdict, line.found) == ("note", "1 game of 3553, which say 'move' for putting down")
+    lost = write_games(tmp_path / "data", 1, "valid_seen") / "json_2.1.1" / "valid_seen"
+    next(lost.rglob("game.tw-pddl")).unlink()
+    (line,) = to_fix(judge_games(str(data)))
+    assert line.found.startswith("none usable (the first: ")
 
 
 def test_a_proxy_that_cannot_be_used_is_not_repeated(monkeypatch):

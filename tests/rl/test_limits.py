@@ -7,7 +7,7 @@ import pytest
 pytest.importorskip("torch", reason="training is an extra: pip install 'alfworld-sft[train]'")
 
 from alfworld_sft.rl.config import RLSection
-from alfworld_sft.rl.limits import OtherModelError, RunawayError, Watch, dry_games_in
+from alfworld_sft.rl.limits import NothingWonError, OtherModelError, RunawayError, Watch, dry_games_in
 from alfworld_sft.rl.rollout import Group
 from tests.episodes import episode, step
 
@@ -52,8 +52,11 @@ def test_replies_that_nothing_can_execute_end_the_run():
 
 def test_games_that_cannot_be_played_end_the_run_with_the_reason():
     failed = Group(0, None, (episode(success=False, steps=(), error="the prompt has 1300 tokens"),) * 2)
-    with pytest.raises(RunawayError, match=r"^step 1: none of 2 episodes had a turn: the prompt has 1300 tokens$"):
+    with pytest.raises(NothingWonError, match="none of 2 episodes was played to its end: the prompt has"):
         watch_of(min_valid_share=0.0).games_played(1, [failed])
+    watch = watch_of(patience=2)
+    watch.games_played(1, [failed, group(won=False), failed])
+    assert watch.dry_games == 1, "a game that failed was not lost"
 
 
 def test_a_policy_far_from_its_start_ends_the_run():

@@ -1,6 +1,7 @@
 """What stops a run of `rl`: one line that names the thing, the value and the way out; or SIGTERM, which saves."""
 
 import errno
+import json
 import os
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from typer.testing import CliRunner
 
 from alfworld_sft.cli import app
 from alfworld_sft.errors import UserError
-from alfworld_sft.models.stamp import CheckpointError
+from alfworld_sft.models.stamp import STAMP_FILE, CheckpointError
 from alfworld_sft.rl.limits import RunawayError
 from alfworld_sft.train import checkpoint as checkpoints
 from alfworld_sft.train.checkpoint import last_step
@@ -57,6 +58,22 @@ def test_a_checkpoint_of_another_model_or_of_other_games_is_refused(agent, base,
         learn(options(agent, games, tmp_path, *more, "rl.invalid_penalty=0.1"))
     with pytest.raises(CheckpointError, match=r"with env\.max_repeats=None, not 8"):
         learn(options(agent, games, tmp_path, *more, "env.max_repeats=8"))
+
+
+def test_a_checkpoint_of_an_older_version_is_resumed_whatever_it_says_of_other_estimators(agent, games, tmp_path):
+    """Then the potential at the end was another by default, which is of no account to grpo."""
+    learn(options(agent, games, tmp_path, "trainer.total_training_steps=1"))
+    file = tmp_path / "global_step_1" / STAMP_FILE
+    size, stamp = file.stat().st_size, json.loads(file.read_text())
+    stamp["config"]["rl"]["cut_off"] = "kept"
+    stamp["identity"] = {key: value for key, value in stamp["identity"].items() if not key.startswith("rl.")}
+    file.write_text(json.dumps(stamp).ljust(size))  # the manifest has the size
+    assert learn(options(agent, games, tmp_path, "trainer.total_training_steps=2")).steps == 1
+    stamp["config"]["rl"]["advantage"] = "progress"
+    file.write_text(json.dumps(stamp).ljust(size))
+    from_there = (f"trainer.resume_mode={tmp_path}/global_step_1", "rl.advantage=progress")
+    with pytest.raises(CheckpointError, match=r"with rl\.cut_off=kept, not zero"):
+        learn(options(agent, games, tmp_path / "other", *from_there))
 
 
 def test_a_full_disk_is_told_and_leaves_no_half_checkpoint(agent, games, tmp_path, monkeypatch):

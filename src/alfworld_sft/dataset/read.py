@@ -11,7 +11,7 @@ import json
 import re
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -343,7 +343,11 @@ def _read_prompt(value: object, columns: Columns, place: str) -> tuple[ParsedMes
     text = _follow_keys(value, columns.prompt_dict_keys, place, columns.prompt_key, "data.prompt_dict_keys")
     if isinstance(text, str):
         return (ParsedMessage(Message("user", text.removeprefix(USER_LABEL)), trained=True),)
-    return tuple(parse_message(item, f"{place}, '{columns.prompt_key}'") for item in text)
+    messages = tuple(parse_message(item, f"{place}, '{columns.prompt_key}'") for item in text)
+    if len(messages) == 1:
+        (only,) = messages
+        return (replace(only, message=Message(only.message.role, only.message.content.removeprefix(USER_LABEL))),)
+    return messages
 
 
 def _read_response(value: object, columns: Columns, place: str) -> ParsedMessage:
@@ -364,6 +368,8 @@ def _follow_keys(value: object, keys: Sequence[str] | None, place: str, column: 
     if isinstance(value, str):
         value = _parse_nested(value, keys, f"{place}: '{column}'", option)
     if isinstance(value, Mapping) and list(keys or ()) == ["content"] and {"role", "content"} <= value.keys():
+        if value["role"] is None:
+            return _follow_keys({"content": value["content"]}, keys, place, column, option)
         return [value]  # a message, whose other keys count as in a list
     for key in keys or ():
         if isinstance(value, str | list):

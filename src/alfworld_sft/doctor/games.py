@@ -48,6 +48,8 @@ def judge_games(source: str | None) -> Iterator[Line]:
 def _judge_split(games: Games) -> Line:
     thing = f"games, {games.split}"
     broken = [skipped for skipped in games.skipped_files if skipped.reason not in NOT_MEANT_TO_BE_PLAYED]
+    if not games.refs:
+        return fix(thing, f"none usable (the first: {games.skipped_files[0]})", "fetch or make them again")
     if broken:
         usable = f"{len(games)} usable, {len(broken)} broken (the first: {broken[0]})"
         place = shlex.quote(str(games.folder))

@@ -39,10 +39,14 @@ def default_data_dir() -> Path:
 
 
 def name_data_dir() -> str:
-    """Set `$ALFWORLD_DATA`, as the alfworld package does, for programs and configs that name it; return its value."""
-    found = str(default_data_dir())
-    os.environ["ALFWORLD_DATA"] = found
-    return found
+    """Set `$ALFWORLD_DATA`, as the alfworld package does, for programs and configs that name it; return its value.
+
+    A folder that is not there is not named: other parts of the program would look for games there, and nowhere else.
+    """
+    found = default_data_dir()
+    if found.is_dir():
+        os.environ["ALFWORLD_DATA"] = str(found)
+    return str(found)
 
 
 def data_folder(root: Path) -> Path | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from alfworld_sft.rl.advantages import AdvantageOptions, ScoredEpisode, advantages
-from alfworld_sft.rl.config import RLConfig
+from alfworld_sft.rl.config import RLConfig, RLSection
 from alfworld_sft.rl.rollout import Group, distances_of
 from alfworld_sft.rl.sequences import PlayedSample, played_samples
 from alfworld_sft.rl.weights import LossType, token_weights
@@ -19,6 +19,20 @@ ESTIMATOR = (
     "cut_off",
 )  # fmt: skip
 """The options of `rl` that are the estimator's."""
+
+
+_ONLY_OF = {
+    "step_weight": ("gigpo",), "anchors": ("gigpo",), "gamma": ("gigpo", "progress"), "lam": ("progress",),
+    "progress_reward": ("progress",), "cut_off": ("progress",),
+}  # fmt: skip
+"""The estimators that use an option, where these are not all."""
+
+
+def numbers_of(rl: RLSection) -> list[str]:
+    """Return the options of the estimator that have an effect."""
+    if rl.method == "best_of":
+        return []
+    return [name for name in ESTIMATOR if rl.advantage in _ONLY_OF.get(name, (rl.advantage,))]
 
 
 @dataclass(frozen=True, slots=True)

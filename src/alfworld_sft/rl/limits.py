@@ -25,7 +25,7 @@ class RunawayError(UserError):
 
 
 class NothingWonError(RunawayError):
-    """Games that are not won for too long; the model is still the one of the last step, and worth a checkpoint."""
+    """Games that are not won for too long, or not played; the model is that of the last step: worth a checkpoint."""
 
 
 class OtherModelError(UserError):
@@ -47,14 +47,15 @@ class Watch:
     def games_played(self, step: int, groups: Sequence[Group]) -> None:
         """Count the step's games.
 
-        Raises RunawayError if no turn could be played, none was won for too long, or too few actions are possible.
+        Raises RunawayError if no game could be played to its end, none was won for too long, or too few actions are
+        possible.
         """
         episodes = [episode for group in groups for episode in group.episodes]
         problems = [step.problem for episode in episodes for step in episode.steps]
         failures = [episode.error for episode in episodes if episode.error is not None]
-        if failures and not problems:
-            raise RunawayError(f"step {step}: none of {len(episodes)} episodes had a turn: {failures[0]}")
-        for group in groups:
+        if failures and len(failures) == len(episodes):
+            raise NothingWonError(f"step {step}: none of {len(episodes)} episodes was played to its end: {failures[0]}")
+        for group in (group for group in groups if group.finished):
             self.dry_games = 0 if group.won else self.dry_games + 1
         if self.dry_games >= self.limits.patience:
             raise NothingWonError(

@@ -18,7 +18,7 @@ from alfworld_sft.models.load import base_of, load_tokenizer
 from alfworld_sft.models.stopping import stop_at
 from alfworld_sft.prompts.template import Template, load_template
 from alfworld_sft.rl.config import RLConfig
-from alfworld_sft.rl.credit import ESTIMATOR, Credit, credit_of
+from alfworld_sft.rl.credit import Credit, credit_of, numbers_of
 from alfworld_sft.rl.figures import game_figures
 from alfworld_sft.rl.inputs import games_of_tests, training_games
 from alfworld_sft.rl.limits import DRY_GAMES, NothingWonError, Watch, dry_games_in
@@ -177,7 +177,7 @@ def _identity(config: RLConfig, games: str, template: Template) -> dict[str, Any
         "rl.games_per_step": rl.games_per_step,
         "rl.max_num_gen_batches": rl.max_num_gen_batches,
         "rl.loss_type": rl.loss_type,
-        **{f"rl.{name}": getattr(rl, name) for name in ESTIMATOR},
+        **{f"rl.{name}": getattr(rl, name) for name in numbers_of(rl)},
     }
 
 

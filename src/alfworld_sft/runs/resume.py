@@ -19,7 +19,7 @@ from alfworld_sft.runs.run_json import hash_template
 from alfworld_sft.runs.start import with_absolute_paths
 from alfworld_sft.runs.store import IMPORT, RunFolder, make_again
 from alfworld_sft.runs.trust import Allowed, check_allowed, remember, with_named
-from alfworld_sft.runs.weights import weights_sha256
+from alfworld_sft.runs.weights import weights_fingerprint
 
 
 def resume_job(
@@ -76,8 +76,8 @@ def _refuse_changes(run: RunFolder, games: GameSource, template: Template) -> No
 
 def _refuse_other_weights(run: RunFolder, config: RunConfig) -> None:
     """Raise RunFolderError if the model's folder holds other weights now: it was trained again, or is another."""
-    then = run.stamp.get("weights_sha256")  # older runs have none
-    if then is not None and weights_sha256(config.policy) not in (then, None):
+    then = run.stamp.get("weights")  # older runs have none
+    if then is not None and weights_fingerprint(config.policy) not in (then, None):
         raise RunFolderError(
             f"{run.path}: policy.model={config.policy.model} holds other weights now than those that played it; start a"
             " new run"

@@ -17,7 +17,7 @@ from alfworld_sft.policies.llm.sampling import stop_of
 from alfworld_sft.prompts.template import Template
 from alfworld_sft.runs.config import RunConfig, RunKind
 from alfworld_sft.runs.store import RunFolder
-from alfworld_sft.runs.weights import weights_sha256
+from alfworld_sft.runs.weights import weights_fingerprint
 
 CONSTRAIN = "constrain"
 """The key of the protocol that says what a model's replies were restricted to; free runs have none, as older ones."""
@@ -71,7 +71,7 @@ def stamp_of(
         "config": config.model_dump(),
         "num_episodes": total,
         "policy": policy.name,
-        **({"weights_sha256": weights} if (weights := weights_sha256(config.policy)) else {}),
+        **({"weights": weights} if (weights := weights_fingerprint(config.policy)) else {}),
         "sampling": None if policy.sampling is None else {**policy.sampling, "stop": stop_of(template)},
         "games": {
             "description": games.description,

@@ -101,7 +101,7 @@ def test_a_reply_that_was_stopped_in_its_thought_is_asked_for_again_without_the_
     whole = f"{TAGS_IN_A_THOUGHT}. I go.</think>\n<action>go to desk 1</action> And then"
     with serving([stopped, says(whole)]) as fake:
         [reply] = ask(server(fake.url), prompt())
-    assert reply.text == whole.removesuffix(" And then")
+    assert (reply.text, reply.reply_tokens) == (whole.removesuffix(" And then"), 40)
     first, second = fake.requests
     assert first.pop("stop") == ["</action>"]
     assert first.pop("include_stop_str_in_output")
@@ -122,6 +122,14 @@ def test_a_prompt_that_leaves_less_room_than_max_tokens_gets_what_there_is(words
         replies = ask(server(fake.url), prompt(), prompt())
     assert [reply.text for reply in replies] == ["<action>look</action>"] * 2
     assert [request["max_tokens"] for request in fake.requests] == [64, 48, 64]
+
+
+def test_a_reply_that_had_less_room_is_kept_as_far_as_it_came():
+    """As in this process: another draw would have no more of it."""
+    words = "maximum context length is 2048 tokens and your request has 2045 input tokens"
+    with serving([fails(400, words), says("<think>I", finish="length")]) as fake:
+        [reply] = ask(server(fake.url, truncated="retry"), prompt())
+    assert (reply.text, [request["max_tokens"] for request in fake.requests]) == ("<think>I", [64, 3])
 
 
 def test_a_truncated_reply_is_drawn_again_with_another_seed():

@@ -73,6 +73,7 @@ def test_one_odd_reply_does_not_give_the_restriction_up():
         replies = ask(server(fake.url, constrain=True), ASKED, ASKED)
     assert [reply.text for reply in replies] == ["<think>I go.</think>\n<action>go to desk 1</action>"] * 2
     assert all("structured_outputs" in request for request in fake.requests)
+    assert fake.requests[1]["seed"] != fake.requests[2]["seed"], "the same draw would be as odd"
 
 
 def test_a_reply_that_the_server_broke_off_is_asked_for_again():

@@ -58,7 +58,7 @@ class AlfredTWEnv:
     def collect_game_files(self, verbose: bool = False) -> None:
         """Find the split's games of the config's task types."""
         data_key, count_key = _data_keys(self.train_eval)
-        name_data_dir()
+        name_data_dir()  # the real alfworld does when it is imported
         folder = Path(os.path.expandvars(str(_value(self.config, f"dataset.{data_key}")))).expanduser()
         task_types = [TASK_TYPES[number] for number in _task_numbers(self.config)]
         if not folder.is_dir():

@@ -62,6 +62,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+SECOND_TRY = 1000
+"""Added to the number of a draw that is repeated: another seed, which no other draw of the turn has."""
 STOPPING = frozenset({"stop", "include_stop_str_in_output"})
 """The parameters that stop a reply at a string."""
 
@@ -162,10 +164,12 @@ class OpenAIServer:
         """
         broken: set[str] = set()
         while True:
-            answer, restricted_by = await self._answer_to(prompt, draw=draw)
-            if stopped_in_thought(answer, prompt):
-                answer, restricted_by = await self._answer_to(prompt, draw=draw, without=STOPPING)
+            answer, restricted_by, room = await self._answer_to(prompt, draw=draw + SECOND_TRY * bool(broken))
             reply, truncated = self._read(answer, prompt)
+            if stopped_in_thought(answer, prompt) and not self._keep_token_ids:  # a text that is cut has no ids
+                answer, restricted_by, room = await self._answer_to(prompt, draw=draw, without=STOPPING)
+                first, (reply, truncated) = reply, self._read(answer, prompt)
+                reply = with_tokens_of(reply, [first, reply])
             if not self._constrain or truncated or keeps_to(reply.text, prompt):
                 break
             if restricted_by <= broken:
@@ -178,7 +182,7 @@ class OpenAIServer:
             reply = replace(reply, constrained_from=0)
         if reasons:
             self._say_where_reasoning_goes(reply, prompt)
-        if truncated and self._truncated == "retry":
+        if truncated and self._truncated == "retry" and room is None:  # else another draw has no more of it
             thinking = ": its reasoning used them up" if reasons else ""
             reason = f"the reply did not end within policy.max_tokens={self._sampling.max_tokens}{thinking}"
             raise RedrawError(reason, reply)
@@ -191,7 +195,7 @@ class OpenAIServer:
         """
         begun = until_action(cut.text, prompt.tags)
         try:
-            answer, _ = await self._answer_to(prompt, draw=draw, begun=begun)
+            answer, *_ = await self._answer_to(prompt, draw=draw, begun=begun)
             rest, _ = self._read(answer, prompt)
         except RejectedError as failure:
             if not self._said_of_continuing:
@@ -216,8 +220,9 @@ class OpenAIServer:
 
     async def _answer_to(
         self, prompt: Prompt, *, draw: int, begun: str | None = None, without: frozenset[str] = frozenset()
-    ) -> tuple[Any, set[str]]:
-        """Return the JSON answer to a prompt, or to a reply that has `begun`, and the parameter that restricted it.
+    ) -> tuple[Any, set[str], int | None]:
+        """Return the JSON answer to a prompt, or to a reply that has `begun`, the parameter that restricted it, and the
+        room that there was for it, where that is less than `max_tokens`.
 
         Parameters in `without` are not sent. A prompt that leaves less room than `max_tokens` gets what there is, as in
         this process. A parameter is dropped from later requests only if this prompt succeeds without it. One that the
@@ -255,7 +260,7 @@ class OpenAIServer:
                 first = first or error
         self._go_without(refused | (suspected - self._accepted))
         self._accepted |= body.keys()
-        return answer, restriction_in(body)
+        return answer, restriction_in(body), room
 
     def _explains_nothing(self, complaint: Complaint) -> bool:
         """Return whether a refusal gives no reason of its own, so that an earlier one for the same prompt stands."""
