@@ -134,7 +134,7 @@ def learn(model: Path, address: str, out: Path) -> dict[str, Any]:
     others = [value for step, row in enumerate(apart) for other, value in enumerate(row) if other != step]
     return {
         "success": [line["success"] for line in metrics],
-        "policy_kl": [line["policy_kl"] for line in metrics],
+        "policy_kl": [line["policy_kl"] for line in metrics if "policy_kl" in line],  # a step may have learned nothing
         "replies": [len(step) for step in replies],
         "reply_tokens": [sum(len(reply.token_ids or ()) for reply in step) for step in replies],
         "largest_difference": max(own),
