@@ -21,18 +21,9 @@ ESTIMATOR = (
 """The options of `rl` that are the estimator's."""
 
 
-_ONLY_OF = {
-    "step_weight": ("gigpo",), "anchors": ("gigpo",), "gamma": ("gigpo", "progress"), "lam": ("progress",),
-    "progress_reward": ("progress",), "cut_off": ("progress",),
-}  # fmt: skip
-"""The estimators that use an option, where these are not all."""
-
-
 def numbers_of(rl: RLSection) -> list[str]:
-    """Return the options of the estimator that have an effect."""
-    if rl.method == "best_of":
-        return []
-    return [name for name in ESTIMATOR if rl.advantage in _ONLY_OF.get(name, (rl.advantage,))]
+    """Return the options of the estimator that have an effect, as the config's own needs say."""
+    return [name for name in ESTIMATOR if all(need.met(rl) for need in rl.NEEDS if name in need.keys)]
 
 
 @dataclass(frozen=True, slots=True)
