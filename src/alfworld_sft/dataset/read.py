@@ -367,10 +367,9 @@ def _follow_keys(value: object, keys: Sequence[str] | None, place: str, column: 
     """Follow the keys from a column's value to its text (or to a list of messages); text itself needs no keys."""
     if isinstance(value, str):
         value = _parse_nested(value, keys, f"{place}: '{column}'", option)
-    if isinstance(value, Mapping) and list(keys or ()) == ["content"] and {"role", "content"} <= value.keys():
-        if value["role"] is None:
-            return _follow_keys({"content": value["content"]}, keys, place, column, option)
-        return [value]  # a message, whose other keys count as in a list
+    is_message = isinstance(value, Mapping) and "content" in value and value.get("role") is not None
+    if is_message and list(keys or ()) == ["content"]:
+        return [value]  # its other keys count as in a list
     for key in keys or ():
         if isinstance(value, str | list):
             break
