@@ -109,19 +109,35 @@ def test_a_reply_that_was_stopped_in_its_thought_is_asked_for_again_without_the_
 
 
 @pytest.mark.parametrize(
-    "words",
+    ("words", "room"),
     [
-        "'max_tokens' is too large: 64. This model's maximum context length is 2048 tokens and your request has 2000"
-        " input tokens (64 > 2048 - 2000)",
-        "This model's maximum context length is 2048 tokens. However, you requested 2064 tokens (2000 in the messages,"
-        " 64 in the completion).",
+        (
+            "'max_tokens' is too large: 64. This model's maximum context length is 2048 tokens and your request has"
+            " 2000 input tokens (64 > 2048 - 2000)",
+            48,
+        ),
+        (
+            "This model's maximum context length is 2048 tokens. However, you requested 2064 tokens (2000 in the"
+            " messages, 64 in the completion).",
+            48,
+        ),
+        (
+            "This model's maximum context length is 2048 tokens, however you requested 2064 tokens (2000 in your"
+            " prompt; 64 for the completion).",
+            48,
+        ),
+        (  # SGLang's, which may refuse the last token as well
+            "Requested token count exceeds the model's maximum context length of 2048 tokens. You requested a total of"
+            " 2064 tokens: 2000 tokens from the input messages and 64 tokens for the completion.",
+            47,
+        ),
     ],
 )
-def test_a_prompt_that_leaves_less_room_than_max_tokens_gets_what_there_is(words):
+def test_a_prompt_that_leaves_less_room_than_max_tokens_gets_what_there_is(words, room):
     with serving([fails(400, words), says("<action>look</action>"), says("<action>look</action>")]) as fake:
         replies = ask(server(fake.url), prompt(), prompt())
     assert [reply.text for reply in replies] == ["<action>look</action>"] * 2
-    assert [request["max_tokens"] for request in fake.requests] == [64, 48, 64]
+    assert [request["max_tokens"] for request in fake.requests] == [64, room, 64]
 
 
 def test_a_reply_that_had_less_room_is_kept_as_far_as_it_came():

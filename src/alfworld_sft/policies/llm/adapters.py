@@ -31,18 +31,18 @@ class AdapterServer(OpenAIServer):
         self._post_command("unload_lora_adapter", {"lora_name": self.model})
 
     def _post_command(self, command: str, body: dict[str, str]) -> None:
-        openai = self._connection.library
+        endpoint, wording, openai = self._endpoint, self._endpoint.wording, self._endpoint.connection.library
 
         async def post() -> None:
-            await self._client().post(f"/{command}", cast_to=str, body=body)
+            await endpoint.client().post(f"/{command}", cast_to=str, body=body)
 
         where = f"the server at {self.base_url}"
         try:
             asyncio.run(post())
         except openai.APIStatusError as error:
-            said = self._wording.short(read_complaint(error.status_code, error.response.text).words)
-            advice = (self._wording.hint() if error.status_code == HTTPStatus.NOT_FOUND else "") or f"; {WAY_OUT}"
+            said = wording.short(read_complaint(error.status_code, error.response.text).words)
+            advice = (wording.hint() if error.status_code == HTTPStatus.NOT_FOUND else "") or f"; {WAY_OUT}"
             raise PolicyUnavailableError(f"{where} refused {command} ({error.status_code}: {said}){advice}") from None
         except openai.APIConnectionError as error:
-            reason = self._wording.short(str(error.__cause__ or error))
+            reason = wording.short(str(error.__cause__ or error))
             raise PolicyUnavailableError(f"cannot reach {where} ({reason}); start it, or set policy.base_url") from None

@@ -117,18 +117,24 @@ def about(complaint: Complaint) -> About | None:
 
 
 _CONTEXT = re.compile(r"context (?:length|window|size)(?: is| of)? (?:only )?(\d+)", re.IGNORECASE)
-_READ = re.compile(r"(\d+) (input tokens|(tokens? )?in the (messages|prompt|input))", re.IGNORECASE)
+_READ = re.compile(
+    r"(\d+) (?:input tokens|(?:tokens? )?in (?:the|your) (?:messages|prompt|input)"
+    r"|(?P<sglang>tokens from the input messages))",
+    re.IGNORECASE,
+)
 
 
 def room_left(complaint: Complaint) -> int | None:
     """Return how many tokens a reply has room for, where a complaint names the context's length and the prompt's.
 
-    vLLM words it so: "maximum context length is 2048 tokens and your request has 1700 input tokens". None without room.
+    vLLM words it so: "maximum context length is 2048 tokens and your request has 1700 input tokens"; SGLang, which may
+    refuse a request that fills the context to the last token: "maximum context length of 2048 tokens. You requested a
+    total of 2212 tokens: 1700 tokens from the input messages". None without room.
     """
     context, read = _CONTEXT.search(complaint.text), _READ.search(complaint.text)
     if context is None or read is None:
         return None
-    room = int(context[1]) - int(read[1])
+    room = int(context[1]) - int(read[1]) - bool(read["sglang"])
     return room if room > 0 else None
 
 

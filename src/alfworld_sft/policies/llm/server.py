@@ -1,58 +1,33 @@
 """How is a model played at an OpenAI chat endpoint: vLLM, SGLang, llama.cpp, OpenAI, …?
 
 Every turn is an independent request. `retry` repeats it if that may help; a persistent failure becomes the episode's
-error, or ends the run if no other turn can succeed.
-
-`connection` knows the key, and `wording` removes it from a server's messages before they are shown.
+error, or ends the run if no other turn can succeed. `endpoint` sends the requests.
 """
 
 from __future__ import annotations
 
-import asyncio
-import json
 import logging
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Literal
 
 from alfworld_sft.errors import PolicyError, PolicyUnavailableError
 from alfworld_sft.policies.base import Player, short_name
-from alfworld_sft.policies.llm.connection import Connection, check_url
+from alfworld_sft.policies.llm.endpoint import Answer, Endpoint
 from alfworld_sft.policies.llm.protocol import (
     FilteredError,
     MalformedAnswerError,
     NoTextError,
     has_reasoning,
-    names_refused,
     read_answer,
     request_body,
     stopped_in_thought,
-    suspects,
 )
-from alfworld_sft.policies.llm.refusals import (
-    Complaint,
-    about,
-    complaint_in,
-    is_unknown_model,
-    names_parameter,
-    read_complaint,
-    room_left,
-)
-from alfworld_sft.policies.llm.retry import (
-    Outcomes,
-    Patience,
-    RedrawError,
-    RejectedError,
-    SetbackError,
-    ask_patiently,
-    retry_after_s,
-)
+from alfworld_sft.policies.llm.retry import Patience, RedrawError, RejectedError, SetbackError, ask_patiently
 from alfworld_sft.policies.llm.sampling import Sampling, cut_reply
-from alfworld_sft.policies.llm.structured import RESTRICTIONS, keeps_to, restriction_in, until_action
-from alfworld_sft.policies.llm.wording import ComplaintError, Wording
+from alfworld_sft.policies.llm.structured import RESTRICTIONS, keeps_to, until_action
 from alfworld_sft.types import Prompt, Reply
 from alfworld_sft.usage import with_tokens_of
 from alfworld_sft.world import Game
@@ -91,25 +66,29 @@ class OpenAIServer:
         constrain: bool = False,
         managed: ManagedServer | None = None,
     ) -> None:
-        self._managed = managed
-        self.model = managed.model if managed else model
-        self.base_url = "" if managed else check_url(base_url or os.environ.get("OPENAI_BASE_URL", ""))
         self._sampling = sampling or Sampling()
         self._patience = patience or Patience()
-        self._connection = Connection(self.base_url, self._patience.timeout_s, managed=managed is not None)
+        self._endpoint = Endpoint(model, base_url, self._sampling, self._patience.timeout_s, managed)
         self._truncated = truncated
         self._keep_token_ids = keep_token_ids
         self._constrain = constrain
-        self._refused: set[str] = set()  # parameters that this server rejects
-        self._accepted: set[str] = set()  # parameters of requests that it has answered
         self._said_of_reasoning: set[bool] = set()
         self._said_of_continuing = False
-        self._outcomes = Outcomes()
+
+    @property
+    def model(self) -> str:
+        """The model's name at the server."""
+        return self._endpoint.model
+
+    @property
+    def base_url(self) -> str:
+        """The server's address; "" while a managed server does not run."""
+        return self._endpoint.base_url
 
     @property
     def name(self) -> str:
         """The policy's name in every result."""
-        is_folder = self._managed is not None or self.model.startswith(("/", "~", "."))  # else a name of the server's
+        is_folder = self._endpoint.is_managed or self.model.startswith(("/", "~", "."))  # else a name of the server's
         return f"server:{short_name(self.model) if is_folder else self.model}"
 
     @property
@@ -119,22 +98,13 @@ class OpenAIServer:
         Each turn has its own seed.
         """
         renamed = {"max_tokens", *RESTRICTIONS}  # sent by another name
-        omitted = (self._refused - renamed) | self._sampling.left_out
+        omitted = (self._endpoint.refused - renamed) | self._sampling.left_out
         sent = {name: value for name, value in self._sampling.as_dict().items() if name not in omitted}
         return sent | {"truncated": self._truncated} | ({"not_sent": sorted(omitted)} if omitted else {})
 
-    @contextmanager
-    def in_service(self) -> Iterator[None]:
+    def in_service(self) -> AbstractContextManager[None]:
         """Run the managed server, if there is one; raises PolicyUnavailableError if it never becomes ready."""
-        if self._managed is None:
-            yield
-            return
-        try:
-            self.base_url = self._managed.start()
-            yield
-        finally:
-            self._managed.stop()
-            self.base_url = ""
+        return self._endpoint.in_service()
 
     def begin(self, game: Game, seed: int) -> Player:
         """Return the player of an episode; it keeps no state between turns, so all episodes share it."""
@@ -151,10 +121,10 @@ class OpenAIServer:
                 greedy=self._sampling.temperature == 0,
             )
         except RejectedError as failure:
-            if self._outcomes.is_final(failure, asked_at):
+            if self._endpoint.outcomes.is_final(failure, asked_at):
                 raise PolicyUnavailableError(str(failure)) from None
             raise PolicyError(str(failure)) from None
-        self._outcomes.note_answer()
+        self._endpoint.outcomes.note_answer()
         return reply
 
     async def _ask(self, prompt: Prompt, *, draw: int) -> Reply:
@@ -164,25 +134,25 @@ class OpenAIServer:
         """
         broken: set[str] = set()
         while True:
-            answer, restricted_by, room = await self._answer_to(prompt, draw=draw + SECOND_TRY * bool(broken))
+            answer = await self._answer_to(prompt, draw=draw + SECOND_TRY * bool(broken))
             reply, truncated = self._read(answer, prompt)
-            if stopped_in_thought(answer, prompt) and not self._keep_token_ids:  # a text that is cut has no ids
-                answer, restricted_by, room = await self._answer_to(prompt, draw=draw, without=STOPPING)
+            if stopped_in_thought(answer.data, prompt) and not self._keep_token_ids:  # a text that is cut has no ids
+                answer = await self._answer_to(prompt, draw=draw, without=STOPPING)
                 first, (reply, truncated) = reply, self._read(answer, prompt)
                 reply = with_tokens_of(reply, [first, reply])
             if not self._constrain or truncated or keeps_to(reply.text, prompt):
                 break
-            if restricted_by <= broken:
-                self._go_without(restricted_by)
-            broken |= restricted_by
-        reasons = has_reasoning(answer)
+            if answer.restricted_by <= broken:
+                self._endpoint.go_without(answer.restricted_by)
+            broken |= answer.restricted_by
+        reasons = has_reasoning(answer.data)
         if self._constrain and truncated and not reasons:
             reply, truncated = await self._continue(reply, prompt, draw=draw)
         if self._constrain:
             reply = replace(reply, constrained_from=0)
         if reasons:
             self._say_where_reasoning_goes(reply, prompt)
-        if truncated and self._truncated == "retry" and room is None:  # else another draw has no more of it
+        if truncated and self._truncated == "retry" and answer.room is None:  # else another draw has no more of it
             thinking = ": its reasoning used them up" if reasons else ""
             reason = f"the reply did not end within policy.max_tokens={self._sampling.max_tokens}{thinking}"
             raise RedrawError(reason, reply)
@@ -195,8 +165,7 @@ class OpenAIServer:
         """
         begun = until_action(cut.text, prompt.tags)
         try:
-            answer, *_ = await self._answer_to(prompt, draw=draw, begun=begun)
-            rest, _ = self._read(answer, prompt)
+            rest, _ = self._read(await self._answer_to(prompt, draw=draw, begun=begun), prompt)
         except RejectedError as failure:
             if not self._said_of_continuing:
                 self._said_of_continuing = True
@@ -207,10 +176,10 @@ class OpenAIServer:
             return with_tokens_of(cut, [cut, rest]), True
         return with_tokens_of(replace(cut, text=text, token_ids=None, logprobs=None), [cut, rest]), False
 
-    def _read(self, answer: Any, prompt: Prompt) -> tuple[Reply, bool]:
+    def _read(self, answer: Answer, prompt: Prompt) -> tuple[Reply, bool]:
         """Return the reply of an answer, and whether it was cut off."""
         try:
-            return read_answer(answer, prompt)
+            return read_answer(answer.data, prompt)
         except NoTextError as problem:
             raise RedrawError(str(problem), problem.reply) from None
         except FilteredError as problem:
@@ -220,100 +189,16 @@ class OpenAIServer:
 
     async def _answer_to(
         self, prompt: Prompt, *, draw: int, begun: str | None = None, without: frozenset[str] = frozenset()
-    ) -> tuple[Any, set[str], int | None]:
-        """Return the JSON answer to a prompt, or to a reply that has `begun`, the parameter that restricted it, and the
-        room that there was for it, where that is less than `max_tokens`.
+    ) -> Answer:
+        """Return the answer to a prompt, or to a reply that has `begun`; parameters in `without` are not sent."""
 
-        Parameters in `without` are not sent. A prompt that leaves less room than `max_tokens` gets what there is, as in
-        this process. A parameter is dropped from later requests only if this prompt succeeds without it. One that the
-        server does not name is a suspect only until a request with it has succeeded.
-        """
-        refused: set[str] = set()
-        suspected: set[str] = set()
-        first: ComplaintError | None = None
-        room: int | None = None
-        while True:
-            body = request_body(
+        def make_body(refused: Collection[str], room: int | None) -> dict[str, Any]:
+            return request_body(
                 prompt, self.model, self._sampling, draw=draw, keep_token_ids=self._keep_token_ids,
-                refused=self._refused | refused | suspected | without, constrain=self._constrain, begun=begun,
-                room=room,
+                refused={*refused, *without}, constrain=self._constrain, begun=begun, room=room,
             )  # fmt: skip
-            if self._constrain and not restriction_in(body):
-                raise self._wording.no_restriction(first)
-            try:
-                answer = await self._post(body)
-                break
-            except ComplaintError as error:
-                complaint = error.complaint
-                if room is None and begun is None and (room := room_left(complaint)) is not None:
-                    continue
-                blamed = names_refused(body, complaint) if self._may_be_a_parameter(complaint) else set()
-                if blamed and blamed == suspects(body) and not names_parameter(complaint):
-                    blamed -= self._accepted
-                    suspected |= blamed
-                else:
-                    refused |= blamed
-                if not blamed:
-                    raise self._wording.verdict(
-                        first if first and self._explains_nothing(complaint) else error
-                    ) from None
-                first = first or error
-        self._go_without(refused | (suspected - self._accepted))
-        self._accepted |= body.keys()
-        return answer, restriction_in(body), room
 
-    def _explains_nothing(self, complaint: Complaint) -> bool:
-        """Return whether a refusal gives no reason of its own, so that an earlier one for the same prompt stands."""
-        told = about(complaint) or names_parameter(complaint) or is_unknown_model(complaint, self.model)
-        return complaint.status in (400, 422) and not told
-
-    def _may_be_a_parameter(self, complaint: Complaint) -> bool:
-        """Return whether a refusal may be about a parameter; a server-side error counts only if it names one."""
-        if complaint.status in (400, 422):
-            return not is_unknown_model(complaint, self.model)
-        unexpected = complaint.status == 500 and "unexpected keyword argument" in complaint.words
-        return (unexpected or complaint.status in (404, 501)) and names_parameter(complaint)
-
-    async def _post(self, body: Mapping[str, Any]) -> Any:
-        """Send a request and return the JSON answer.
-
-        Raises SetbackError, RefusedError, ComplaintError, or PolicyUnavailableError if a managed server has ended.
-        """
-        openai, timeout_s = self._connection.library, self._patience.timeout_s
-        rest = {key: value for key, value in body.items() if key not in ("model", "messages")}
-        content = b""
-        try:
-            async with asyncio.timeout(timeout_s):  # for the complete answer, however slowly it arrives
-                create = self._client().chat.completions.with_raw_response.create
-                answer = await create(model=body["model"], messages=body["messages"], extra_body=rest)
-            content = answer.http_response.content
-            data = json.loads(content)
-        except openai.APIStatusError as error:
-            complaint = read_complaint(error.status_code, error.response.text)
-            raise ComplaintError(complaint, retry_after_s(error.response.headers)) from None
-        except (TimeoutError, openai.APITimeoutError):
-            raise SetbackError(f"the server at {self.base_url} timed out after {timeout_s:g} s") from None
-        except openai.APIConnectionError as error:
-            if self._managed and (end := self._managed.ended()):
-                raise PolicyUnavailableError(end) from None
-            raise self._wording.lost(error, answered=self._outcomes.answered) from None
-        except (ValueError, RecursionError):
-            page = content.decode("utf-8", "replace")
-            raise self._wording.not_json(page, answered=self._outcomes.answered) from None
-        if complaint_found := complaint_in(data):
-            raise ComplaintError(complaint_found)
-        return data
-
-    @property
-    def _wording(self) -> Wording:
-        """What words the failures of the server at its present address."""
-        key, proxy, managed = self._connection.key, self._connection.proxy, self._managed is not None
-        return Wording(self.base_url, self.model, key, proxy, self._sampling, managed)
-
-    def _client(self) -> Any:
-        if not self.base_url:
-            raise PolicyUnavailableError(f"the server of {self.model} is not running; policy.serve starts one per run")
-        return self._connection.client(self.base_url)
+        return await self._endpoint.answer(make_body, constrain=self._constrain, may_trim=begun is None)
 
     def _say_where_reasoning_goes(self, reply: Reply, prompt: Prompt) -> None:
         is_kept = reply.reasoning is not None
@@ -329,10 +214,3 @@ class OpenAIServer:
             " alone, as 'reasoning'",
             why,
         )
-
-    def _go_without(self, names: set[str]) -> None:
-        for name in sorted(names - self._refused):
-            meaning = "; the same seed may give other replies" if name == "seed" else ""
-            meaning = "; another way to restrict replies is tried" if name in RESTRICTIONS else meaning
-            logger.warning("the server does not take '%s' and is asked without it%s", name, meaning)
-        self._refused |= names
