@@ -16,9 +16,7 @@ after every model.
 
 import argparse
 import json
-import os
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -30,7 +28,7 @@ import pyarrow.parquet as pq
 
 from alfworld_sft.evaluate.statistics import wilson_interval
 from benchmarks._result import versions_of, write_result
-from benchmarks.learn import steps_of
+from benchmarks.learn import command_words, execute, making, steps_of
 
 COMPACT = ("prompt.template=compact", "prompt.form=multi")
 GENERATED = ("games.source=generate", "dataset.val_fraction=0")
@@ -63,17 +61,15 @@ class Lab:
     def collect(self, name: str, number: int, episodes: int, *words: str) -> Path:
         """Collect episodes of generated games that no other collection of this seed has."""
         target = self.folder / name
-        if not (target / "README.md").exists():  # the card is the last file of a dataset
-            new = ("--output-dir", self.folder, "--name", name, *GENERATED, *COMPACT)
-            new = (*new, f"num_episodes={episodes}", f"seed={1000 * self.seed + number}", *words)
-            self._command("collect", *(("--resume", target) if target.exists() else new))
+        new = (*GENERATED, *COMPACT, f"num_episodes={episodes}", f"seed={1000 * self.seed + number}", *words)
+        self._execute(making("collect", target, *new))
         return target
 
     def start(self, corpus: Path) -> Path:
         """Make the random weights that all models begin with; their words are those of a dataset."""
         target = self.folder / "random"
         if not target.exists():
-            self._command("tiny-model", target, "--corpus", corpus, "--seed", self.seed, *MODEL)
+            self._execute(command_words("tiny-model", target, "--corpus", corpus, "--seed", self.seed, *MODEL))
         return target
 
     def train(self, name: str, data: Sequence[Path], *words: str) -> Path:
@@ -83,28 +79,27 @@ class Lab:
             start = self.start(data[0])
             rows = sum(pq.ParquetFile(one / "train.parquet").metadata.num_rows for one in data)
             episodes = sum(counts_of(one)["episodes"] for one in data)
-            self._command(
+            line = command_words(
                 "train", f"data.train_files=[{','.join(map(str, data))}]", f"model.path={start}", *TRAIN,
                 f"data.train_batch_size={max(1, round(16 * rows / episodes))}", f"trainer.seed={self.seed}",
                 f"trainer.default_local_dir={target}", *words,
             )  # fmt: skip
+            self._execute(line)
         return target / "final"
 
     def play(self, name: str, model: Path) -> dict[str, Any]:
         """Play the evaluation's games; return the success."""
         target = self.folder / name
-        if not (target / "metrics.json").exists():
-            source = "embedded" if self.data is None else str(self.data)
-            new = ("--output-dir", self.folder, "--name", name, f"games.source={source}", "games.split=valid_seen")
-            new = (*new, *COMPACT, *STUDENT, f"policy.model={model}")
-            self._command("evaluate", *(("--resume", target) if target.exists() else new))
+        source = "embedded" if self.data is None else str(self.data)
+        games = (f"games.source={source}", "games.split=valid_seen")
+        self._execute(making("evaluate", target, *games, *COMPACT, *STUDENT, f"policy.model={model}"))
         metrics = json.loads((target / "metrics.json").read_text())
         return {key: metrics[key] for key in ("success", "invalid_actions")}
 
-    def _command(self, *words: object) -> None:
-        if time.monotonic() > self.budget.end:
+    def _execute(self, line: Sequence[str]) -> None:
+        if line and time.monotonic() > self.budget.end:
             sys.exit("the minutes are over; run the same command again to continue")
-        subprocess.run([sys.executable, "-m", "alfworld_sft", *map(str, words)], check=True, env=os.environ)
+        execute(line)
 
 
 def counts_of(dataset: Path) -> dict[str, Any]:

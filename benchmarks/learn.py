@@ -4,7 +4,7 @@
     python -m benchmarks.learn --data DATA --processes 1 --only seeds        on one core
     python -m benchmarks.learn --data DATA --processes 1 --only ablations    on the other, meanwhile
     python -m benchmarks.learn --data DATA --at-once 3   as many runs side by side, each on one thread
-    python -m benchmarks.learn --data DATA --keep DIR    the same again continues with the run that was interrupted
+    python -m benchmarks.learn --data DATA --keep DIR    the same again goes on where it was interrupted
     python -m benchmarks.learn --data DATA --gpu       on a GPU: larger models, the documented prompts in full
 
 Everything is done by the commands that a user types: collect (generated train games, a noisy expert), tiny-model,
@@ -18,18 +18,21 @@ the curves to docs/learning.svg.
 import argparse
 import json
 import math
+import multiprocessing
 import os
+import signal
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Literal
 
 from alfworld_sft.evaluate.statistics import wilson_interval
 from benchmarks._result import RESULTS, versions_of, write_result
@@ -39,6 +42,8 @@ PLOT = REPOSITORY / "docs" / "learning.svg"
 GOAL_ONCE = Path(__file__).with_name("templates") / "goal_once.toml"
 VERSIONS = ("torch", "transformers", "tokenizers", "numpy")
 CURVE_POINTS = 3
+LAST_FILES = {"collect": "README.md", "evaluate": "metrics.json"}
+"""The file that a command writes last."""
 GREEDY = ("policy.temperature=0",)
 PLAYS = {
     "valid_seen": GREEDY,
@@ -114,7 +119,7 @@ class Bench:
         print(f"\n=== {recipe.name}, seed {seed}", flush=True)
         known = place / "trained.json"
         if not known.exists():
-            place.mkdir()
+            place.mkdir(exist_ok=True)
             known.write_text(json.dumps(self.train(recipe, seed, place, curve=curve)))
         result: dict[str, Any] = json.loads(known.read_text())
         final = place / result["model"]
@@ -130,24 +135,22 @@ class Bench:
         return result
 
     def train(self, recipe: Recipe, seed: int, place: Path, *, curve: bool) -> dict[str, Any]:
-        """Collect and train; return what it took."""
-        began, cpu = time.monotonic(), children_cpu()
-        parts = collect(recipe, seed, place)
-        collected = time.monotonic()
-        command("tiny-model", place / "model", "--corpus", parts[0], "--seed", seed, *recipe.model)
-        train(recipe, seed, place, parts, curve=curve)
+        """Collect and train, or go on with it; return what it took."""
+        clock = Clock(place / "clock.json")
+        with clock.running("collecting"):
+            parts = collect(recipe, seed, place)
+        with clock.running("training"):
+            make_model(recipe, seed, place, parts)
+            train(recipe, seed, place, parts, curve=curve)
         runs = [place / "run"]
         if recipe.taught:
-            runs.append(teach(recipe, seed, place))
-        ended = time.monotonic()
-        spent = children_cpu() - cpu
+            with clock.running("teaching"):
+                runs.append(teach(recipe, seed, place))
         steps = [step for run in runs for step in steps_of(run)]
         return {
             "seed": seed,
-            "minutes": round((ended - began) / 60, 2),
-            "minutes_collecting": round((collected - began) / 60, 2),
-            "cpu_minutes": round(spent / 60, 2),
-            "two_core_minutes": round(spent / 120, 2),
+            **clock.figures(),
+            "tokens_per_s": round(sum(step["tokens"] for step in steps) / clock.cpu_s("training", "teaching")),
             "episodes": recipe.episodes,
             "passes": recipe.passes,
             "tokens": sum(step["tokens"] for step in steps),
@@ -158,13 +161,13 @@ class Bench:
 
     def play(self, recipe: Recipe, model: Path, out: Path, options: Sequence[str]) -> dict[str, Any]:
         """Play all real valid_seen games, once; return success in all and by task type, and what else is known."""
-        if not (out / "metrics.json").exists():
-            words = ("--resume", out) if out.exists() else (
-                "--output-dir", out.parent, "--name", out.name, f"games.source={self.data}", "games.split=valid_seen",
+        execute(
+            making(
+                "evaluate", out, f"games.source={self.data}", "games.split=valid_seen",
                 f"prompt.template={recipe.template}", f"prompt.form={recipe.form}", "policy.name=local",
                 f"policy.model={model}", "env.max_repeats=8", *recipe.evaluate, *options,
-            )  # fmt: skip
-            command("evaluate", *words)
+            )
+        )  # fmt: skip
         metrics = json.loads((out / "metrics.json").read_text())
         kept = ("success", "success_by_task_type", "mean_steps_when_won", "invalid_actions", "failures", "world_model")
         return {key: metrics[key] for key in kept if metrics.get(key) is not None}
@@ -180,29 +183,34 @@ def collect(recipe: Recipe, seed: int, place: Path) -> list[Path]:
     share = math.ceil(recipe.episodes / recipe.processes)
     rows = f"dataset.rows_per={'episode' if recipe.form == 'multi' else 'turn'}"
     parts = [place / f"data{part}" for part in range(recipe.processes)]
-    running = [
-        subprocess.Popen(
-            command_words(*collecting(recipe, part, share, 1000 * seed + number), *by_expert(recipe), rows),
-            cwd=REPOSITORY,
-        )
+    lines = [
+        collecting(recipe, part, share, 1000 * seed + number, *by_expert(recipe), rows)
         for number, part in enumerate(parts)
     ]
-    if any(process.wait() for process in running):
+    running = [subprocess.Popen(line, cwd=REPOSITORY) for line in lines if line]
+    codes = [process.wait() for process in running]
+    if any(codes):
         sys.exit("error: a collection failed, see above")
     return parts
 
 
-def collecting(recipe: Recipe, out: Path, episodes: int, seed: int) -> list[object]:
-    """Return the words of a collection from generated games, all of it to train on."""
-    return [
-        "collect", "--output-dir", out.parent, "--name", out.name, "games.source=generate", f"num_episodes={episodes}",
-        f"prompt.template={recipe.template}", f"prompt.form={recipe.form}", f"seed={seed}", "dataset.val_fraction=0",
-    ]  # fmt: skip
+def collecting(recipe: Recipe, out: Path, episodes: int, seed: int, *options: str) -> list[str]:
+    """Return the command line that collects from generated games, all of it to train on; empty where it is done."""
+    return making(
+        "collect", out, "games.source=generate", f"num_episodes={episodes}", f"prompt.template={recipe.template}",
+        f"prompt.form={recipe.form}", f"seed={seed}", "dataset.val_fraction=0", *options,
+    )  # fmt: skip
 
 
 def by_expert(recipe: Recipe) -> tuple[str, ...]:
     """Return the words of a collection by the noisy expert."""
     return f"policy.noise={recipe.noise}", "dataset.require_success=true"
+
+
+def make_model(recipe: Recipe, seed: int, place: Path, parts: Sequence[Path]) -> None:
+    """Make the random weights that are trained; their words are those of the first dataset."""
+    if not (place / "model").exists():
+        command("tiny-model", place / "model", "--corpus", parts[0], "--seed", seed, *recipe.model)
 
 
 def train(recipe: Recipe, seed: int, place: Path, parts: Sequence[Path], *, curve: bool) -> None:
@@ -229,7 +237,7 @@ def teach(recipe: Recipe, seed: int, place: Path) -> Path:
         "beside": (recipe.beside, (*by_expert(recipe), late)),
     }  # fmt: skip
     for number, (name, (episodes, options)) in enumerate(policies.items()):
-        command(*collecting(recipe, place / name, episodes, 1000 * seed + 900 + number), *options)
+        execute(collecting(recipe, place / name, episodes, 1000 * seed + 900 + number, *options))
     out = place / "run_taught"
     fine_tune(
         recipe, seed, [place / name for name in policies], student, out, "trainer.total_epochs=1",
@@ -239,7 +247,9 @@ def teach(recipe: Recipe, seed: int, place: Path) -> Path:
 
 
 def fine_tune(recipe: Recipe, seed: int, parts: Sequence[Path], model: Path, out: Path, *options: str) -> None:
-    """Train all weights of a model on datasets."""
+    """Train all weights of a model on datasets, or go on from the last checkpoint."""
+    if (out / "final").exists():
+        return
     command(
         "train", f"data.train_files=[{','.join(map(str, parts))}]", f"model.path={model}",
         f"data.multiturn.enable={str(recipe.form == 'multi').lower()}", "model.lora_rank=0",
@@ -352,6 +362,7 @@ def main() -> None:
     options = parser.parse_args()
     if not (options.data / "json_2.1.1" / "valid_seen").is_dir():
         sys.exit(f"error: --data {options.data} holds no json_2.1.1/valid_seen")
+    signal.signal(signal.SIGTERM, _stop)
     with TemporaryDirectory() as temporary:
         folder = options.keep or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
@@ -361,22 +372,32 @@ def main() -> None:
             return
         if options.at_once > 1 or options.processes == 1:
             os.environ["OMP_NUM_THREADS"] = "1"
-        play_all = partial(_runs, bench, options.at_once, 1 if options.at_once > 1 else options.processes)
+        processes = 1 if options.at_once > 1 else options.processes
+        by = partial(replace, processes=processes, training_processes=processes)
+        play_all = partial(_runs, bench, options.at_once)
         if options.only in (None, "seeds"):
-            recipe = replace(FULL, episodes=options.episodes or FULL.episodes)
+            recipe = by(replace(FULL, episodes=options.episodes or FULL.episodes))
             for runs in play_all([recipe] * len(SEEDS), SEEDS, curve=True):
                 summaries = {"summary": summary(runs)} | {f"summary_{name}": summary(runs, name) for name in PLAYS}
                 del summaries["summary_valid_seen"]
                 _keep("learn", at_once=options.at_once, recipe=_plain(recipe), **summaries, runs=runs)
         if options.only in (None, "ablations"):
-            for runs in play_all(ABLATIONS, [SEEDS[0]] * len(ABLATIONS), curve=False):
-                known = zip(ABLATIONS[: len(runs)], runs, strict=True)
+            recipes = list(map(by, ABLATIONS))
+            for runs in play_all(recipes, [SEEDS[0]] * len(recipes), curve=False):
+                known = zip(recipes[: len(runs)], runs, strict=True)
                 named = [{"name": recipe.name, "recipe": _plain(recipe), **run} for recipe, run in known]
                 _keep("learn_ablations", at_once=options.at_once, runs=named)
     seeds, ablations = (_known(name) for name in ("learn", "learn_ablations"))
     if seeds:
         plot(seeds["runs"], ablations.get("runs", []))
         _print(seeds["summary"])
+
+
+def _stop(*_: object) -> None:
+    """End this program and the runs that it has begun, so that each keeps what it has done."""
+    for run in multiprocessing.active_children():
+        run.terminate()
+    sys.exit(143)
 
 
 def _known(name: str) -> dict[str, Any]:
@@ -386,13 +407,13 @@ def _known(name: str) -> dict[str, Any]:
 
 
 def _runs(
-    bench: Bench, at_once: int, processes: int, recipes: Sequence[Recipe], seeds: Sequence[int], *, curve: bool
+    bench: Bench, at_once: int, recipes: Sequence[Recipe], seeds: Sequence[int], *, curve: bool
 ) -> Iterator[list[dict[str, Any]]]:
-    """Run recipes, so many at once, each by so many processes; yield the figures known so far after each."""
-    each = [replace(recipe, processes=processes, training_processes=processes) for recipe in recipes]
+    """Run recipes, so many at once; yield the figures known so far after each."""
     runs: list[dict[str, Any]] = []
     with ProcessPoolExecutor(at_once) as pool:
-        for run in pool.map(partial(bench.run, curve=curve), each, seeds):
+        work = partial(bench.run, curve=curve)
+        for run in map(work, recipes, seeds) if at_once == 1 else pool.map(work, recipes, seeds):
             runs.append(run)
             yield runs
 
@@ -428,10 +449,77 @@ def _print(table: Mapping[str, Mapping[str, Any]]) -> None:
         print(f"{name:34} {row['won']:>5} {row['played']:>7} {row['rate']:>7.1%}  {low:.1%} to {high:.1%}")
 
 
+class Clock:
+    """The time that the commands of a run take, kept in a file: a run may be interrupted and gone on with.
+
+    What a command took that was killed (SIGKILL), with this program, is lost.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    @contextmanager
+    def running(self, piece: str) -> Iterator[None]:
+        """Add what the commands inside take to a piece of the run."""
+        began, cpu = time.monotonic(), children_cpu()
+        try:
+            yield
+        finally:
+            known = self._known()
+            before = known.get(piece, {"s": 0.0, "cpu_s": 0.0})
+            known[piece] = {
+                "s": before["s"] + time.monotonic() - began,
+                "cpu_s": before["cpu_s"] + children_cpu() - cpu,
+            }
+            self._file.write_text(json.dumps(known))
+
+    def cpu_s(self, *pieces: str) -> float:
+        """Return the CPU seconds of some pieces."""
+        known = self._known()
+        return sum(known[piece]["cpu_s"] for piece in pieces if piece in known)
+
+    def figures(self) -> dict[str, Any]:
+        """Return the minutes of the whole run, and of its pieces."""
+        known = self._known()
+        cpu_s = self.cpu_s(*known)
+        return {
+            "minutes": round(sum(piece["s"] for piece in known.values()) / 60, 2),
+            "minutes_collecting": round(known["collecting"]["s"] / 60, 2),
+            "cpu_minutes": round(cpu_s / 60, 2),
+            "two_core_minutes": round(cpu_s / 120, 2),
+            "cpu_minutes_by_piece": {name: round(piece["cpu_s"] / 60, 2) for name, piece in known.items()},
+        }
+
+    def _known(self) -> dict[str, dict[str, float]]:
+        return dict(json.loads(self._file.read_text())) if self._file.exists() else {}
+
+
+def making(kind: Literal["collect", "evaluate"], target: Path, *words: object) -> list[str]:
+    """Return the command line that makes a run in this folder, or goes on with it; empty where it is whole."""
+    if (target / LAST_FILES[kind]).exists():
+        return []
+    new = ("--output-dir", target.parent, "--name", target.name, *words)
+    return command_words(kind, *(("--resume", target) if target.exists() else new))
+
+
+def execute(line: Sequence[str]) -> None:
+    """Run a command line, if there is one; end where it fails. One that is interrupted may save what it has done."""
+    if not line:
+        return
+    process = subprocess.Popen(line, cwd=REPOSITORY)
+    try:
+        code = process.wait()
+    except BaseException:
+        process.terminate()
+        process.wait()
+        raise
+    if code:
+        sys.exit(f"error: {' '.join(line[1:4])} failed, see above")
+
+
 def command(*words: object) -> None:
     """Run one of our commands as a user does; end where it fails."""
-    if subprocess.run(command_words(*words), cwd=REPOSITORY, check=False).returncode:
-        sys.exit(f"error: alfworld-sft {words[0]} failed, see above")
+    execute(command_words(*words))
 
 
 def command_words(*words: object) -> list[str]:

@@ -42,7 +42,9 @@ DIFFERENCES = {
     "model.path": "SmolLM2-135M-Instruct: 1.5 billion parameters would take ten times as long",
     "num_episodes, trainer.total_epochs": "as many different episodes as the time allows, each trained once; default 3",
     "optim.lr": "1e-3 for adapters (default 1e-4): a smaller model, and fewer steps; all weights: Muon, 2e-3",
-    "data.micro_batch_size_per_gpu": "1 (default 2): 2,048 tokens a pass hold half the memory of 4,096",
+    "data.micro_batch_size_per_gpu": "1 (default 2) in the runs until 2026-11-29, where `overrides` has it; without"
+    " effect on a CPU, where a pass of this model holds less than one row may have",
+    "prompt.form": "multi (default single) for conversations: one pass of the model reads a whole game",
     "policy.noise": "0.15 (default 0), with won games only: without mistakes in its data the student, after its first"
     " one, repeats it until the game ends",
     "worldmodel.observation_loss": "0.3 in conversations (default 0), as documented for small models",
@@ -72,7 +74,7 @@ class Arm:
         lora = self.base == "smollm2"
         weights = ["optim.lr=1e-3"] if lora else ["model.lora_rank=0", "optim.name=muon", "optim.lr=2e-3"]
         world = ["worldmodel.observation_loss=0.3"] if self.form == "multi" else []
-        return [*weights, *world, "trainer.total_epochs=1", "data.micro_batch_size_per_gpu=1"]
+        return [*weights, *world, "trainer.total_epochs=1"]
 
 
 ARMS = (
@@ -233,15 +235,19 @@ def pair(before: Path, after: Path) -> dict[str, Any]:
 
 
 def training_figures(run: Path, last: float = math.inf) -> dict[str, Any]:
-    """Return what a training's log says, up to a step."""
+    """Return what a training's log says, up to a step: its minutes are those of the steps, on the wall's clock."""
     log = log_of(run)
     steps = [line for line in log if "loss" in line and line["step"] <= last]
+    tokens = sum(step["tokens"] for step in steps)
+    seconds = sum(step["tokens"] / step["tokens_per_s"] for step in steps)
     return {
         "steps": len(steps),
-        "tokens": sum(step["tokens"] for step in steps),
-        "tokens_per_s": round(statistics.median(step["tokens_per_s"] for step in steps), 1) if steps else None,
+        "tokens": tokens,
+        "minutes": round(seconds / 60, 1),
+        "tokens_per_s": round(tokens / seconds, 1) if steps else None,
+        "tokens_per_s_median": round(statistics.median(step["tokens_per_s"] for step in steps), 1) if steps else None,
         "loss": smoothed([step["loss"] for step in steps]),
-        "val_loss": [line["val_loss"] for line in log if "val_loss" in line],
+        "val_loss": [line["val/loss"] for line in log if "val/loss" in line],
     }
 
 

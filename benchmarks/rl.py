@@ -42,9 +42,11 @@ from benchmarks.learn import (
     Recipe,
     children_cpu,
     collect,
-    command,
     command_words,
+    execute,
     folder_of,
+    make_model,
+    making,
     step_of,
     steps_of,
     tokens_until,
@@ -153,10 +155,8 @@ def fine_tuned(recipe: Recipe, seed: int, place: Path) -> tuple[Path, list[Path]
     final, data = place / "run" / "final", [place / "data0"]
     if not final.is_dir():
         place.mkdir(parents=True, exist_ok=True)
-        if not (data[0] / "train.parquet").is_file():
-            collect(recipe, seed, place)
-        if not (place / "model").is_dir():
-            command("tiny-model", place / "model", "--corpus", data[0], "--seed", seed, *recipe.model)
+        collect(recipe, seed, place)
+        make_model(recipe, seed, place, data)
         train(recipe, seed, place, data, curve=False)
     return final, data
 
@@ -227,14 +227,13 @@ def template_of(options: argparse.Namespace) -> Path | str:
 
 def play(options: argparse.Namespace, model: Path, out: Path, *, generated: bool = False) -> dict[str, Any]:
     """Play all real valid_seen games greedily, once, or generated ones; return the success."""
-    if not (out / "metrics.json").is_file():
-        resume = ("--resume", out, "--trust") if out.is_dir() else ("--output-dir", out.parent, "--name", out.name)
-        words = (
-            *(GENERATED if generated else (f"games.source={options.data}", "games.split=valid_seen")),
+    execute(
+        making(
+            "evaluate", out, *(GENERATED if generated else (f"games.source={options.data}", "games.split=valid_seen")),
             "policy.name=local", f"policy.model={model}", f"prompt.template={template_of(options)}",
             "policy.temperature=0", "policy.max_batch=250", "runner.concurrency=250", *PLAYING,
-        )  # fmt: skip
-        command("evaluate", *resume, *(() if out.is_dir() else words))
+        )
+    )  # fmt: skip
     return dict(json.loads((out / "metrics.json").read_text())["success"])
 
 

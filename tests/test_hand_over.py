@@ -97,12 +97,14 @@ def test_trl_goes_on_for_two_steps_from_our_dataset(folder, script):
 
 
 def test_verl_s_files_hold_each_episode_once_and_each_turn_with_its_action(folder):
-    alone(folder, "verl_files.py")
+    lines = re.findall(r"^alfworld-sft (export .*verl.*)$", GUIDE.read_text(), re.MULTILINE)
+    for line in lines:
+        subprocess.run([sys.executable, "-m", "alfworld_sft", *line.split()], cwd=folder, check=True, timeout=400)
     ours = pq.read_table(folder / DATA / "train.parquet").to_pylist()
     facts = [json.loads(row["extra_info"]) for row in ours]
     longest = [row["messages"] for row, fact in zip(ours, facts, strict=True) if fact["turn"] == fact["turns"]]
-    assert pq.read_table(folder / "verl_data" / "sft_train.parquet")["messages"].to_pylist() == longest
-    turns = pq.read_table(folder / "verl_data" / "rl_train.parquet").to_pylist()
+    assert pq.read_table(folder / "verl_sft" / "train.parquet")["messages"].to_pylist() == longest
+    turns = pq.read_table(folder / "verl_rl" / "train.parquet").to_pylist()
     assert [turn["prompt"] for turn in turns] == [row["messages"][:-1] for row in ours]
     score = {}
     exec(SCRIPTS["verl_reward.py"], score)

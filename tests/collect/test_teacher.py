@@ -94,7 +94,9 @@ def test_where_both_say_the_same_the_student_s_turn_carries_loss(data, tmp_path)
     agreed = sum(step.command == step.teacher.command for step in steps)
     assert teacher == {"answers": len(steps), "agreed": agreed, "acted": 0}
     assert 0 < agreed < len(steps)
-    assert f"Teacher: {len(steps)} answers, {agreed} of them the policy's own action" in (run / "README.md").read_text()
+    card = (run / "README.md").read_text()
+    assert f"Teacher: {len(steps)} answers, {agreed} of them the policy's own action" in card
+    assert "untrained turns; `answer_by`: who wrote the reply |" in card
 
 
 def test_the_teacher_acts_in_its_share_of_the_turns(data, tmp_path):

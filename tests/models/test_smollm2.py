@@ -190,3 +190,5 @@ def test_gguf_weights_given_as_a_model_are_refused_with_the_command(tiny, tmp_pa
             LocalModel.load(str(name))
         with pytest.raises(UserError, match="model.partial_pretrain=" + way_out):
             check_inputs(build_train_config([f"data.train_files={tmp_path}", f"model.path={name}"]))
+    with pytest.raises(UserError, match=r"none\.gguf: there is no such file"):
+        LocalModel.load(str(tmp_path / "none.gguf"))

@@ -50,7 +50,7 @@ Predictions: {predictions}. Seed: {seed}. Steps at most: {max_steps}. Made with 
 | `messages` | the conversation up to and including this turn, for multi-turn training |
 | `prompt_data`, `response_data` | this turn's prompt with its history, and the reply, for single-turn training |
 | `data_source`, `ability`, `reward_model` | what reinforcement-learning trainers expect |
-| `extra_info` | JSON: game, split, task type, episode, turn, success, seed, template, policy, untrained turns |
+| `extra_info` | JSON: game, split, task type, episode, turn, success, seed, template, policy, untrained turns{extra} |
 
 `raw_trajectories.json` has every episode in full; `episodes.jsonl` is the journal that it was made from.
 """
@@ -67,6 +67,7 @@ def dataset_card(stamp: dict[str, Any]) -> str:
         games_sha256=games["sha256"][:16],
         skipped=f"; skipped: {skipped}" if (skipped := skipped_in_words(games.get("skipped", {}))) else "",
         template=protocol["template"],
+        extra=_more_facts(stamp),
         predictions=stamp["config"]["worldmodel"]["predictions"],
         seed=stamp["config"]["seed"],
         max_steps=protocol["max_steps"],
@@ -102,6 +103,13 @@ def model_notes(stamp: Mapping[str, Any]) -> list[str]:
     if "usage" in stamp:
         notes.append(usage_in_words(stamp["usage"]))
     return notes
+
+
+def _more_facts(stamp: Mapping[str, Any]) -> str:
+    """Return what `extra_info` has besides: who answered where there is a teacher, and the other actions tried."""
+    facts = "; `answer_by`: who wrote the reply" if "teacher" in stamp else ""
+    tried = stamp["counts"].get("alternatives", 0)
+    return facts + (f"; `alternatives`: {counted(tried, 'other action')} that were tried, in all" if tried else "")
 
 
 def _size_category(rows: int) -> str:

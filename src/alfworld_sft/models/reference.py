@@ -19,6 +19,8 @@ def expand_home(model: str) -> str:
 def unusable_path(model: str) -> str | None:
     """Return why a local path cannot be a model's folder, and the way out; None for a folder or a hub name."""
     path = Path(model)
+    if path.suffix == ".gguf" and not path.exists():
+        return "there is no such file"
     weights = [path] if path.suffix == ".gguf" else sorted(path.glob("*.gguf"))
     if weights and not any(path.glob("*config.json")):
         return (
