@@ -19,7 +19,7 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from alfworld_sft.evaluate.statistics import wilson_interval
+from benchmarks._paired import against
 from benchmarks._result import versions_of, write_result
 from benchmarks.learn import command_words, execute, making, steps_of
 
@@ -72,11 +73,11 @@ class Lab:
             self._execute(command_words("tiny-model", target, "--corpus", corpus, "--seed", self.seed, *MODEL))
         return target
 
-    def train(self, name: str, data: Sequence[Path], *words: str) -> Path:
-        """Train a new model on datasets, in steps of about 16 episodes."""
+    def train(self, name: str, data: Sequence[Path], *words: str, start: Path | None = None) -> Path:
+        """Train a model on datasets, a new one unless it has a start, in steps of about 16 episodes."""
         target = self.folder / name
         if not (target / "final").exists():
-            start = self.start(data[0])
+            start = start or self.start(data[0])
             rows = sum(pq.ParquetFile(one / "train.parquet").metadata.num_rows for one in data)
             episodes = sum(counts_of(one)["episodes"] for one in data)
             line = command_words(
@@ -141,8 +142,11 @@ def figures(lab: Lab, number: int, name: str, episodes: int) -> dict[str, Any]:
     return {**known, "tokens": tokens_of(lab.folder / name), **played}
 
 
-def summary(runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the mean rate of each round and way over the seeds, with Wilson's interval of one run with that rate."""
+def summary(runs: Sequence[dict[str, Any]], labs: Mapping[int, Lab]) -> list[dict[str, Any]]:
+    """Return the mean rate of each round and way over the seeds, with Wilson's interval of one run with that rate.
+
+    The teacher's way is compared with as many tokens of the expert's, game by game, the seeds together.
+    """
     lines = []
     for number, way in sorted({(run["round"], run["way"]) for run in runs}):
         mine = [run for run in runs if (run["round"], run["way"]) == (number, way)]
@@ -150,9 +154,15 @@ def summary(runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         games = mine[0]["success"]["played"]
         low, high = wilson_interval(rate, games)
         tokens = round(statistics.mean(run["tokens"] for run in mine))
-        lines.append(
-            {"round": number, "way": way, "seeds": len(mine), "rate": rate, "interval": [low, high], "tokens": tokens}
-        )
+        rates = [run["success"]["rate"] for run in mine]
+        line = {"round": number, "way": way, "seeds": len(mine), "rate": rate, "interval_95": [low, high]}
+        lines.append(line | {"rates": rates, "tokens": tokens})
+        if way == "taught" and number:
+            played = [labs[run["seed"]].folder for run in mine]
+            lines[-1]["against_expert"] = against(
+                [folder / f"played_expert{number}" for folder in played],
+                [folder / f"played_taught{number}" for folder in played],
+            )
     return lines
 
 
@@ -168,19 +178,21 @@ def main() -> None:
     options = parser.parse_args()
     budget = Budget(options.episodes, options.per_round, options.rounds, time.monotonic() + 60 * options.minutes)
     runs: list[dict[str, Any]] = []
+    labs: dict[int, Lab] = {}
     for seed in options.seeds:
         lab = Lab(options.folder.absolute() / f"seed{seed}", seed, options.data and options.data.absolute(), budget)
+        labs[seed] = lab
         runs += [{"seed": seed, **found} for found in rounds(lab)]
         result = {
             "claim": "rounds with a teacher beside as many tokens of fresh expert episodes",
             "games": "embedded valid_seen" if options.data is None else "ALFWorld's valid_seen",
             "budget": {key: getattr(budget, key) for key in ("episodes", "per_round", "rounds")},
-            "summary": summary(runs),
+            "summary": summary(runs, labs),
             "runs": runs,
             "versions": versions_of("torch", "transformers", "tokenizers", "numpy"),
         }
         write_result("dagger", result)
-    print(json.dumps(summary(runs), indent=2))
+    print(json.dumps(summary(runs, labs), indent=2))
 
 
 if __name__ == "__main__":

@@ -27,14 +27,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from itertools import chain
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from alfworld_sft.evaluate.compare import Result, compare, read_result
+from benchmarks._paired import against
 from benchmarks._result import versions_of, write_result
 from benchmarks.learn import (
     FULL,
@@ -253,19 +252,13 @@ class LastPlays:
         """Yield the comparisons of an arm with the agents at its start, and with more fine-tuning, game by game."""
         for other in ("start", "sft"):
             if other != name and (other == "start" or other in runs[0]["arms"]):
-                found = compare(self.of(runs, other), self.of(runs, name))
-                yield other, {"difference": found.difference, "interval_95": list(found.interval), "p": found.p_value}
+                yield other, against(self.of(runs, other), self.of(runs, name))
 
-    def of(self, runs: Sequence[Mapping[str, Any]], name: str) -> Result:
-        """Return an arm's plays: each game once for each seed."""
+    def of(self, runs: Sequence[Mapping[str, Any]], name: str) -> list[Path]:
+        """Return an arm's evaluations, one for each seed."""
         last = [f"played_{name}_{run['arms'][name]['step']}" if name != "start" else "played_start" for run in runs]
         places = (place_of(self.keep, self.start, run["seed"]) for run in runs)
-        results = [read_result(place / folder) for place, folder in zip(places, last, strict=True)]
-        outcomes = {
-            task_type: {game: tuple(chain(*(each.outcomes[task_type][game] for each in results))) for game in by_game}
-            for task_type, by_game in results[0].outcomes.items()
-        }
-        return replace(results[0], name=name, outcomes=outcomes)
+        return [place / folder for place, folder in zip(places, last, strict=True)]
 
 
 def thinned(steps: Sequence[Mapping[str, Any]], points: int = 20) -> list[dict[str, Any]]:
