@@ -34,14 +34,13 @@ from benchmarks._result import machine, versions_of, write_result
 from benchmarks.learn import children_cpu, log_of, smoothed, step_of
 
 REPOSITORY = Path(__file__).parents[1]
-ROWS_A_STEP = 128
-"""The default of data.train_batch_size."""
 KEPT = ("success", "success_by_task_type", "mean_steps_when_won", "invalid_actions", "failures", "world_model", "usage")
 VERSIONS = ("torch", "transformers", "peft", "tokenizers", "gguf")
 DIFFERENCES = {
     "model.path": "SmolLM2-135M-Instruct: 1.5 billion parameters would take ten times as long",
     "num_episodes, trainer.total_epochs": "as many different episodes as the time allows, each trained once; default 3",
     "optim.lr": "1e-3 for adapters (default 1e-4): a smaller model, and fewer steps; all weights: Muon, 2e-3",
+    "data.train_batch_size": "16 rows (default 128) where a prompt is long: so few episodes would give 33 steps",
     "data.micro_batch_size_per_gpu": "1 (default 2) in the runs until 2026-11-29, where `overrides` has it; without"
     " effect on a CPU, where a pass of this model holds less than one row may have",
     "prompt.form": "multi (default single) for conversations: one pass of the model reads a whole game",
@@ -67,6 +66,7 @@ class Arm:
     before_games: int
     """Games that the model plays before training: all, or a subset where each takes minutes."""
     base: str = "smollm2"
+    rows_per_step: int = 128
 
     @property
     def training(self) -> list[str]:
@@ -74,16 +74,17 @@ class Arm:
         lora = self.base == "smollm2"
         weights = ["optim.lr=1e-3"] if lora else ["model.lora_rank=0", "optim.name=muon", "optim.lr=2e-3"]
         world = ["worldmodel.observation_loss=0.3"] if self.form == "multi" else []
-        return [*weights, *world, "trainer.total_epochs=1"]
+        batch = [] if self.rows_per_step == 128 else [f"data.train_batch_size={self.rows_per_step}"]
+        return [*weights, *world, *batch, "trainer.total_epochs=1"]
 
 
 ARMS = (
     Arm("compact", "compact", "multi", 3000, 24, 140),
     Arm("compact, random weights", "compact", "multi", 3000, 24, 20, base="random"),
-    Arm("default, multi", "default", "multi", 1000, 256, 20),
-    Arm("add_wm1, multi", "add_wm1", "multi", 1000, 256, 20),
-    Arm("default, single", "default", "single", 1000, 256, 20),
-    Arm("add_wm1, single", "add_wm1", "single", 1000, 256, 20),
+    Arm("default, multi", "default", "multi", 600, 256, 20, rows_per_step=16),
+    Arm("add_wm1, multi", "add_wm1", "multi", 400, 256, 20, rows_per_step=16),
+    Arm("default, single", "default", "single", 200, 256, 20, rows_per_step=16),
+    Arm("add_wm1, single", "add_wm1", "single", 200, 256, 20, rows_per_step=16),
 )
 
 
@@ -145,7 +146,7 @@ class Bench:
         """Train by the guide's script, with a break at each point of the curve to play; return the final model."""
         out = self.place / "sft_models"
         name = "multiturn" if self.arm.form == "multi" else "single"
-        every = math.ceil(self.known["dataset"]["rows_train"] / ROWS_A_STEP / self.options.points)
+        every = math.ceil(self.known["dataset"]["rows_train"] / self.arm.rows_per_step / self.options.points)
         words = [REPOSITORY / f"examples/sft/run_alfworld_sft_{name}.sh", 1, out, data, f"model.path={model}"]
         words += [*self.arm.training, f"trainer.save_freq={every}", "trainer.max_ckpt_to_keep=3"]
         while True:
