@@ -183,14 +183,12 @@ def collect(recipe: Recipe, seed: int, place: Path) -> list[Path]:
     share = math.ceil(recipe.episodes / recipe.processes)
     rows = f"dataset.rows_per={'episode' if recipe.form == 'multi' else 'turn'}"
     parts = [place / f"data{part}" for part in range(recipe.processes)]
-    lines = [
-        collecting(recipe, part, share, 1000 * seed + number, *by_expert(recipe), rows)
-        for number, part in enumerate(parts)
-    ]
-    running = [subprocess.Popen(line, cwd=REPOSITORY) for line in lines if line]
-    codes = [process.wait() for process in running]
-    if any(codes):
-        sys.exit("error: a collection failed, see above")
+    execute(
+        *(
+            collecting(recipe, part, share, 1000 * seed + number, *by_expert(recipe), rows)
+            for number, part in enumerate(parts)
+        )
+    )
     return parts
 
 
@@ -502,19 +500,23 @@ def making(kind: Literal["collect", "evaluate"], target: Path, *words: object) -
     return command_words(kind, *(("--resume", target) if target.exists() else new))
 
 
-def execute(line: Sequence[str]) -> None:
-    """Run a command line, if there is one; end where it fails. One that is interrupted may save what it has done."""
-    if not line:
-        return
-    process = subprocess.Popen(line, cwd=REPOSITORY)
+def execute(*lines: Sequence[str]) -> None:
+    """Run command lines side by side, but for empty ones; end where one fails.
+
+    Those that are interrupted may save what they have done.
+    """
+    running = [subprocess.Popen(line, cwd=REPOSITORY) for line in lines if line]
     try:
-        code = process.wait()
+        codes = [process.wait() for process in running]
     except BaseException:
-        process.terminate()
-        process.wait()
+        for process in running:
+            process.terminate()
+        for process in running:
+            process.wait()
         raise
-    if code:
-        sys.exit(f"error: {' '.join(line[1:4])} failed, see above")
+    if any(codes):
+        failed = next(process.args for process, code in zip(running, codes, strict=True) if code)
+        sys.exit(f"error: {' '.join(failed[1:4])} failed, see above")
 
 
 def command(*words: object) -> None:
