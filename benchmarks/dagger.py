@@ -34,6 +34,15 @@ from benchmarks.learn import command_words, execute, making, steps_of
 COMPACT = ("prompt.template=compact", "prompt.form=multi")
 GENERATED = ("games.source=generate", "dataset.val_fraction=0")
 STUDENT = ("policy.name=local", "policy.temperature=0", "policy.max_tokens=24", "env.max_repeats=8")
+PUPIL = (
+    "policy.name=local", "policy.temperature=0.4", "policy.max_tokens=24", "env.max_repeats=2",
+    "policy.teacher_share=0.3",
+)  # fmt: skip
+"""How the model plays with its teacher.
+
+It stops soon after it begins to repeat itself, for each further turn would have the same answer again; the teacher acts
+now and then, so that games go on.
+"""
 NOISE = "policy.noise=0.15"
 MODEL = ("--model-type", "qwen3", "--chat", "short", "--head-dim", "32")
 TRAIN = (
@@ -123,7 +132,7 @@ def rounds(lab: Lab) -> list[dict[str, Any]]:
     per_episode = tokens_of(lab.folder / "taught0") / budget.episodes
     found = [figures(lab, 0, "taught0", budget.episodes)]
     for number in range(1, budget.rounds + 1):
-        words = (*STUDENT, f"policy.model={model}", "policy.teacher=expert")
+        words = (*PUPIL, f"policy.model={model}", "policy.teacher=expert")
         taught.append(lab.collect(f"round{number}", number, budget.per_round, *words))
         model = lab.train(f"taught{number}", taught)
         tokens = tokens_of(lab.folder / f"taught{number}")
