@@ -59,6 +59,8 @@ class Budget:
     per_round: int
     rounds: int
     end: float
+    pupil: tuple[str, ...] = PUPIL
+    """How the model plays its rounds."""
 
 
 class Lab:
@@ -132,7 +134,7 @@ def rounds(lab: Lab) -> list[dict[str, Any]]:
     per_episode = tokens_of(lab.folder / "taught0") / budget.episodes
     found = [figures(lab, 0, "taught0", budget.episodes)]
     for number in range(1, budget.rounds + 1):
-        words = (*PUPIL, f"policy.model={model}", "policy.teacher=expert")
+        words = (*budget.pupil, f"policy.model={model}", "policy.teacher=expert")
         taught.append(lab.collect(f"round{number}", number, budget.per_round, *words))
         model = lab.train(f"taught{number}", taught)
         tokens = tokens_of(lab.folder / f"taught{number}")
@@ -182,10 +184,13 @@ def main() -> None:
     parser.add_argument("--episodes", type=int, default=18_000, help="of the noisy expert, before the first round")
     parser.add_argument("--per-round", type=int, default=2_000, help="episodes with the teacher in each round")
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--greedy", action="store_true", help="the model plays as in an evaluation, and alone")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no command later than this")
     options = parser.parse_args()
-    budget = Budget(options.episodes, options.per_round, options.rounds, time.monotonic() + 60 * options.minutes)
+    end = time.monotonic() + 60 * options.minutes
+    pupil = STUDENT if options.greedy else PUPIL
+    budget = Budget(options.episodes, options.per_round, options.rounds, end, pupil)
     runs: list[dict[str, Any]] = []
     labs: dict[int, Lab] = {}
     for seed in options.seeds:
@@ -200,7 +205,7 @@ def main() -> None:
             "runs": runs,
             "versions": versions_of("torch", "transformers", "tokenizers", "numpy"),
         }
-        write_result("dagger", result)
+        write_result("dagger_greedy" if options.greedy else "dagger", result)
     print(json.dumps(summary(runs, labs), indent=2))
 
 
