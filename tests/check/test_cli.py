@@ -271,3 +271,20 @@ def test_hostile_records_are_printed_as_text(run_folder: Path) -> None:
     assert result.exit_code == 2
     assert "\x1b" not in result.output
     assert "[red]x[/red]" in result.output
+
+
+def test_episodes_that_a_finished_run_has_lost_are_a_fault(run_folder: Path) -> None:
+    journal = run_folder / "episodes.jsonl"
+    journal.write_bytes(b"".join(journal.read_bytes().splitlines(keepends=True)[:7]))
+    code, wrong = found(run_folder)
+    assert code == 2
+    assert wrong["replay: lost"] == ["episodes.jsonl lacks 5 episodes that run.json counts"]
+
+
+def test_files_are_compared_with_the_stamp_also_without_a_journal(run_folder: Path) -> None:
+    (run_folder / "episodes.jsonl").unlink()
+    (run_folder / "val.csv").unlink()
+    code, wrong = found(run_folder)
+    assert code == 2
+    assert wrong["files: journal"] == ["there is no episodes.jsonl, so no episode was replayed"]
+    assert [text.partition(";")[0] for text in wrong["files: missing"]] == ["val.csv is missing"]

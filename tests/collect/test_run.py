@@ -240,3 +240,16 @@ def test_a_template_of_one_s_own_is_found_again_from_another_folder(data, tmp_pa
     job = resume_run(folder)
     with job.run:
         assert job.template.name == "own"
+
+
+def test_a_dataset_without_validation_rows_is_loaded_by_datasets(data, tmp_path):
+    datasets = pytest.importorskip("datasets", reason="the reader is Hugging Face's: pip install datasets")
+    folder, _ = collected(data, tmp_path, "dataset.val_fraction=0")
+    loaded = datasets.load_dataset(str(folder), cache_dir=str(tmp_path / "cache"))
+    assert {split: part.num_rows for split, part in loaded.items()} == {"train": _rows(folder / "train.parquet")}
+
+
+def _rows(parquet):
+    import pyarrow.parquet as pq
+
+    return pq.read_metadata(parquet).num_rows

@@ -148,3 +148,32 @@ def test_the_command_says_what_it_wrote_and_what_it_left_out(run, tmp_path):
         f"{tmp_path / 'out'}: train: 1 record; left out: 1 conversation with untrained replies",
         f"{tmp_path / 'out'}: val: 1 record",
     ]
+
+
+def test_rows_of_an_episode_that_do_not_stand_together_are_refused(run, tmp_path):
+    """Otherwise each part of an episode would be taken for one, and replies trained more than once."""
+    rows = pq.read_table(run / "train.parquet")
+    pq.write_table(rows.take([0, 2, 1, *range(3, len(rows))]), run / "train.parquet")
+    with pytest.raises(DatasetError, match=r"row 2: other rows stand between those of episode 000000:.*; sort them by"):
+        export_rows(run, "trl", tmp_path / "out", "multi")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_is_refused_which_would_be_written_for_both_splits(run, tmp_path):
+    for form in ("multi", "single"):
+        with pytest.raises(DatasetError, match=r"train\.parquet is a file; export the folder that holds it"):
+            export_rows(run / "train.parquet", "trl", tmp_path / "out", form)
+
+
+@pytest.mark.parametrize("target", ["trl", "llamafactory", "verl"])
+def test_a_turn_has_its_number_in_both_forms(run, tmp_path, target):
+    turns = {}
+    for form in ("multi", "single"):
+        export_rows(run, target, tmp_path / form, form)
+        file = tmp_path / form / ("train.parquet" if target == "verl" else "train.jsonl")
+        if target == "llamafactory":
+            file = next((tmp_path / form).glob("*train*.jsonl"))
+        records = pq.read_table(file).to_pylist() if target == "verl" else lines(file)
+        turns[form] = [record.get("turn", record.get("extra_info", {}).get("turn")) for record in records]
+    assert turns["single"] == [1, 2, 1, 3]
+    assert target == "verl" or turns["multi"] == turns["single"]

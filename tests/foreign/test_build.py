@@ -294,3 +294,10 @@ def test_an_imported_run_is_not_resumed_by_collect(tmp_path: Path, data: Path, g
     imported(tmp_path, data, [record(games[0], "eto")], kind="eto")
     with pytest.raises(UserError, match="was imported"):
         collect(resume_run(tmp_path / "out"))
+
+
+def test_a_line_that_is_not_json_is_named(tmp_path: Path, data: Path) -> None:
+    (tmp_path / "bad.jsonl").write_text('{"conversations": []}\n\n{"conversations": [\n')
+    config = build_config(ImportConfig, [f"games.source={data}"])
+    with pytest.raises(DatasetError, match=r"bad\.jsonl line 3: not JSON"):
+        import_foreign([tmp_path / "bad.jsonl"], "sharegpt", config, tmp_path / "out")

@@ -11,6 +11,7 @@ from alfworld_sft.errors import PolicyUnavailableError, RunFolderError, UserErro
 from alfworld_sft.evaluate.config import EvaluateConfig
 from alfworld_sft.evaluate.run import evaluate, start_evaluation
 from alfworld_sft.runs.job import play
+from alfworld_sft.runs.store import resume_command
 from tests.collecting import write_games
 from tests.fake_server import free_port
 from tests.test_cli import command
@@ -105,3 +106,20 @@ def test_a_ray_that_is_not_there_leaves_no_folder(data, tmp_path, kind):
     assert done.returncode == 2
     assert f"--ray {ray}: cannot use Ray there" in done.stderr
     assert not (tmp_path / "run").exists()
+
+
+def test_an_endless_run_begins_at_once_and_is_named_with_a_blank_in_quotes(data, tmp_path):
+    """What is owed is not listed: 10^15 numbers would fill the memory."""
+    words = [f"games.source={data}", f"num_episodes={10**15}"]
+    job = start_run(build_config(CollectConfig, words), tmp_path, name="my run")
+    seen = []
+
+    def tell(episode):
+        seen.append(episode)
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), job.run:
+        play(job, tell)
+    assert len(seen) == 3
+    assert resume_command("collect", job.run.path) == f"alfworld-sft collect --resume '{tmp_path}/my run'"

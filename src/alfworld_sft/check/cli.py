@@ -91,13 +91,20 @@ def _check(
     if stamp is not None and (data / JOURNAL).is_file():
         played = games_of_run(stamp, sources)
         games = played if isinstance(played, ListedGames) else games
-        replay = report_replay(*replay_journal(data / JOURNAL, played, jobs))
+        journal, replayed = replay_journal(data / JOURNAL, played, jobs)
+        replay = report_replay(journal, replayed)
+        if (lost := _lost(stamp, len(journal))) > 0:
+            replay.fault("lost", f"{JOURNAL} lacks {counted(lost, 'episode')} that {RUN_FILE} counts")
         if unplayed := _unplayed(stamp):
             replay.warn("unplayed", f"{counted(unplayed, 'episode')} imported without a game, and not verified")
         yield replay, None
         if stamp.get("kind") == "evaluate":
             return
-        yield report_files(data, stamp), None
+    if stamp is not None:
+        files = report_files(data, stamp)
+        if not (data / JOURNAL).is_file():
+            files.warn("journal", f"there is no {JOURNAL}, so no episode was replayed")
+        yield files, None
     first: FormReport | None = None
     for form in check_forms(data, words, jobs=jobs, **tokens):
         first = first or form
@@ -105,6 +112,13 @@ def _check(
     if first is not None:
         allowed = bool(((stamp or {}).get("games") or {}).get("eval_split_allowed"))
         yield report_overlaps(first.report.files, games.evaluation_games, allowed=allowed), None
+
+
+def _lost(stamp: Mapping[str, Any], found: int) -> int:
+    """Return how many of the episodes that a finished run counts its journal does not have."""
+    counts = stamp.get("counts")
+    counted_then = counts.get("episodes") if isinstance(counts, Mapping) else None
+    return counted_then - _unplayed(stamp) - found if isinstance(counted_then, int) else 0
 
 
 def _unplayed(stamp: Mapping[str, Any]) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 from alfworld_sft.check.findings import Section
 from alfworld_sft.errors import file_errors
 from alfworld_sft.files import sha256_of
-from alfworld_sft.runs.store import make_again
+from alfworld_sft.runs.store import make_again, resume_command
 
 
 def report_files(folder: Path, stamp: Mapping[str, Any]) -> Section:
@@ -17,7 +17,9 @@ def report_files(folder: Path, stamp: Mapping[str, Any]) -> Section:
     section = Section("files")
     hashes = stamp.get("sha256")
     if not isinstance(hashes, Mapping):
-        section.warn("unfinished", "the run has not written its dataset; finish it with: alfworld-sft collect --resume")
+        section.warn(
+            "unfinished", f"the run has not written its dataset; finish it with: {resume_command('collect', folder)}"
+        )
         return section
     again = make_again(stamp, folder)
     for name, expected in sorted(hashes.items()):

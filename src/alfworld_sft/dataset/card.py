@@ -26,10 +26,12 @@ configs:
   data_files:
   - split: train
     path: train.parquet
+{validation}---
+
+"""
+_VALIDATION = """\
   - split: validation
     path: val.parquet
----
-
 """
 _CARD = """\
 # ALFWorld episodes for supervised fine-tuning
@@ -82,7 +84,11 @@ def dataset_card(stamp: dict[str, Any]) -> str:
 def card_header(counts: Mapping[str, Any], license_id: str | None = None) -> str:
     """Return the YAML that a card begins with, from the counts of a stamp; no license where it is not ours to name."""
     size = _size_category(counts["rows_train"] + counts["rows_val"])
-    return _HEADER.format(license=f"license: {license_id}\n" if license_id else "", size=size)
+    return _HEADER.format(
+        license=f"license: {license_id}\n" if license_id else "",
+        size=size,
+        validation=_VALIDATION if counts["rows_val"] else "",  # `datasets` fails on a split without rows
+    )
 
 
 def success_by_type(counts: Mapping[str, Any]) -> str:

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from alfworld_sft.dataset.rows import USER_LABEL
 from alfworld_sft.dataset.write import DATA_FILES
 from alfworld_sft.errors import DatasetError, file_errors
-from alfworld_sft.runs.store import make_again, read_stamp
+from alfworld_sft.runs.store import make_again, read_stamp, resume_command
 
 _TOKEN = re.compile(r"[^\W\d_]+| (?=\d)|\d|(?:[^\w\s]|_)+\n*|\n+")
 
@@ -55,12 +55,10 @@ def read_contents(folder: Path) -> Contents:
     stamp = read_stamp(folder)
     if stamp.get("kind") == "evaluate":
         raise DatasetError(
-            f"{folder}: an evaluation, which has no dataset; its figures: alfworld-sft evaluate --resume {folder}"
+            f"{folder}: an evaluation, which has no dataset; its figures: {resume_command('evaluate', folder)}"
         )
     if "counts" not in stamp:
-        raise DatasetError(
-            f"{folder}: this run has no dataset yet; resume with: alfworld-sft collect --resume {folder}"
-        )
+        raise DatasetError(f"{folder}: this run has no dataset yet; resume with: {resume_command('collect', folder)}")
     rows: dict[str, int] = {}
     single: list[int] = []
     episodes: dict[str, int] = {}

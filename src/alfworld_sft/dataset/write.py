@@ -141,14 +141,17 @@ def dataset_files(folder: Path) -> Iterator[DatasetWriter]:
     """Open the five files of a dataset; each appears, complete, once the block has succeeded."""
     with ExitStack() as stack:
         files = {name: stack.enter_context(whole_file(folder / name)) for name in DATA_FILES}
-        train = RowWriter(files["train.parquet"], files["train.csv"])
-        val = RowWriter(files["val.parquet"], files["val.csv"])
-        raw = RawWriter(files["raw_trajectories.json"])
+        rows: list[RowWriter] = []
         try:
+            for split in ("train", "val"):
+                rows.append(RowWriter(files[f"{split}.parquet"], files[f"{split}.csv"]))
+            raw = RawWriter(files["raw_trajectories.json"])
+            train, val = rows
             yield DatasetWriter(train, val, raw)
+            for writer in rows:
+                writer.close()
+            raw.close()
         except BaseException:
-            train.abandon()
-            val.abandon()
+            for writer in rows:
+                writer.abandon()
             raise
-        for writer in (train, val, raw):
-            writer.close()

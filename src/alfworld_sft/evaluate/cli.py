@@ -31,6 +31,7 @@ from alfworld_sft.runs.cli import (
 from alfworld_sft.runs.job import play
 from alfworld_sft.runs.on_ray import over_ray
 from alfworld_sft.runs.run_json import CONSTRAIN
+from alfworld_sft.runs.store import resume_command
 from alfworld_sft.terminal import printable
 from alfworld_sft.usage import usage_in_words
 
@@ -118,7 +119,7 @@ def _refuse_if_all_failed(job: EvaluateJob) -> None:
         index, reason = next(iter(failed.items()))
         raise UserError(
             f"all {job.total} episodes failed (episode {index}: {reason}); when that is mended:"
-            f" alfworld-sft evaluate --resume {job.run.path}"
+            f" {resume_command('evaluate', job.run.path)}"
         )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from alfworld_sft.counts import counted
 from alfworld_sft.errors import ComparisonError, RunFolderError, os_reason
 from alfworld_sft.evaluate.statistics import Interval, exact_p_value, paired_difference
+from alfworld_sft.runs.store import resume_command
 
 RESULT_FILE = "metrics.json"
 METHOD = "adjusted Wald interval (Bonett and Price 2012), exact McNemar test"
@@ -70,7 +71,7 @@ def read_result(path: Path, *, failed_as_lost: bool = False) -> Result:
         data = json.loads(file.read_bytes())
         if data["status"] != "complete" and not (failed_as_lost and data["status"] == "incomplete"):
             raise RunFolderError(
-                f"{path}: some of its episodes failed; play them first: alfworld-sft evaluate --resume {path};"
+                f"{path}: some of its episodes failed; play them first: {resume_command('evaluate', path)};"
                 " where they fail again, --failed-as-lost counts them as lost"
             )
         outcomes = {

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -21,7 +21,8 @@ from alfworld_sft.export.write import export_rows, new_folder, write_jsonl
 from alfworld_sft.games import GameSource
 from alfworld_sft.prompts.template import Template
 from alfworld_sft.runs.job import games_of
-from alfworld_sft.runs.store import IMPORT, RunFolder, read_stamp
+from alfworld_sft.runs.journal import Journal, read_journal
+from alfworld_sft.runs.store import IMPORT, JOURNAL, read_stamp
 from alfworld_sft.runs.template import template_of_run
 from alfworld_sft.terminal import printable
 from alfworld_sft.types import Form
@@ -69,15 +70,16 @@ def export_pairs(
     Raises RunFolderError for another run than a collection, or one without pairs, and DatasetError for one that has not
     written its dataset.
     """
-    with RunFolder(path) as run, new_folder(out) as folder:
-        if run.kind != "collect":
-            raise RunFolderError(f"{path}: of kind {run.kind}; --to dpo takes a collection's folder")
-        held_out = _held_out_games(path)
-        prompts = template_of_run(run.stamp, path, template)
+    stamp = read_stamp(path)
+    if stamp.get("kind") != "collect":
+        raise RunFolderError(f"{path}: of kind {stamp.get('kind')}; --to dpo takes a collection's folder")
+    held_out, journal = _held_out_games(path), read_journal(path / JOURNAL)
+    prompts = template_of_run(stamp, path, template)
+    with new_folder(out) as folder:
         numbers = {}
         for split in SPLITS:
             file = folder / f"{split}.jsonl"
-            numbers[split] = write_jsonl(file, _pairs(run, source, form, prompts, held_out, split))
+            numbers[split] = write_jsonl(file, _pairs(stamp, journal, source, form, prompts, held_out, split))
             if not numbers[split]:
                 file.unlink()  # readers of a dataset fail on a file without records
         if not any(numbers.values()):
@@ -93,13 +95,19 @@ def _held_out_games(dataset: Path) -> frozenset[str]:
 
 
 def _pairs(
-    run: RunFolder, source: str | None, form: Form, template: Template, held_out: Collection[str], split: str
+    stamp: Mapping[str, Any],
+    journal: Journal,
+    source: str | None,
+    form: Form,
+    template: Template,
+    held_out: Collection[str],
+    split: str,
 ) -> Iterator[Record]:
-    config = CollectConfig.model_validate(run.stamp["config"])
+    config = CollectConfig.model_validate(stamp["config"])
     section = config.games.model_copy(update={"source": source}) if source else config.games
     rendering = Rendering(template, config.prompt.history_length, config.worldmodel.predictions)
     games: GameSource | None = None
-    for episode in run.episodes():
+    for episode in journal.episodes():
         if not episode.success and config.dataset.require_success:
             continue
         if (episode.game_id in held_out) != (split == "val"):
@@ -108,4 +116,4 @@ def _pairs(
             yield from preference_pairs(episode, None, rendering, form)
         else:
             games = games or games_of(section, config.seed)
-            yield from preference_pairs(episode, game_of(episode, games, run.path), rendering, form)
+            yield from preference_pairs(episode, game_of(episode, games, journal.path.parent), rendering, form)

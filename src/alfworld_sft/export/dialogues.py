@@ -32,7 +32,8 @@ class Dialogue:
     def turns(self) -> Iterator[Dialogue]:
         """Yield one dialogue for each trained reply: everything up to it, with that reply as the only target."""
         replies = [position for position, message in enumerate(self.messages) if message.role == "assistant"]
-        for turn, position in enumerate(replies, 1):
+        last = int(self.extra.get("turn", len(replies)))
+        for turn, position in enumerate(replies, last - len(replies) + 1):
             if position in self.trained:
                 extra = {**self.extra, "turn": turn}
                 yield Dialogue(self.messages[: position + 1], frozenset({position}), extra)
@@ -43,11 +44,18 @@ def read_conversations(folder: Path, split: str) -> Iterator[Dialogue]:
 
     A dataset with a row for each turn repeats the beginning of a conversation in every row: the longest row holds it.
     A row whose last reply that conversation does not have, such as a teacher's answer, follows as a dialogue of its own
-    with no other target.
+    with no other target. An episode's rows must stand together, as they were written.
     """
-    rows = read_rows([dataset_file(folder, f"{split}.parquet", "RUN")], _CONVERSATION, "RUN")
-    for _, of_one_episode in groupby(rows, key=lambda row: row.extra.get("episode_id", row.place)):
+    rows = read_rows([_file_of(folder, split)], _CONVERSATION, "RUN")
+    seen: set[object] = set()
+    for episode, of_one_episode in groupby(rows, key=lambda row: row.extra.get("episode_id", row.place)):
         listed = list(of_one_episode)
+        if episode in seen:
+            raise DatasetError(
+                f"{listed[0].place}: other rows stand between those of episode {episode}; sort them by episode_id and"
+                " turn (in extra_info)"
+            )
+        seen.add(episode)
         longest = max(listed, key=lambda row: row.turns)
         yield _dialogue(longest)
         for row in listed:
@@ -60,7 +68,7 @@ def read_single_turns(folder: Path, split: str) -> Iterator[Dialogue]:
 
     Raises DatasetError, also where the dataset has one row for each episode.
     """
-    rows = read_rows([dataset_file(folder, f"{split}.parquet", "RUN")], _SINGLE_TURN, "RUN")
+    rows = read_rows([_file_of(folder, split)], _SINGLE_TURN, "RUN")
     last: TrainingRow | None = None
     for row in rows:
         if last is None and _lacks_turns(row):
@@ -72,6 +80,13 @@ def read_single_turns(folder: Path, split: str) -> Iterator[Dialogue]:
         if row.response_trained:
             messages = (*row.prompt, Message("assistant", row.response))
             yield Dialogue(messages, frozenset({len(messages) - 1}), row.extra)
+
+
+def _file_of(folder: Path, split: str) -> Path:
+    """Return a split's file in a dataset's folder; a file alone would stand for both splits."""
+    if folder.is_file():
+        raise DatasetError(f"{folder} is a file; export the folder that holds it")
+    return dataset_file(folder, f"{split}.parquet", "RUN")
 
 
 def _lacks_turns(first: TrainingRow) -> bool:

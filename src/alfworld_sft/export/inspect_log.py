@@ -6,7 +6,7 @@ Written with Inspect's own classes (extra `inspect`), so that its viewer, `read_
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,8 @@ from alfworld_sft.evaluate.compare import RESULT_FILE
 from alfworld_sft.export.write import new_folder
 from alfworld_sft.prompts.template import Template
 from alfworld_sft.prompts.transcript import prompts_of
-from alfworld_sft.runs.store import RunFolder
+from alfworld_sft.runs.journal import Journal, read_journal
+from alfworld_sft.runs.store import JOURNAL, read_stamp
 from alfworld_sft.runs.template import template_of_run
 from alfworld_sft.types import Episode
 
@@ -33,9 +34,9 @@ def export_inspect(path: Path, out: Path, template: str | None = None) -> int:
     except ImportError:
         raise ConfigError("--to inspect needs a package: pip install 'alfworld-sft[inspect]'") from None
     metrics = _read_metrics(path)
-    with RunFolder(path) as run:
-        samples = list(_samples(run, template_of_run(run.stamp, path, template)))
-        log = _log(path, run.stamp, metrics, samples)
+    stamp, journal = read_stamp(path), read_journal(path / JOURNAL)
+    samples = list(_samples(stamp["protocol"], journal, template_of_run(stamp, path, template)))
+    log = _log(path, stamp, metrics, samples)
     with new_folder(out) as folder:
         write_eval_log(log, str(folder / LOG), format="eval")
     return len(samples)
@@ -50,10 +51,10 @@ def _read_metrics(path: Path) -> dict[str, Any]:
         ) from None
 
 
-def _samples(run: RunFolder, template: Template) -> Iterator[Any]:
-    form, history = run.stamp["protocol"]["form"], run.stamp["protocol"]["history_length"]
+def _samples(protocol: Mapping[str, Any], journal: Journal, template: Template) -> Iterator[Any]:
+    form, history = protocol["form"], protocol["history_length"]
     plays: dict[str, int] = {}
-    for episode in run.episodes():
+    for episode in journal.episodes():
         plays[episode.game_id] = plays.get(episode.game_id, 0) + 1
         yield _sample(episode, template, form, history, plays[episode.game_id])
 

@@ -201,11 +201,18 @@ def _records(file: Path) -> Iterator[Mapping[str, Any]]:
         if file.suffix not in (".json", ".jsonl"):
             raise DatasetError(f"{file}: not a .json, .jsonl or .parquet file")
         content = file.read_bytes()
+    place = str(file)
+    listed: Any = []
     try:
         text = content.decode("utf-8-sig")
-        listed = json.loads(text) if file.suffix == ".json" else [json.loads(s) for s in text.split("\n") if s.strip()]
+        if file.suffix == ".json":
+            listed = json.loads(text)
+        else:
+            for number, line in enumerate(text.split("\n"), 1):
+                place = f"{file} line {number}"
+                listed += [json.loads(line)] if line.strip() else []
     except (ValueError, RecursionError) as error:
-        raise DatasetError(f"{file}: not JSON ({str(error)[:80]})") from None
+        raise DatasetError(f"{place}: not JSON ({str(error)[:80]})") from None
     if not isinstance(listed, list) or not all(isinstance(record, Mapping) for record in listed):
         raise DatasetError(f"{file}: not a list of records")
     yield from listed

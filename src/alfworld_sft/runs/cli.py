@@ -15,7 +15,7 @@ from alfworld_sft.errors import ConfigError
 from alfworld_sft.policies.config import PolicySection
 from alfworld_sft.runs.job import ConfigT, Job
 from alfworld_sft.runs.progress import progress_bar
-from alfworld_sft.runs.store import RunFolder
+from alfworld_sft.runs.store import RunFolder, resume_command
 from alfworld_sft.runs.trust import NAMEABLE, Allowed, read_allowed
 from alfworld_sft.types import Episode
 from alfworld_sft.usage import Usage
@@ -36,7 +36,7 @@ def watched(job: Job[ConfigT]) -> Iterator[Callable[[Episode | None], None]]:
     except KeyboardInterrupt:
         typer.echo(
             f"stopped after {run.played} of {counted(job.total, 'episode')};"
-            f" resume with: alfworld-sft {run.kind} --resume {run.path}",
+            f" resume with: {resume_command(run.kind, run.path)}",
             err=True,
         )
         raise typer.Exit(130) from None

@@ -22,7 +22,7 @@ from alfworld_sft.runs.config import GamesToPlay, RunConfig
 from alfworld_sft.runs.rollout import Protocol
 from alfworld_sft.runs.run_json import keep_sampling
 from alfworld_sft.runs.runner import run_episodes
-from alfworld_sft.runs.store import RunFolder
+from alfworld_sft.runs.store import RunFolder, resume_command
 from alfworld_sft.types import Episode
 
 ConfigT = TypeVar("ConfigT", bound=RunConfig)
@@ -96,7 +96,7 @@ def resumable_on_failure(job: Job[Any]) -> Iterator[None]:
         if isinstance(error, PolicyUnavailableError):
             played = f"{job.run.played} of {counted(job.total, 'episode')} {noun_for(job.total, 'is', 'are')} played"
             raise PolicyUnavailableError(
-                f"{error}; {played}, resume with: alfworld-sft {job.run.kind} --resume {job.run.path}"
+                f"{error}; {played}, resume with: {resume_command(job.run.kind, job.run.path)}"
             ) from None
         raise
 

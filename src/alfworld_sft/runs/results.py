@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from alfworld_sft.errors import RunFolderError, os_reason
-from alfworld_sft.runs.store import RunFolder
+from alfworld_sft.runs.store import RunFolder, resume_command
 
 
 @contextmanager
@@ -20,5 +20,5 @@ def results_errors(run: RunFolder) -> Iterator[None]:
     except OSError as error:
         raise RunFolderError(
             f"{run.path}: {os_reason(error)}; all episodes are safe; fix that, then:"
-            f" alfworld-sft {run.kind} --resume {run.path}"
+            f" {resume_command(run.kind, run.path)}"
         ) from None

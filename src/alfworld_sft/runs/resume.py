@@ -17,7 +17,7 @@ from alfworld_sft.runs.config import PREFIXES, RunConfig, RunKind
 from alfworld_sft.runs.job import Chosen, ConfigT, Job
 from alfworld_sft.runs.run_json import hash_template
 from alfworld_sft.runs.start import with_absolute_paths
-from alfworld_sft.runs.store import IMPORT, RunFolder, make_again
+from alfworld_sft.runs.store import IMPORT, RunFolder, make_again, resume_command
 from alfworld_sft.runs.trust import Allowed, check_allowed, remember, with_named
 from alfworld_sft.runs.weights import weights_fingerprint
 
@@ -60,9 +60,7 @@ def _refuse_other_commands(run: RunFolder, kind: RunKind) -> None:
     if run.kind not in PREFIXES:
         raise RunFolderError(f"{run.path}: its run.json names no command whose run it is")
     if run.kind != kind:
-        raise RunFolderError(
-            f"{run.path} is a run of {run.kind}; resume with: alfworld-sft {run.kind} --resume {run.path}"
-        )
+        raise RunFolderError(f"{run.path} is a run of {run.kind}; resume with: {resume_command(run.kind, run.path)}")
 
 
 def _refuse_changes(run: RunFolder, games: GameSource, template: Template) -> None:

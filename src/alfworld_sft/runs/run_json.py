@@ -16,7 +16,7 @@ from alfworld_sft.policies.base import Policy
 from alfworld_sft.policies.llm.sampling import stop_of
 from alfworld_sft.prompts.template import Template
 from alfworld_sft.runs.config import RunConfig, RunKind
-from alfworld_sft.runs.store import RunFolder
+from alfworld_sft.runs.store import RunFolder, resume_command
 from alfworld_sft.runs.weights import weights_fingerprint
 
 CONSTRAIN = "constrain"
@@ -40,7 +40,7 @@ def keep_sampling(run: RunFolder, sampling: Mapping[str, object] | None) -> None
         run.write_stamp({**run.stamp, "sampling": really})
     except OSError as error:
         raise RunFolderError(
-            f"{run.path}: {os_reason(error)}; fix that, then: alfworld-sft {run.kind} --resume {run.path}"
+            f"{run.path}: {os_reason(error)}; fix that, then: {resume_command(run.kind, run.path)}"
         ) from None
 
 

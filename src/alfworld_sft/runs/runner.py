@@ -117,7 +117,6 @@ async def run_episodes(
     Episode i plays `games.ref(i)`. Episodes do not wait for one another. `on_episode` is called with each episode after
     it is in the journal, and with None for one with an unreadable game.
     """
-    owed = sorted(run.owed(total))
     player = EpisodePlayer(policy, template, protocol, seed, probes)
 
     async def play(waiting: Iterator[int]) -> None:
@@ -125,10 +124,10 @@ async def run_episodes(
             record(run, await player.play(index, games), on_episode)
             await asyncio.sleep(0)  # lets Ctrl-C and other episodes in, even if the policy itself never waits
 
-    waiting = iter(owed)
+    waiting = run.owed(total)
     try:
         async with asyncio.TaskGroup() as group:
-            for _ in range(min(concurrency, len(owed))):
+            for _ in range(min(concurrency, total)):
                 group.create_task(play(waiting))
     except BaseExceptionGroup as errors:
         raise errors.exceptions[0] from None

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shlex
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -20,8 +21,8 @@ from typing import Any
 from alfworld_sft.errors import RunFolderError, os_reason
 from alfworld_sft.files import remove_partial, whole_file, whole_folder
 from alfworld_sft.locks import lock
-from alfworld_sft.runs.journal import Failed, Line, index_lines, line_of
-from alfworld_sft.runs.records import from_line, to_line
+from alfworld_sft.runs.journal import Failed, Line, index_lines, line_of, read_episodes
+from alfworld_sft.runs.records import to_line
 from alfworld_sft.strict_json import to_json
 from alfworld_sft.types import Episode
 
@@ -134,14 +135,12 @@ class RunFolder:
 
     def _unwritten(self, failure: OSError) -> RunFolderError:
         return RunFolderError(
-            f"{self.path / JOURNAL}: {os_reason(failure)}; make room, then:"
-            f" alfworld-sft {self.kind} --resume {self.path}"
+            f"{self.path / JOURNAL}: {os_reason(failure)}; make room, then: {resume_command(self.kind, self.path)}"
         )
 
     def episodes(self) -> Iterator[Episode]:
-        """Yield the episodes played to their end by index, one at a time."""
-        for line in sorted(self._played_lines()):
-            yield from_line(os.pread(self._file.fileno(), line.length, line.offset))
+        """Yield the episodes played to their end by index, one at a time; raises RunFolderError."""
+        return read_episodes(self.path / JOURNAL, sorted(self._played_lines()))
 
     def _played_lines(self) -> Iterator[Line]:
         return (line for line in self._lines.values() if isinstance(line, Line))
@@ -171,9 +170,9 @@ def create_run(parent: Path, stamp: dict[str, Any], *, name: str | None = None, 
     if Path(names[0]).name != names[0]:
         raise RunFolderError(f"name '{names[0]}': a folder's name, without a path; say where with --output-dir")
     for path in (parent / candidate for candidate in names):
-        if path.exists():
-            continue
         try:
+            if path.exists():
+                continue
             with whole_folder(path) as making:
                 begin_folder(making, stamp)
         except OSError as error:
@@ -181,9 +180,8 @@ def create_run(parent: Path, stamp: dict[str, Any], *, name: str | None = None, 
                 continue  # another process has just created it
             raise RunFolderError(f"cannot make a run's folder in {parent}: {os_reason(error)}") from None
         return _open_new(path)
-    raise RunFolderError(
-        f"{parent / names[0]} exists; name another folder, or resume with: --resume {parent / names[0]}"
-    )
+    taken = parent / names[0]
+    raise RunFolderError(f"{taken} exists; name another folder, or resume with: --resume {shlex.quote(str(taken))}")
 
 
 def begin_folder(folder: Path, stamp: dict[str, Any]) -> None:
@@ -220,7 +218,12 @@ def make_again(stamp: Mapping[str, Any], path: Path) -> str:
     """Return what makes the dataset's files of a run again, for error messages."""
     if stamp.get("kind") == IMPORT:
         return "import its files again, into a new folder"
-    return f"make the files again: alfworld-sft collect --resume {path}"
+    return f"make the files again: {resume_command('collect', path)}"
+
+
+def resume_command(kind: object, path: Path) -> str:
+    """Return the command that goes on with a run."""
+    return f"alfworld-sft {kind} --resume {shlex.quote(str(path))}"
 
 
 def _write_stamp(folder: Path, stamp: dict[str, Any]) -> None:

@@ -43,7 +43,7 @@ def tiny_model(
         Literal["chatml", "short"],
         typer.Option(help="chatml: Qwen2.5's format; short: three tokens per turn."),
     ] = "chatml",
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the random weights.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of the random weights.")] = 0,
 ) -> None:
     """Make a small Qwen model with random weights, for tests, demos and training from scratch."""
     from alfworld_sft.games.sources import find_games  # noqa: PLC0415
