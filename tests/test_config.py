@@ -159,6 +159,7 @@ def test_a_key_that_holds_a_number_or_a_word_reads_numbers_as_numbers():
     [
         ("polcy.noise=0.1", "unknown key 'polcy.noise'; did you mean 'policy.noise'?"),
         ("noise=0.1", "unknown key 'noise'; did you mean 'policy.noise'?"),
+        ("policy.temp=1", "unknown key 'policy.temp'; did you mean 'policy.temperature'?"),
         ("policy=expert", "unknown key 'policy'; did you mean 'policy.name'?"),
         ("seed", "'seed' is not an option; write key=value, for example seed=7"),
         ("seed=abc", "seed=abc: input should be a valid integer, unable to parse string as an integer"),

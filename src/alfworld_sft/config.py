@@ -155,7 +155,9 @@ def _annotation(model: type[BaseModel], key: str) -> Any:
 
 
 def _suggestion(key: str, known: Sequence[str]) -> str:
-    close = get_close_matches(key, known, 1) or [k for k in known if k.endswith(f".{key}")][:1]
+    begun = [k for k in known if k.startswith(key)]
+    last = [k for k in known if k.endswith(f".{key}")]
+    close = begun if len(begun) == 1 else get_close_matches(key, known, 1) or last[:1]
     return f"did you mean '{close[0]}'?" if close else f"there are {', '.join(known)}"
 
 
