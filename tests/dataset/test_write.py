@@ -1,4 +1,5 @@
 import csv
+import gc
 import json
 import sys
 
@@ -8,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from alfworld_sft.dataset.rows import Rendering, rows_of
-from alfworld_sft.dataset.write import DATA_FILES, SCHEMA, dataset_files, raw_trajectory
+from alfworld_sft.dataset.write import DATA_FILES, SCHEMA, RowWriter, dataset_files, raw_trajectory
 from alfworld_sft.prompts.template import load_template
 from tests.episodes import episode, step
 
@@ -87,3 +88,16 @@ def _plain(row):
             value = json.loads(value)  # noqa: PLW2901
         plain[key] = json.loads(json.dumps(value, default=list))
     return plain
+
+
+def test_an_interruption_while_the_files_are_closed_leaves_nothing_and_says_nothing(tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(sys, "unraisablehook", said.append)
+
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), dataset_files(tmp_path):
+        monkeypatch.setattr(RowWriter, "close", interrupt)
+    gc.collect()
+    assert (list(tmp_path.iterdir()), said) == ([], [])
