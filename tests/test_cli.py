@@ -264,3 +264,13 @@ def test_collect_and_show_tell_of_skipped_games(data, tmp_path):
     told = "skipped games: 1 broken (not a JSON object)"
     assert told in result.stdout.splitlines()
     assert told in command("show", folder).stdout.splitlines()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+@pytest.mark.parametrize("words", [("games", "list", "--source", "embedded"), ("collect", "--keys"), ("--version",)])
+def test_output_that_finds_a_full_disk_ends_in_one_line(words):
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "alfworld_sft", *words], check=False, stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert (done.returncode, done.stderr) == (2, "error: nothing more can be written: the disk is full; make room\n")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import sys
 from importlib import import_module
 from typing import Annotated, Any
@@ -139,6 +141,12 @@ def main() -> None:
     except UserError as error:
         for line in str(error).splitlines():
             typer.echo(f"error: {printable(line)}", err=True)
+        sys.exit(2)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else the interpreter fails to flush stdout as it ends
+        typer.echo("error: nothing more can be written: the disk is full; make room", err=True)
         sys.exit(2)
 
 
