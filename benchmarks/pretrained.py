@@ -31,7 +31,7 @@ from typing import Any
 from alfworld_sft.evaluate.compare import compare, read_result
 from alfworld_sft.files import whole_folder
 from benchmarks._result import machine, versions_of, write_result
-from benchmarks.learn import children_cpu, log_of, smoothed, step_of
+from benchmarks.learn import children_cpu, command_words, log_of, making, smoothed, step_of
 
 REPOSITORY = Path(__file__).parents[1]
 KEPT = ("success", "success_by_task_type", "mean_steps_when_won", "invalid_actions", "failures", "world_model", "usage")
@@ -125,7 +125,7 @@ class Bench:
         if not folder.exists() and base == "random":
             write_random(self.make_model("smollm2"), folder)
         elif not folder.exists():
-            self.command("model", ours("smollm2", folder))
+            self.command("model", command_words("smollm2", folder))
         return folder
 
     def collect(self) -> Path:
@@ -138,7 +138,7 @@ class Bench:
             words += ["policy.noise=0.15", f"prompt.form={arm.form}"]
             self.command("collecting", words, SFT_REQUIRE_SUCCESS="True", OUTPUT_DIR=str(self.state), **variables)
         elif read_json(folder / "run.json")["status"] != "complete":
-            self.command("collecting", ours("collect", "--resume", folder))
+            self.command("collecting", command_words("collect", "--resume", folder))
         self.known["dataset"] = read_json(folder / "run.json")["counts"]
         return folder
 
@@ -183,14 +183,14 @@ class Bench:
     def play(self, model: Path, name: str, games: int | None, *extra: str) -> dict[str, Any]:
         """Evaluate by the documented command, or resume it; return the figures that are kept."""
         out, arm = self.place / name, self.arm
-        words = ours(
-            "evaluate", "--output-dir", self.place, "--name", name, f"games.source={self.options.data.resolve()}",
+        words = making(
+            "evaluate", out, f"games.source={self.options.data.resolve()}",
             f"prompt.template={arm.template}", f"prompt.form={arm.form}", "policy.name=local", f"policy.model={model}",
             "policy.temperature=0", f"policy.max_tokens={arm.max_tokens}", "env.max_repeats=8", "runner.concurrency=32",
             *extra, *([f"num_games={games}"] if games else []),
         )  # fmt: skip
-        if not (out / "metrics.json").exists():
-            self.command("playing", ours("evaluate", "--resume", out) if out.exists() else words)
+        if words:
+            self.command("playing", words)
         return {key: value for key, value in read_json(out / "metrics.json").items() if key in KEPT and value}
 
     def command(
@@ -273,13 +273,8 @@ def write_random(like: Path, folder: Path) -> None:
 @cache
 def can_constrain() -> bool:
     """Return whether the package can restrict actions to the admissible commands."""
-    keys = subprocess.run(list(map(str, ours("evaluate", "--keys"))), capture_output=True, text=True, check=True)
+    keys = subprocess.run(command_words("evaluate", "--keys"), capture_output=True, text=True, check=True)
     return "`policy.constrain`" in keys.stdout
-
-
-def ours(*words: object) -> list[object]:
-    """Return the words of one of our commands."""
-    return [sys.executable, "-m", "alfworld_sft", *words]
 
 
 def read_json(path: Path) -> Any:
