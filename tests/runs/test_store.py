@@ -39,8 +39,6 @@ def test_an_existing_folder_is_never_taken_over(run):
         create_run(run.path.parent, {}, name="run")
     with pytest.raises(RunFolderError, match=r"cannot make a run's folder in .*: File name too long"):
         create_run(run.path.parent, {}, name="n" * 300)
-    with pytest.raises(RunFolderError, match=r"cannot make a run's folder in .*: File name too long"):
-        create_run(run.path.parent, {}, name="n" * 300)
 
 
 @pytest.mark.parametrize("name", ["../run", "a/b", "/run", "."])
@@ -65,8 +63,6 @@ def test_a_file_in_the_way_is_named(tmp_path):
 def test_nothing_is_left_of_a_run_that_could_not_be_made(run):
     with pytest.raises(RunFolderError):
         create_run(run.path.parent, {}, name="run")
-    with pytest.raises(RunFolderError, match=r"cannot make a run's folder in .*: File name too long"):
-        create_run(run.path.parent, {}, name="n" * 300)
     assert [entry.name for entry in run.path.parent.iterdir()] == ["run"]
 
 

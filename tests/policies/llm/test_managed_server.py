@@ -66,7 +66,9 @@ def test_one_that_takes_no_notice_of_sigterm_is_killed(tmp_path):
     server = managed("--deaf", "--pids", tmp_path / "pids", grace_s=0.2)
     server.start()
     server.stop()
-    wait_until_gone(pids(tmp_path / "pids"))
+    program, worker = pids(tmp_path / "pids")
+    assert not is_alive(program)
+    wait_until_gone([worker])
 
 
 def test_one_that_ends_at_its_start_is_quoted():
