@@ -80,6 +80,7 @@ class Arm:
 
 ARMS = (
     Arm("compact", "compact", "multi", 3000, 24, 140),
+    Arm("compact, short steps", "compact", "multi", 3000, 24, 140, rows_per_step=16),
     Arm("compact, random weights", "compact", "multi", 3000, 24, 20, base="random"),
     Arm("default, multi", "default", "multi", 600, 256, 20, rows_per_step=16),
     Arm("add_wm1, multi", "add_wm1", "multi", 400, 256, 20, rows_per_step=16),
