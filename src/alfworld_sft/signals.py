@@ -83,6 +83,20 @@ def sigterm_interrupts() -> Iterator[StopRequest]:
 
 
 @contextmanager
+def waiting() -> Iterator[None]:
+    """Let a signal end this block at once, which only waits: asyncio's handler would let it wait on."""
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or before in (signal.SIG_IGN, None):
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
 def _handler(handle: Callable[[int, FrameType | None], Any]) -> Iterator[None]:
     """Handle SIGTERM, unless it is deliberately ignored here, or this is not the main thread."""
     before = signal.getsignal(signal.SIGTERM)

@@ -4,8 +4,10 @@ import os
 import pty
 import re
 import select
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -76,3 +78,17 @@ def test_words_of_the_program_are_completed_too(playing: Terminal) -> None:
 def test_a_person_leaves(playing: Terminal, keys: str) -> None:
     playing.press(keys)
     assert playing.process.wait(timeout=PATIENCE_S) == 0
+
+
+@pytest.mark.parametrize("options", [[], ["--live", "60"]], ids=["Enter", "seconds"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+def test_one_signal_ends_watching(tmp_path: Path, options: list[str], number: int) -> None:
+    words = ("play", "--source", str(write_games(tmp_path / "data", 1)), "--policy", "expert", *options)
+    terminal = Terminal(sys.executable, "-m", "alfworld_sft", *words)
+    try:
+        terminal.read_until("You are in the middle of a room.")
+        time.sleep(1)  # the message is shown, and then it waits
+        terminal.process.send_signal(number)
+        assert terminal.process.wait(timeout=PATIENCE_S) == 128 + number
+    finally:
+        terminal.close()

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from alfworld_sft.policies.base import Player, Policy, in_service
 from alfworld_sft.prompts.template import Template
 from alfworld_sft.runs.rollout import Protocol, run_episode
+from alfworld_sft.signals import waiting
 from alfworld_sft.types import Episode, Prompt, Reply
 from alfworld_sft.world import Game
 
@@ -47,7 +48,8 @@ class _WatchedPlayer:
     async def act(self, prompt: Prompt) -> Reply:
         """Show what the policy sees, wait, and show what it says."""
         self.watched.show("game", prompt.view.observation)
-        self.watched.wait()
+        with waiting():
+            self.watched.wait()
         reply = await self.player.act(prompt)
         self.watched.show("policy", reply.text)
         return reply
