@@ -82,7 +82,7 @@ ARMS = (
     Arm("compact", "compact", "multi", 3000, 24, 140),
     Arm("compact, short steps", "compact", "multi", 3000, 24, 140, rows_per_step=16),
     Arm("compact, random weights", "compact", "multi", 3000, 24, 20, base="random"),
-    Arm("default, multi", "default", "multi", 600, 256, 20, rows_per_step=16),
+    Arm("default, multi", "default", "multi", 800, 256, 20, rows_per_step=16),
     Arm("add_wm1, multi", "add_wm1", "multi", 400, 256, 20, rows_per_step=16),
     Arm("default, single", "default", "single", 200, 256, 20, rows_per_step=16),
     Arm("add_wm1, single", "add_wm1", "single", 200, 256, 20, rows_per_step=16),

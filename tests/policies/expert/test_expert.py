@@ -1,5 +1,6 @@
 import asyncio
 import dataclasses
+from collections import Counter
 
 import pytest
 
@@ -205,12 +206,17 @@ def test_noise_is_kept_to_its_share_of_the_episodes():
     assert 30 <= sum(noisy) <= 70
 
 
-def test_a_mistake_is_admissible_and_never_the_right_command():
+def test_a_mistake_is_admissible_or_refused_and_never_the_right_command():
+    """A third is of each kind: to go somewhere, to do something here, to try what the game refuses."""
+    kinds: Counter[str] = Counter()
     for seed in range(40):
         episode = play(study(), Expert(noise=1.0), seed=seed, max_steps=12)
         for asked, step in zip(prompts_of(episode, load_template("default")), episode.steps, strict=True):
-            assert step.problem is None
+            listed = step.command in asked.view.admissible_commands
+            assert listed == (step.problem is None) == (step.next_observation != "Nothing happens.")
             assert step.command != act(asked.view)
+            kinds["go" if listed and step.command.startswith("go to ") else "do" if listed else "refused"] += 1
+    assert all(0.28 < kinds[kind] / kinds.total() < 0.39 for kind in ("go", "do", "refused"))
 
 
 def test_without_the_list_mistakes_are_those_of_a_player_who_saw_as_much():

@@ -12,18 +12,18 @@ from alfworld_sft.world.language import CLOSE, EXAMINE, GO, HELP, INVENTORY, LOO
 
 
 def mistake(mind: Mind, right: str, rng: Random) -> str:
-    """Return a command other than `right`: an admissible one, or without the list one that a player could think of.
+    """Return a command other than `right`.
 
-    The kinds are equally frequent: to go somewhere; to do something at the place, wrong objects and all; and without
-    the list, to try what cannot be.
+    The kinds are equally frequent: to go somewhere; to do something at the place, wrong objects and all; and to try
+    what the game refuses, for a model in training does so even where its prompt lists the admissible commands. Without
+    the list, the first two are what a player could think of.
     """
     commands = mind.belief.view.admissible_commands
     options = [c for c in (imaginable(mind) if commands is None else commands) if c not in (right, HELP.format())]
     going = [command for command in options if verb_of(command) == "go"]
     doing = [command for command in options if verb_of(command) != "go"]
-    kinds: list[Sequence[str]] = [going, doing]
-    if commands is None:
-        kinds.append([command for command in impossible(mind) if command != right])
+    refused = [command for command in impossible(mind) if command != right and command not in (commands or ())]
+    kinds: list[Sequence[str]] = [going, doing, refused]
     return rng.choice(rng.choice([kind for kind in kinds if kind]))
 
 

@@ -1,7 +1,7 @@
 """What will the game answer? The expert's own guess of the next observation, in the game's words.
 
-Exact where the belief decides it. Where it does not, the likeliest answer: what is usually closed is closed, and a
-receptacle holds what more than half of its class hold in the train games.
+Exact where the belief or the list of admissible commands decides it. Where they do not, the likeliest answer: what is
+usually closed is closed, and a receptacle holds what more than half of its class hold in the train games.
 """
 
 from __future__ import annotations
@@ -40,6 +40,9 @@ from alfworld_sft.world.treatments import TREATMENTS
 def predict(mind: Mind, command: str) -> str:
     """Return the guess for one command."""
     belief = mind.belief
+    listed = belief.view.admissible_commands
+    if listed is not None and command not in listed:
+        return NOTHING_HAPPENS
     said = read_command(command)
     match said and (said.command.verb, *said.names):
         case ("go", place):
