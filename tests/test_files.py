@@ -110,6 +110,16 @@ def test_after_an_error_all_is_as_it_was(tmp_path: Path, error: type[BaseExcepti
     assert (tmp_path / "folder" / "inner" / "file").read_text() == "old"
 
 
+def test_an_error_names_the_target_and_not_the_temporary_file(tmp_path: Path):
+    file, folder = tmp_path / "missing" / "file", tmp_path / "folder"
+    with pytest.raises(FileNotFoundError) as found:
+        write_file(file, "new")
+    assert found.value.filename == str(file)
+    with pytest.raises(FileNotFoundError) as found, whole_folder(folder) as partial:
+        (partial / "absent" / "inner").touch()
+    assert found.value.filename == str(folder / "absent" / "inner")
+
+
 def test_two_writers_of_one_name_do_not_disturb_each_other(tmp_path: Path):
     with whole_file(tmp_path / "file") as first, whole_file(tmp_path / "file") as second:
         first.write(b"first")

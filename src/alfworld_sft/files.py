@@ -34,8 +34,9 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
         with partial.open("xb") as file:
             yield file
         rename_synced(partial, path)
-    except BaseException:
+    except BaseException as error:
         partial.unlink(missing_ok=True)
+        _name_the_target(error, partial, path)
         raise
 
 
@@ -55,8 +56,9 @@ def whole_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
         with _lock_folder(partial):
             yield partial
             rename_synced(partial, path, replace=replace)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(partial, ignore_errors=True)
+        _name_the_target(error, partial, path)
         raise
 
 
@@ -97,6 +99,12 @@ def sha256_of(path: Path) -> str:
 def _partial_name(path: Path) -> Path:
     """Return a name beside the target that nobody else uses."""
     return path.with_name(f".{path.name}.{uuid4().hex[:12]}{PARTIAL}")
+
+
+def _name_the_target(error: BaseException, partial: Path, path: Path) -> None:
+    """Let an OSError about the temporary name, or what is in it, name what the user knows."""
+    if isinstance(error, OSError) and isinstance(error.filename, str):
+        error.filename = error.filename.replace(str(partial), str(path))
 
 
 @contextmanager

@@ -97,8 +97,10 @@ def test_a_result_is_read_from_its_folder_or_its_file(tmp_path):
 
 
 def test_what_is_no_finished_evaluation_is_refused(tmp_path):
-    with pytest.raises(RunFolderError, match=r"is not a finished evaluation: it has no .*metrics\.json"):
+    with pytest.raises(RunFolderError, match=r"is not a finished evaluation: it has no metrics\.json"):
         read_result(tmp_path)
+    with pytest.raises(RunFolderError, match=r"nowhere is not a finished evaluation: there is no such folder or file"):
+        read_result(tmp_path / "nowhere")
     with pytest.raises(RunFolderError, match=r"some of its episodes failed; play them first: .* --resume"):
         read_result(written(tmp_path / "metrics.json", status="incomplete"))
     assert read_result(tmp_path, failed_as_lost=True).outcomes == {PICK: {"g": (True,)}}

@@ -148,7 +148,10 @@ def test_episodes_of_unknown_games_are_kept_as_recorded_and_split_by_their_start
     silent = json.loads(json.dumps(record(games[2], "sharegpt")).replace("shelf 1", "throne 1"))
     result = imported(tmp_path, data, [unknown, unknown, silent, record(games[2], "sharegpt")])
     assert (result.tally.imported, result.tally.replayed, result.tally.unknown.records) == (4, 1, 3)
-    assert "3 records of games that are not at hand, kept as recorded" in warnings_of(result.tally, rewritten=False)[0]
+    assert (
+        "3 records of games that are not at hand, kept as recorded and not counted as won"
+        in warnings_of(result.tally, rewritten=False)[0]
+    )
     found = {row["extra_info"]["record"]: row for row in rows_in(tmp_path / "out")}
     one, two, other, known = (found[f"foreign.json record {n}"] for n in range(4))
     assert one["extra_info"]["game_id"] == two["extra_info"]["game_id"] != other["extra_info"]["game_id"]

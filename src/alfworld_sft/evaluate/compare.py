@@ -80,7 +80,8 @@ def read_result(path: Path, *, failed_as_lost: bool = False) -> Result:
         }
         return Result(str(path), {**data["stamp"], "games": {**data["stamp"]["games"]}}, outcomes)
     except FileNotFoundError:
-        raise RunFolderError(f"{path} is not a finished evaluation: it has no {file}") from None
+        why = f"it has no {RESULT_FILE}" if path.is_dir() else "there is no such folder or file"
+        raise RunFolderError(f"{path} is not a finished evaluation: {why}") from None
     except OSError as error:
         raise RunFolderError(f"{file}: {os_reason(error)}") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
