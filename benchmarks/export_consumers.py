@@ -2,10 +2,11 @@
 
     python -m benchmarks.export_consumers --verl VENV/bin/python --llamafactory VENV/bin/python
 
-Each loader runs in an environment of its own, on the same collection (by an expert that errs now and then) and the same
-tokenizer, and lists the trained tokens of every record; they are compared with the mask of `models.loss_mask`. Neither
-package can share our environment: verl 0.9.1 needs transformers < 5.11, LLaMA-Factory 0.9.5 needs <= 5.6. Text needs
-none of their image and audio packages: torchaudio, which LLaMA-Factory imports, may be missing.
+Each loader runs in an environment of its own, on the same collections (by an expert that errs now and then, and by a
+random player with the expert as its teacher, whose rows branch) and the same tokenizer, and lists the trained tokens of
+every record; they are compared with the mask of `models.loss_mask`. Neither package can share our environment: verl
+0.9.1 needs transformers < 5.11, LLaMA-Factory 0.9.5 needs <= 5.6. Text needs none of their image and audio packages:
+torchaudio, which LLaMA-Factory imports, may be missing.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import argparse
 import json
 import subprocess
 import tempfile
+from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +61,11 @@ print(json.dumps({"trained": found, "transformers": transformers.__version__}))
 """,
 }
 VERSIONS = {"verl": "0.9.1", "llamafactory": "0.9.5"}
+PLAYERS = {
+    "expert": ["policy.noise=0.1"],
+    "teacher": ["policy.name=random", "policy.teacher=expert", "policy.teacher_share=0.8"],
+}
+"""Who plays, by overrides of collect: a random player's games are won now and then where its teacher acts often."""
 
 
 def main() -> None:
@@ -76,26 +84,27 @@ def measure(folder: Path, pythons: dict[str, Path]) -> dict[str, Any]:
     from alfworld_sft.export.write import export_rows
     from tests.train.helpers_data import tiny_tokenizer
 
-    run = collect_run(folder)
     tokenizer = tiny_tokenizer()
     tokenizer.save_pretrained(folder / "tokenizer")
     found = {}
-    for name, form in (("verl", "single"), ("verl", "multi"), ("llamafactory", "single"), ("llamafactory", "multi")):
-        out = folder / f"{name}-{form}"
-        export_rows(run, name, out, form)
-        theirs = in_environment(pythons[name], name, folder / "tokenizer", out)
-        ours = our_tokens(run, name, form, tokenizer)
-        found[f"{name} {form}"] = {"version": VERSIONS[name]} | compare(ours, theirs, tokenizer)
+    for player, words in PLAYERS.items():
+        run = collect_run(folder, player, words)
+        for name, form in product(pythons, ("single", "multi")):
+            out = folder / f"{player}-{name}-{form}"
+            export_rows(run, name, out, form)
+            theirs = in_environment(pythons[name], name, folder / "tokenizer", out)
+            ours = our_tokens(run, name, form, tokenizer)
+            found[f"{name} {form}, {player}"] = {"version": VERSIONS[name]} | compare(ours, theirs, tokenizer)
     return found
 
 
-def collect_run(folder: Path) -> Path:
+def collect_run(folder: Path, name: str, words: Sequence[str]) -> Path:
     from alfworld_sft.collect.config import CollectConfig
     from alfworld_sft.collect.run import collect, start_run
     from alfworld_sft.config import build_config
 
-    words = ["games.source=embedded", "num_episodes=40", "policy.noise=0.1"]
-    job = start_run(build_config(CollectConfig, words), folder, name="run")
+    config = build_config(CollectConfig, ["games.source=embedded", "num_episodes=40", *words])
+    job = start_run(config, folder, name=name)
     with job.run:
         collect(job)
     return job.run.path
