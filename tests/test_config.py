@@ -115,13 +115,25 @@ def test_null_or_nothing_unsets_an_optional_text_key(model, key, text):
 
 @pytest.mark.parametrize(
     ("model", "override"),
-    [(TrainConfig, "model.path="), (CollectConfig, "prompt.template="), (CollectConfig, "policy.name=")],
+    [
+        (TrainConfig, "model.path="),
+        (CollectConfig, "prompt.template="),
+        (CollectConfig, "policy.name="),
+        (CollectConfig, "seed="),
+        (CollectConfig, "policy.noise="),
+        (TrainConfig, "optim.betas="),
+    ],
 )
 def test_no_value_for_a_key_that_needs_one_is_refused(model, override):
     """A shell variable that is not set would otherwise name the current folder."""
     with pytest.raises(ConfigError) as error:
         build_config(model, [override], aliases={"model.path": "model.partial_pretrain"})
     assert str(error.value).endswith("=: no value is given; give one, or leave the key out")
+
+
+def test_one_word_stands_for_a_list_of_one():
+    config = build_config(CollectConfig, ["games.task_types=look_at_obj_in_light"])
+    assert config.games.task_types == ["look_at_obj_in_light"]
 
 
 def test_an_empty_item_of_a_list_is_refused():

@@ -31,13 +31,13 @@ def read_value(text: str, annotation: Any) -> Any:
     kinds = set(_kinds(annotation))
     if NoneType in kinds and _NULL.fullmatch(text):
         return None
+    if not text.strip():
+        raise ValueError("no value is given; give one, or leave the key out")
     if kinds & {int, float, bool, tuple}:
         return _read_plain(text.strip())
     if list in kinds and (found := re.fullmatch(r"\s*\[(.*)\]\s*", text, re.DOTALL)):
         return list(_items(found[1]))
-    if not text:
-        raise ValueError("no value is given; give one, or leave the key out")
-    return text
+    return [text] if list in kinds and str not in kinds else text
 
 
 def _kinds(annotation: Any) -> Iterator[type]:
