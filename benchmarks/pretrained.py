@@ -40,7 +40,7 @@ DIFFERENCES = {
     "model.path": "SmolLM2-135M-Instruct: 1.5 billion parameters would take ten times as long",
     "num_episodes, trainer.total_epochs": "as many different episodes as the time allows, each trained once; default 3",
     "optim.lr": "1e-3 for adapters (default 1e-4): a smaller model, and fewer steps; all weights: Muon, 2e-3",
-    "data.train_batch_size": "16 rows (default 128) where a prompt is long: so few episodes would give 33 steps",
+    "data.train_batch_size": "16 rows (default 128): so few episodes would give few steps",
     "data.micro_batch_size_per_gpu": "1 (default 2) in the runs until 2026-11-29, where `overrides` has it; without"
     " effect on a CPU, where a pass of this model holds less than one row may have",
     "prompt.form": "multi (default single) for conversations: one pass of the model reads a whole game",
@@ -66,7 +66,7 @@ class Arm:
     before_games: int
     """Games that the model plays before training: all, or a subset where each takes minutes."""
     base: str = "smollm2"
-    rows_per_step: int = 128
+    rows_per_step: int = 16
 
     @property
     def training(self) -> list[str]:
@@ -80,12 +80,12 @@ class Arm:
 
 ARMS = (
     Arm("compact", "compact", "multi", 3000, 24, 140),
-    Arm("compact, short steps", "compact", "multi", 3000, 24, 140, rows_per_step=16),
+    Arm("compact, steps of 128 rows", "compact", "multi", 3000, 24, 140, rows_per_step=128),
     Arm("compact, random weights", "compact", "multi", 3000, 24, 20, base="random"),
-    Arm("default, multi", "default", "multi", 800, 256, 20, rows_per_step=16),
-    Arm("add_wm1, multi", "add_wm1", "multi", 400, 256, 20, rows_per_step=16),
-    Arm("default, single", "default", "single", 200, 256, 20, rows_per_step=16),
-    Arm("add_wm1, single", "add_wm1", "single", 200, 256, 20, rows_per_step=16),
+    Arm("default, multi", "default", "multi", 800, 256, 20),
+    Arm("add_wm1, multi", "add_wm1", "multi", 400, 256, 20),
+    Arm("default, single", "default", "single", 200, 256, 20),
+    Arm("add_wm1, single", "add_wm1", "single", 200, 256, 20),
 )
 
 
