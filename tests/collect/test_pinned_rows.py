@@ -15,9 +15,9 @@ from alfworld_sft.collect.run import collect, start_run
 from alfworld_sft.config import build_config
 
 ROWS = {
-    "default": "37a0f6fba3712c755936ceb7a7fa2da3dc3524f4255b3ee254f22dcac34689fe",
-    "add_wm1": "3dcfa325b311733120cc0a97adad70976974a2ce1cfe21ef90a604c9022ee387",
-    "add_wm2": "0c2111e092b37d860aeb4dae8a445ec71eb80ccf54ee3527a3c829e73253a225",
+    "default": "0ce0597271d177e2af0160a29815e5adf3f597c02f0781ce1c2ca139a4c282d3",
+    "add_wm1": "29e7119d592f45cce4a3ce61338e65cc61fe4e84c44964a77f5987290f19de1d",
+    "add_wm2": "1b675fee9d64cdc4e6b87bde54d1adb1435e6d96cbda413706dfd24163d85601",
     "compact": "bb6fe6c6cb8d21a668fce5bcad070821ce2c9588f9a9b6bd8fef71904c6962bd",
 }
 """The SHA-256 of the rows of train and val, as JSON lines, by template."""
