@@ -60,7 +60,7 @@ def sigterm_noted() -> Iterator[StopRequest]:
     """Note SIGTERM for as long as the block lasts, which looks after it; in the main thread only."""
     request = StopRequest()
     _stopping.clear()
-    with _handler(request.handle):
+    with _handler(signal.SIGTERM, request.handle):
         yield request
 
 
@@ -70,7 +70,7 @@ def sigterm_interrupts() -> Iterator[StopRequest]:
     request = StopRequest()
     _stopping.clear()
     try:
-        with _handler(request.handle), request.interrupting():
+        with _handler(signal.SIGTERM, request.handle), request.interrupting():
             yield request
     except SystemExit as end:
         if request.received and end.code == INTERRUPTED:
@@ -85,29 +85,22 @@ def sigterm_interrupts() -> Iterator[StopRequest]:
 @contextmanager
 def waiting() -> Iterator[None]:
     """Let a signal end this block at once, which only waits: asyncio's handler would let it wait on."""
-    before = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or before in (signal.SIG_IGN, None):
+    with _handler(signal.SIGINT, signal.default_int_handler):
         yield
-        return
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager
-def _handler(handle: Callable[[int, FrameType | None], Any]) -> Iterator[None]:
-    """Handle SIGTERM, unless it is deliberately ignored here, or this is not the main thread."""
-    before = signal.getsignal(signal.SIGTERM)
+def _handler(number: signal.Signals, handle: Callable[[int, FrameType | None], Any]) -> Iterator[None]:
+    """Handle a signal, unless it is deliberately ignored here, or this is not the main thread."""
+    before = signal.getsignal(number)
     if threading.current_thread() is not threading.main_thread() or before in (signal.SIG_IGN, None):
         yield
         return
-    signal.signal(signal.SIGTERM, handle)
+    signal.signal(number, handle)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(number, before)
 
 
 def _interrupt(frame: FrameType | None) -> None:
