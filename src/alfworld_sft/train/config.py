@@ -46,11 +46,6 @@ HINTS = {
 LOGGERS = ("console", "jsonl", "tensorboard", "wandb")
 
 
-def _wrap_in_list(value: object) -> object:
-    """Treat a single item as a list of one; verl's keys accept both."""
-    return [value] if isinstance(value, str) else value
-
-
 def _check_loggers(names: list[str]) -> list[str]:
     unknown = [name for name in names if name not in LOGGERS]
     if unknown:
@@ -62,7 +57,7 @@ def _resolve_strategy(value: object) -> object:
     return "fsdp2" if value == "fsdp" else value
 
 
-Names = Annotated[list[str], BeforeValidator(_wrap_in_list), Field(min_length=1)]
+Names = Annotated[list[str], Field(min_length=1)]
 
 
 class TrainSection(Section):
@@ -100,15 +95,13 @@ class DataSection(LimitsSection):
     """The training data, and the size of batches and sequences."""
 
     train_files: Names | None = Field(None, description="Parquet file or files, or a dataset folder. Required.")
-    val_files: Annotated[list[str] | None, BeforeValidator(_wrap_in_list)] = Field(
-        None, description="The same for validation; null: no validation."
-    )
+    val_files: list[str] | None = Field(None, description="The same for validation; null: no validation.")
     prompt_key: str = Field("prompt_data", description="Column with the prompt (single-turn).")
     response_key: str = Field("response_data", description="Column with the response (single-turn).")
-    prompt_dict_keys: Annotated[list[str] | None, BeforeValidator(_wrap_in_list)] = Field(
+    prompt_dict_keys: list[str] | None = Field(
         ["content"], description="Path to the text inside the prompt's column; null if the column is text."
     )
-    response_dict_keys: Annotated[list[str] | None, BeforeValidator(_wrap_in_list)] = Field(
+    response_dict_keys: list[str] | None = Field(
         ["content"], description="Path to the text inside the response's column; null if the column is text."
     )
     multiturn: MultiturnSection = MultiturnSection()
@@ -236,7 +229,7 @@ class RunSection(TrainSection):
     )
     project_name: str = Field("alfworld-sft", min_length=1, description="Name of the project in wandb.")
     experiment_name: str = Field("sft", min_length=1, description="Name of the run in wandb.")
-    logger: Annotated[list[str], BeforeValidator(_wrap_in_list), AfterValidator(_check_loggers)] = Field(
+    logger: Annotated[list[str], AfterValidator(_check_loggers)] = Field(
         ["console", "tensorboard"],
         description="Any of console, tensorboard, wandb; metrics.jsonl is always written.",
     )
