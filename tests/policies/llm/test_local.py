@@ -17,6 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from alfworld_sft.errors import ConfigError, PolicyError, UserError
 from alfworld_sft.games import find_games
 from alfworld_sft.policies.config import PolicySection
+from alfworld_sft.policies.llm.cpu_attention import GROUPED
 from alfworld_sft.policies.llm.local import LocalModel
 from alfworld_sft.policies.llm.picking import pick_tokens
 from alfworld_sft.policies.llm.sampling import Sampling
@@ -149,7 +150,7 @@ def read_in(shapes):
     return sum(rows * new for rows, new in shapes if new > 1)
 
 
-@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("attention", [GROUPED, "sdpa", "eager"])
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 @pytest.mark.parametrize("form", ["single", "multi"])
 def test_what_the_last_turn_has_read_changes_no_reply(folder, monkeypatch, form, temperature, attention):
