@@ -20,7 +20,7 @@ LEARNERS = (
     "train/",
     "rl/",
     "models/",
-    *(f"policies/llm/{name}.py" for name in ("local", "kv_cache", "cpu_attention", "picking")),
+    *(f"policies/llm/{name}.py" for name in ("local", "padded_batch", "packed_batch", "picking")),
     "integrations/trl.py",
 )
 

@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from alfworld_sft.errors import ConfigError, PolicyError, UserError
 from alfworld_sft.games import find_games
 from alfworld_sft.policies.config import PolicySection
-from alfworld_sft.policies.llm.cpu_attention import GROUPED
+from alfworld_sft.policies.llm import packed_batch
 from alfworld_sft.policies.llm.local import LocalModel
 from alfworld_sft.policies.llm.picking import pick_tokens
 from alfworld_sft.policies.llm.sampling import Sampling
@@ -135,6 +135,10 @@ class Witness:
     def __init__(self, model, trouble=lambda: None):
         self.model, self.trouble, self.shapes = model, trouble, []
 
+    @property
+    def config(self):
+        return self.model.config
+
     def __call__(self, input_ids, **rest):
         self.trouble()
         self.shapes.append(tuple(input_ids.shape))
@@ -150,13 +154,17 @@ def read_in(shapes):
     return sum(rows * new for rows, new in shapes if new > 1)
 
 
-@pytest.mark.parametrize("attention", [GROUPED, "sdpa", "eager"])
+@pytest.mark.parametrize("attention", ["packed", "sdpa", "eager"])
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 @pytest.mark.parametrize("form", ["single", "multi"])
 def test_what_the_last_turn_has_read_changes_no_reply(folder, monkeypatch, form, temperature, attention):
     monkeypatch.setattr("alfworld_sft.policies.llm.sampling.ACTION_CLOSE", "o")  # this model says it now and then
+    if attention == "packed":
+        monkeypatch.setattr(packed_batch, "WIDE", 1)
     policy = local(folder, temperature, keep_token_ids=True)
-    policy._model.set_attn_implementation(attention)
+    assert policy._packed == (attention == "packed")
+    if attention == "eager":
+        policy._model.set_attn_implementation(attention)
     shapes = watched(policy)
     afresh = episodes(policy, form, reuse=False)
     read_afresh = read_in(shapes)

@@ -1,12 +1,12 @@
 """How is a language model played in this process? A Hugging Face model, or a checkpoint of ours (adapter or merged).
 
-Every episode asks when it is ready. Waiting turns are answered together, as one left-padded batch, in a separate
-thread; a reply is returned to its episode as soon as it ends, while the rest of the batch continues.
+Every episode asks when it is ready. Waiting turns are answered together, as one batch, in a separate thread; a reply is
+returned to its episode as soon as it ends, while the rest of the batch continues.
 
 A turn reads only the tokens that are new since its episode's last turn: the model keeps the keys and values of up to
 `max_batch` episodes, each until it ends, so they take no more memory than those of a full batch. Other episodes, and
-models with a cache that cannot be cut (`kv_cache`), read every prompt from its start. A prompt much longer than the
-others of its batch is read first, by itself.
+models with a cache that cannot be cut, read every prompt from its start. A batch is padded (`padded_batch`), or for
+large models on a CPU packed (`packed_batch`).
 
 All randomness is the turn's own: token n uses the n-th number of a generator seeded by the prompt, and that number
 picks from the model's distribution. So a reply depends neither on the device's generator nor on the rest of the batch,
@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from functools import partial
@@ -37,20 +37,8 @@ from alfworld_sft.models.reference import unusable_path
 from alfworld_sft.models.stopping import end_ids_of
 from alfworld_sft.policies.base import Player, short_name
 from alfworld_sft.policies.llm.constrain import Spelling
-from alfworld_sft.policies.llm.cpu_attention import read_keys_once
-from alfworld_sft.policies.llm.kv_cache import (
-    NO_PAST,
-    Past,
-    give_room,
-    is_plain,
-    joined,
-    lined_up,
-    may_be_kept,
-    of_like_length,
-    past_of,
-    positions_in,
-    side_by_side,
-)
+from alfworld_sft.policies.llm.packed_batch import Kept, PackedBatch, may_be_packed
+from alfworld_sft.policies.llm.padded_batch import PaddedBatch, Past, may_be_kept, of_like_length
 from alfworld_sft.policies.llm.picking import pick_tokens, restrict
 from alfworld_sft.policies.llm.reply_reader import ReplyReader
 from alfworld_sft.policies.llm.sampling import Sampling
@@ -109,7 +97,9 @@ class LocalModel:
         self._waiting: list[Turn] = []
         self._answering: asyncio.Task[None] | None = None
         self._keeps_pasts = may_be_kept(model)
-        self._pasts: WeakKeyDictionary[object, Past] = WeakKeyDictionary()  # filled only in the thread
+        self._packed = may_be_packed(model)
+        self._nothing: Callable[[], Past | Kept] = Kept if self._packed else Past
+        self._pasts: WeakKeyDictionary[object, Past | Kept] = WeakKeyDictionary()  # filled only in the thread
 
     @classmethod
     def load(
@@ -134,7 +124,7 @@ class LocalModel:
         tokenizer = load_tokenizer(model)
         whole = cast_weights(load_whole(model)[0], playing_dtype(dtype, place)).to(place).eval()
         return cls(
-            read_keys_once(whole), tokenizer, short_name(model), sampling,
+            whole, tokenizer, short_name(model), sampling,
             max_batch=max_batch, keep_token_ids=keep_token_ids, constrain=constrain,
         )  # fmt: skip
 
@@ -228,75 +218,69 @@ class LocalModel:
 
         The tokens that one turn was forced to say are read in one pass, beside the last ones of the others.
         """
-        pasts = self._read_laggards(turns, [self._take_past(turn) for turn in turns])
-        feed, mask = side_by_side(pasts, [turn.ids for turn in turns], self._device)
-        positions = positions_in(mask, feed.shape[1])
-        cache: Any = joined(pasts)
-        del pasts  # copied by now
-        unread: list[list[int]] = [[] for _ in turns]  # of the replies
+        pasts = [self._take_past(turn) for turn in turns]
+        batch = self._batch_of(pasts, turns)
+        unread = [turn.ids[len(past.ids) :] for past, turn in zip(pasts, turns, strict=True)]
+        del pasts  # a padded batch has copied them
         while not stopped.is_set():
-            out = self._forward(feed, mask, positions, cache)
-            cache = out.past_key_values
+            with self._products():
+                logits = batch.read(unread)
+            if isinstance(batch, PaddedBatch) and not batch.is_plain:
+                self._keeps_pasts = False
             for turn, new in zip(turns, unread, strict=True):
-                turn.read += len(new)
-            self._pick(out.logits[:, -1], turns)
+                turn.read = min(turn.read + len(new), len(turn.said))
+            self._pick(logits, turns)
             staying = [row for row, turn in enumerate(turns) if not self._reader.has_ended(turn)]
             for row in set(range(len(turns))) - set(staying):
                 turns[row].settle(self._reader.read(turns[row], keep_token_ids=self._keep_token_ids))
-                self._keep_past(turns[row], cache, row, mask)
+                self._keep_past(turns[row], batch, row)
             if not staying:
                 return
             if len(staying) < len(turns):
-                rows = torch.tensor(staying, device=self._device)
-                cache.batch_select_indices(rows)
-                mask, positions = mask[rows], positions[rows]
+                batch.keep(staying)
                 turns = [turns[row] for row in staying]
             most = None if self._keeps_pasts else 1  # other caches take no padding within a row
             unread = [turn.said[turn.read :][:most] for turn in turns]
-            feed, new = lined_up(unread, self._device)
-            mask = torch.cat((mask, new), dim=1)
-            positions = positions[:, -1:] + new.cumsum(1)
 
-    def _forward(self, feed: Tensor, mask: Tensor, positions: Tensor, cache: Any) -> Any:
+    def _batch_of(self, pasts: list[Any], turns: Sequence[Turn]) -> PaddedBatch | PackedBatch:
+        """Begin a batch with a Past or Kept of each turn.
+
+        If it is padded, prompts much longer than the others are first read by themselves, but for their last token.
+        """
+        if self._packed:
+            return PackedBatch(self._model, pasts)
+        *long, _ = of_like_length([len(turn.ids) - len(past.ids) for turn, past in zip(turns, pasts, strict=True)])
+        for rows in long if self._keeps_pasts else ():
+            batch = PaddedBatch(self._forward, [pasts[row] for row in rows], self._device)
+            with self._products():
+                batch.read([turns[row].ids[len(pasts[row].ids) : -1] for row in rows])
+            if batch.is_plain:
+                for place, row in enumerate(rows):
+                    pasts[row] = batch.past(place, turns[row].ids[:-1])
+        return PaddedBatch(self._forward, pasts, self._device)
+
+    def _forward(self, feed: Tensor, positions: Tensor, mask: Tensor, cache: Any) -> Any:
         """Return the model's output for new tokens, with logits for the last one only.
 
         A slice of the hidden states instead of a copy would make oneDNN multiply one row at a time (measured: 6.5 s for
         32 rows and 49,152 words of vocabulary, and 0.02 s for the copy).
         """
-        with self._products():
-            out = self._model(
-                input_ids=feed, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True,
-                logits_to_keep=self._last,
-            )  # fmt: skip
-        if is_plain(out.past_key_values):
-            give_room(out.past_key_values)
-        else:
-            self._keeps_pasts = False
-        return out
+        return self._model(
+            input_ids=feed, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True,
+            logits_to_keep=self._last,
+        )  # fmt: skip
 
-    def _read_laggards(self, turns: Sequence[Turn], pasts: list[Past]) -> list[Past]:
-        """First read all but the last token of prompts much longer than the others to read; return the pasts."""
-        *long, _ = of_like_length([len(turn.ids) - len(past.ids) for turn, past in zip(turns, pasts, strict=True)])
-        for rows in long if self._keeps_pasts else ():
-            prompts, before = [turns[row].ids[:-1] for row in rows], [pasts[row] for row in rows]
-            feed, mask = side_by_side(before, prompts, self._device)
-            cache = self._forward(feed, mask, positions_in(mask, feed.shape[1]), joined(before)).past_key_values
-            if self._keeps_pasts:
-                for row, (place, prompt) in zip(rows, enumerate(prompts), strict=True):
-                    pasts[row] = past_of(cache, place, mask, prompt)
-        return pasts
-
-    def _take_past(self, turn: Turn) -> Past:
+    def _take_past(self, turn: Turn) -> Past | Kept:
         """Return the cached past of a prompt. An episode's first turn reserves a slot if one is free."""
-        past = self._pasts.get(turn.player, NO_PAST)
+        past = self._pasts.get(turn.player) or self._nothing()
         if turn.player in self._pasts or (self._keeps_pasts and len(self._pasts) < self._max_batch):
-            self._pasts[turn.player] = NO_PAST  # frees the memory for the batch; the episode keeps its slot
+            self._pasts[turn.player] = self._nothing()  # frees the memory for the batch; the episode keeps its slot
         return past.shared_with(turn.ids)
 
-    def _keep_past(self, turn: Turn, cache: Any, row: int, mask: Tensor) -> None:
+    def _keep_past(self, turn: Turn, batch: PaddedBatch | PackedBatch, row: int) -> None:
         """Keep the cache of a finished turn for the episode's next one; its last tokens were never read."""
         if self._keeps_pasts and turn.player in self._pasts:
-            self._pasts[turn.player] = past_of(cache, row, mask, turn.ids + turn.said[: turn.read])
+            self._pasts[turn.player] = batch.past(row, turn.ids + turn.said[: turn.read])
 
     def _pick(self, logits: Tensor, turns: Sequence[Turn]) -> None:
         """Choose the next tokens of each turn that has read its last ones, from logits (batch, vocabulary)."""

@@ -12,7 +12,8 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor, nn
 
-from alfworld_sft.models.load import ModelError, context_of, first_line, load_config
+from alfworld_sft.models.families import attends_plainly
+from alfworld_sft.models.load import ModelError, first_line, load_config
 
 logger = logging.getLogger(__name__)
 
@@ -20,9 +21,6 @@ _Part = tuple[Tensor, Tensor, Tensor]
 
 PACKED = "alfworld_packed"
 """The name of our attention function in transformers' registry."""
-
-PACKED_FAMILIES = frozenset({"llama", "mistral", "olmo2", "phi3", "qwen2", "qwen3", "smollm3", "granite"})
-"""Architectures with plain attention (causal, without sinks or soft caps) and plain RMS norms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,11 +102,7 @@ def choose_attention(name: str, wish: Literal["auto", "packed", "sdpa"], longest
     None stands for rows as long as the model's context.
     """
     config = load_config(name)
-    layer_types = getattr(config, "layer_types", None)  # if missing, a window applies to every layer
-    windowed = layer_types is None or "sliding_attention" in layer_types
-    window = getattr(config, "sliding_window", None) if windowed else None
-    plain = config.model_type in PACKED_FAMILIES and (window is None or window >= (longest or context_of(config)))
-    plain = plain and not getattr(config, "attention_dropout", 0)
+    plain = attends_plainly(config, longest) and not getattr(config, "attention_dropout", 0)
     if wish == "packed" and not plain:
         raise ModelError(
             f"model.attention=packed: not for {config.model_type} as its config has it; write model.attention=sdpa"

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface
 
+from alfworld_sft.models.families import PLAIN_FAMILIES
 from alfworld_sft.models.load import ModelError, base_of, layers_of
-from alfworld_sft.train.model.attention import PACKED, PACKED_FAMILIES, Segments, packed_attention, varlen_works
+from alfworld_sft.train.model.attention import PACKED, Segments, packed_attention, varlen_works
 from alfworld_sft.train.model.loss import LIKELIHOOD, TokenLoss, weighted_loss
 from alfworld_sft.train.model.objectives import Objective
 from alfworld_sft.train.model.on_cpu import filler, plain_float32, rms_norm, speed_up
@@ -82,7 +83,7 @@ def prepare(model: Any, *, gradient_checkpointing: bool, compile_layers: bool) -
     """Prepare a model for training, in place; see `compile_each_layer` for doing that later."""
     model.train()
     device = next(model.parameters()).device
-    if base_of(model).config.model_type in PACKED_FAMILIES:
+    if base_of(model).config.model_type in PLAIN_FAMILIES:
         if device.type == "cpu":
             speed_up(base_of(model))
         for module in base_of(model).modules():

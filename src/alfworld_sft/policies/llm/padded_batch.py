@@ -1,4 +1,4 @@
-"""How are the keys and values of an episode's last turn kept, and how do several episodes share a batch?
+"""How do episodes share a batch, padded on the left? Each begins with a copy of what was read of it.
 
 Only a plain cache can be cut and joined: a `DynamicCache` with all tokens in every layer. Sliding windows and recurrent
 states cannot, and are not kept.
@@ -6,7 +6,7 @@ states cannot, and are not kept.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -17,6 +17,7 @@ from transformers.cache_utils import DynamicLayer
 
 Layer: TypeAlias = tuple[Tensor, Tensor]
 """Keys and values, each (tokens, heads, head width)."""
+Forward: TypeAlias = Callable[[Tensor, Tensor, Tensor, Any], Any]
 
 _SCALED_BY_LENGTH = {"dynamic", "longrope"}
 _ROOM = 32
@@ -34,12 +35,17 @@ class Past:
 
     def shared_with(self, prompt: Sequence[int]) -> Past:
         """Return the prefix shared with a prompt: never all of it, as its last token has yet to be processed."""
-        most = min(len(self.ids), len(prompt) - 1)
-        length = next((n for n in range(most) if self.ids[n] != prompt[n]), most)
+        length = shared_length(self.ids, prompt)
         return Past(prompt[:length], [(keys[:length], values[:length]) for keys, values in self.layers if length])
 
 
 NO_PAST = Past()
+
+
+def shared_length(known: Sequence[int], prompt: Sequence[int]) -> int:
+    """Return how many tokens a prompt begins with that are known, its last one apart."""
+    most = min(len(known), len(prompt) - 1)
+    return next((n for n in range(most) if known[n] != prompt[n]), most)
 
 
 class RoomyLayer(DynamicLayer):  # type: ignore[misc]
@@ -121,6 +127,48 @@ def past_of(cache: Any, row: int, mask: Tensor, ids: Sequence[int]) -> Past:
     return Past(ids, layers)
 
 
+class PaddedBatch:
+    """Conversations that a model reads on as one left-padded batch.
+
+    `forward` gets new tokens and their positions, (batch, new), the mask, (batch, past + new), and the cache; it
+    returns the model's output with logits for the last token only.
+    """
+
+    def __init__(self, forward: Forward, pasts: Sequence[Past], device: torch.device) -> None:
+        self._forward, self._device = forward, device
+        self._cache: Any = joined(pasts)
+        _, self._mask = lined_up([past.ids for past in pasts], device)
+
+    def read(self, unread: Sequence[Sequence[int]]) -> Tensor:
+        """Read new tokens of each row, at least one; return logits (batch, vocabulary) after each row's last.
+
+        A row is laid out as padding, past, padding, new tokens.
+        """
+        feed, new = lined_up(unread, self._device)
+        self._mask = torch.cat((self._mask, new), dim=1)
+        out = self._forward(feed, positions_in(self._mask, feed.shape[1]), self._mask, self._cache)
+        self._cache = out.past_key_values
+        if self.is_plain:
+            give_room(self._cache)
+        logits: Tensor = out.logits[:, -1]
+        return logits
+
+    @property
+    def is_plain(self) -> bool:
+        """Return whether what was read can be kept: false if the cache is not plain."""
+        return is_plain(self._cache)
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Go on with these rows only."""
+        kept = torch.tensor(rows, device=self._device)
+        self._cache.batch_select_indices(kept)
+        self._mask = self._mask[kept]
+
+    def past(self, row: int, ids: Sequence[int]) -> Past:
+        """Return a copy of what was read of a row, whose ids these are."""
+        return past_of(self._cache, row, self._mask, ids)
+
+
 def joined(pasts: Sequence[Past]) -> DynamicCache | None:
     """Return a batch's cache, each row padded on the left; None if no row has a past."""
     some = next((past for past in pasts if past.ids), None)
@@ -131,18 +179,6 @@ def joined(pasts: Sequence[Past]) -> DynamicCache | None:
     cache = DynamicCache()
     cache.layers = [RoomyLayer.of_rows(layer) for layer in zip(*rows, strict=True)]
     return cache
-
-
-def side_by_side(
-    pasts: Sequence[Past], prompts: Sequence[Sequence[int]], device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """Return the unread tokens of the prompts, (batch, new), and the batch's mask, (batch, past + new).
-
-    A row is laid out as padding, past, padding, new tokens.
-    """
-    ids, mask = lined_up([prompt[len(past.ids) :] for past, prompt in zip(pasts, prompts, strict=True)], device)
-    _, read = lined_up([past.ids for past in pasts], device)
-    return ids, torch.cat((read, mask), dim=1)
 
 
 def lined_up(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:

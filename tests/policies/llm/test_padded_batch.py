@@ -8,17 +8,15 @@ torch = pytest.importorskip("torch", reason="local models are an extra: pip inst
 
 from transformers import DynamicCache, LlamaConfig, Qwen2Config
 
-from alfworld_sft.policies.llm.kv_cache import (
+from alfworld_sft.policies.llm.padded_batch import (
     NO_PAST,
+    PaddedBatch,
     Past,
     give_room,
     is_plain,
     joined,
     may_be_kept,
     of_like_length,
-    past_of,
-    positions_in,
-    side_by_side,
 )
 
 
@@ -46,16 +44,20 @@ def test_a_prompt_shares_its_beginning_but_never_its_last_token(known, prompt, s
 
 def test_ragged_pasts_share_a_batch_and_come_out_again():
     pasts = [past(1, 2, 3), NO_PAST, past(4)]
-    cache = joined(pasts)
-    ids, mask = side_by_side(pasts, [[1, 2, 3, 7], [5, 6], [4, 8, 9]], torch.device("cpu"))
-    assert cache.layers[0].keys[:, 0, :, 0].tolist() == [[1, 2, 3], [0, 0, 0], [0, 0, 4]]
-    assert ids.tolist() == [[0, 7], [5, 6], [8, 9]]
-    assert mask.tolist() == [[1, 1, 1, 0, 1], [0, 0, 0, 1, 1], [0, 0, 1, 1, 1]]
-    assert positions_in(mask, 2).tolist() == [[2, 3], [0, 1], [1, 2]]
 
-    new = ids[:, None, :, None].float()
-    cache.update(new, new * 10, 0)
-    keys, values = past_of(cache, 2, mask, [4, 8, 9]).layers[0]
+    def forward(ids, positions, mask, cache):
+        assert cache.layers[0].keys[:, 0, :, 0].tolist() == [[1, 2, 3], [0, 0, 0], [0, 0, 4]]
+        assert ids.tolist() == [[0, 7], [5, 6], [8, 9]]
+        assert mask.tolist() == [[1, 1, 1, 0, 1], [0, 0, 0, 1, 1], [0, 0, 1, 1, 1]]
+        assert positions.tolist() == [[2, 3], [0, 1], [1, 2]]
+        new = ids[:, None, :, None].float()
+        cache.update(new, new * 10, 0)
+        return SimpleNamespace(past_key_values=cache, logits=new[:, 0, -1:])
+
+    batch = PaddedBatch(forward, pasts, torch.device("cpu"))
+    assert batch.read([[7], [5, 6], [8, 9]]).tolist() == [[7], [6], [9]]
+    batch.keep([0, 2])
+    keys, values = batch.past(1, [4, 8, 9]).layers[0]
     assert (keys.flatten().tolist(), values.flatten().tolist()) == ([4, 8, 9], [40, 80, 90])
 
 
