@@ -158,23 +158,32 @@ def attend_row_by_row(
     Each row's keys and values are (kv_heads, tokens, d). The queries of heads that share a key lie side by side, so
     that it is read once.
     """
-    outs = []
-    for row, queries, keys, values in zip(rows, query.split([row.new for row in rows], dim=2), key, value, strict=True):
-        heads, shared = queries.shape[1], keys.shape[0]
-        groups = heads // shared
-        if row.read:
-            packed = queries.reshape(1, shared, groups * row.new, -1)
-            mask = row.mask(groups) if row.new > 1 else None
-            with small_products() if groups * row.new < _FEW else nullcontext():
-                attended = scaled_dot_product_attention(packed, keys[None], values[None], attn_mask=mask, scale=scaling)
-            outs.append(attended.reshape(1, heads, row.new, -1))
+    outs = [
+        _attend(row, queries[0], keys, values, queries.shape[-1] ** -0.5 if scaling is None else scaling)
+        for row, queries, keys, values in zip(
+            rows, query.split([row.new for row in rows], dim=2), key, value, strict=True
+        )
+    ]
+    return torch.cat(outs, dim=1).transpose(0, 1)[None], None
+
+
+def _attend(row: Row, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
+    """Attend from one row's new tokens (heads, new, d) to all of its own, (kv_heads, tokens, d)."""
+    heads, new, _ = query.shape
+    groups = heads // key.shape[0]
+    if not row.read:
+        return scaled_dot_product_attention(
+            query[None], key[None], value[None], is_causal=True, scale=scaling, enable_gqa=groups > 1
+        )[0]
+    query = query.reshape(key.shape[0], groups * new, -1)
+    with small_products() if groups * new < _FEW else nullcontext():
+        if new == 1 and key.dtype == torch.float32:  # three fourths of the time of what is meant for it
+            shares = (key @ (query * scaling).transpose(1, 2)).transpose(1, 2).softmax(-1)
+            attended = shares @ value
         else:
-            outs.append(
-                scaled_dot_product_attention(
-                    queries, keys[None], values[None], is_causal=True, scale=scaling, enable_gqa=groups > 1
-                )
-            )
-    return torch.cat(outs, dim=2).transpose(1, 2), None
+            mask = row.mask(groups) if new > 1 else None
+            attended = scaled_dot_product_attention(query[None], key[None], value[None], attn_mask=mask, scale=scaling)
+    return attended.reshape(heads, new, -1)
 
 
 AttentionInterface.register(ROW_BY_ROW, attend_row_by_row)
