@@ -57,6 +57,15 @@ def test_the_command_fails_on_a_dataset_that_cannot_be_trained_on(dataset: Path)
     assert f"error: {dataset}/train.parquet row 0: 'prompt_data' has no key 'question'" in result.output
 
 
+def test_a_wrong_override_is_told_before_anything_is_replayed(
+    run_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("alfworld_sft.check.cli.replay_journal", None)
+    result = run(run_folder, "data.max_lenght=7")
+    assert isinstance(result.exception, UserError)
+    assert "data.max_lenght" in str(result.exception)
+
+
 def test_a_missing_dataset_is_told(tmp_path: Path) -> None:
     result = run(tmp_path / "nowhere" / "x")
     assert isinstance(result.exception, UserError)

@@ -161,6 +161,14 @@ def test_skipped_games_are_counted_by_reason_in_the_stamp_and_on_the_card(data, 
     assert "`); skipped: 2 broken (not a JSON object), 1 marked unsolvable. Template: `default`.\n" in card
 
 
+@pytest.mark.parametrize(
+    ("rows_per", "told"), [("turn", "one for each assistant turn."), ("episode", "one for each episode.")]
+)
+def test_the_card_says_what_a_row_is(data, tmp_path, rows_per, told):
+    folder, _ = collected(data, tmp_path, f"dataset.rows_per={rows_per}")
+    assert told in (folder / "README.md").read_text()
+
+
 def test_evaluation_splits_are_refused_unless_allowed(tmp_path):
     data = write_games(tmp_path / "data", 6, "valid_seen")
     with pytest.raises(UserError, match="--allow-eval-split"):

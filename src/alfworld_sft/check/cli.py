@@ -23,7 +23,7 @@ from alfworld_sft.runs.played_games import games_of_run
 from alfworld_sft.runs.store import JOURNAL, RUN_FILE, read_stamp
 from alfworld_sft.strict_json import to_json
 from alfworld_sft.terminal import printable
-from alfworld_sft.train.preflight import FormReport, check_forms
+from alfworld_sft.train.preflight import FormReport, check_forms, refuse_wrong
 
 _STYLES: dict[Severity, str] = {"fault": "red", "warning": "yellow", "fact": ""}
 _LABELS: dict[Severity, str] = {"fault": "error: ", "warning": "warning: ", "fact": ""}
@@ -86,6 +86,7 @@ def _check(
             raise ConfigError("--format reads another project's data: train's overrides and --model go with datasets")
         yield report_foreign(data, foreign, known_games(sources)), None
         return
+    refuse_wrong(words)  # before a replay that takes minutes
     stamp = read_stamp(data) if (data / RUN_FILE).is_file() else None
     games = known_games(sources)
     if stamp is not None and (data / JOURNAL).is_file():

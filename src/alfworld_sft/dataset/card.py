@@ -37,7 +37,7 @@ _CARD = """\
 # ALFWorld episodes for supervised fine-tuning
 
 {episodes} of ALFWorld text games, played by `{policy}`, {won} of them won; {kept} kept, which give
-{rows_train} for training and {rows_val} for validation, one for each assistant turn. No game is in both.
+{rows_train} for training and {rows_val} for validation, one for each {row_of}. No game is in both.
 
 | task type | won | played |
 |---|---|---|
@@ -76,6 +76,7 @@ def dataset_card(stamp: dict[str, Any]) -> str:
         version=stamp["versions"]["alfworld-sft"],
         model_notes="".join(f"\n{note[0].upper()}{note[1:]}.\n" for note in model_notes(stamp)),
         episodes=counted(counts["episodes"], "episode"),
+        row_of="episode" if stamp["config"]["dataset"].get("rows_per") == "episode" else "assistant turn",
         rows_train=counted(counts["rows_train"], "row"),
         **{key: counts[key] for key in ("won", "kept", "rows_val")},
     )

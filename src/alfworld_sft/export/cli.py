@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator
+from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -19,13 +20,12 @@ from alfworld_sft.export.preferences import SETTINGS, game_of, has_distances, pr
 from alfworld_sft.export.targets import Record
 from alfworld_sft.export.write import export_rows, new_folder, write_jsonl
 from alfworld_sft.games import GameSource
-from alfworld_sft.prompts.template import Template
 from alfworld_sft.runs.job import games_of
 from alfworld_sft.runs.journal import Journal, read_journal
 from alfworld_sft.runs.store import IMPORT, JOURNAL, read_stamp
 from alfworld_sft.runs.template import template_of_run
 from alfworld_sft.terminal import printable
-from alfworld_sft.types import Form
+from alfworld_sft.types import Episode, Form
 
 Target = Literal["trl", "verl", "verl-rl", "llamafactory", "openai", "sharegpt", "inspect", "dpo"]
 
@@ -74,12 +74,17 @@ def export_pairs(
     if stamp.get("kind") != "collect":
         raise RunFolderError(f"{path}: of kind {stamp.get('kind')}; --to dpo takes a collection's folder")
     held_out, journal = _held_out_games(path), read_journal(path / JOURNAL)
+    config = CollectConfig.model_validate(stamp["config"])
     prompts = template_of_run(stamp, path, template)
+    rendering = Rendering(prompts, config.prompt.history_length, config.worldmodel.predictions)
+    section = config.games.model_copy(update={"source": source}) if source else config.games
+    find_games = cache(lambda: games_of(section, config.seed))
     with new_folder(out) as folder:
         numbers = {}
         for split in SPLITS:
             file = folder / f"{split}.jsonl"
-            numbers[split] = write_jsonl(file, _pairs(stamp, journal, source, form, prompts, held_out, split))
+            episodes = _trained_episodes(journal, config, held_out, split)
+            numbers[split] = write_jsonl(file, _pairs(episodes, find_games, rendering, form, path))
             if not numbers[split]:
                 file.unlink()  # readers of a dataset fail on a file without records
         if not any(numbers.values()):
@@ -94,26 +99,20 @@ def _held_out_games(dataset: Path) -> frozenset[str]:
     return frozenset(str(row.extra.get("game_id")) for row in read_rows([file], Columns(multiturn=True), "RUN"))
 
 
-def _pairs(
-    stamp: Mapping[str, Any],
-    journal: Journal,
-    source: str | None,
-    form: Form,
-    template: Template,
-    held_out: Collection[str],
-    split: str,
-) -> Iterator[Record]:
-    config = CollectConfig.model_validate(stamp["config"])
-    section = config.games.model_copy(update={"source": source}) if source else config.games
-    rendering = Rendering(template, config.prompt.history_length, config.worldmodel.predictions)
-    games: GameSource | None = None
+def _trained_episodes(
+    journal: Journal, config: CollectConfig, held_out: Collection[str], split: str
+) -> Iterator[Episode]:
+    """Yield the episodes whose rows are in a split."""
     for episode in journal.episodes():
-        if not episode.success and config.dataset.require_success:
-            continue
-        if (episode.game_id in held_out) != (split == "val"):
-            continue
-        if has_distances(episode):
-            yield from preference_pairs(episode, None, rendering, form)
-        else:
-            games = games or games_of(section, config.seed)
-            yield from preference_pairs(episode, game_of(episode, games, journal.path.parent), rendering, form)
+        kept = episode.success or not config.dataset.require_success
+        if kept and (episode.game_id in held_out) == (split == "val"):
+            yield episode
+
+
+def _pairs(
+    episodes: Iterable[Episode], find_games: Callable[[], GameSource], rendering: Rendering, form: Form, run: Path
+) -> Iterator[Record]:
+    """Yield the pairs of episodes; games are needed only for those that were recorded without distances."""
+    for episode in episodes:
+        game = None if has_distances(episode) else game_of(episode, find_games(), run)
+        yield from preference_pairs(episode, game, rendering, form)

@@ -44,8 +44,8 @@ def check_forms(
     `model` names the model of the tokenizer that counts tokens; the masks of the first `shown` samples are drawn. With
     `jobs` above 1 each form is read in its own process, unless a model is loaded.
     """
-    chosen = any(word.removeprefix("+").startswith("data.multiturn.enable=") for word in words)
-    forms = (None,) if chosen else ("false", "true")
+    forms = _forms(words)
+    chosen = forms == (None,)
     check = partial(_check_form, data, tuple(words), model=model, shown=shown, plain=plain)
     if jobs == 1 or chosen or model is not None:
         yield from map(check, forms)
@@ -54,14 +54,30 @@ def check_forms(
         yield from pool.map(check, forms)
 
 
+def refuse_wrong(words: Sequence[str]) -> None:
+    """Raise UserError for overrides that `check_forms` would refuse."""
+    for form in _forms(words):
+        _config_of(words, form)
+
+
+def _forms(words: Sequence[str]) -> tuple[str | None, ...]:
+    """Return the forms to check: both, or None for the one that the overrides choose."""
+    chosen = any(word.removeprefix("+").startswith("data.multiturn.enable=") for word in words)
+    return (None,) if chosen else ("false", "true")
+
+
+def _config_of(words: Sequence[str], form: str | None) -> TrainConfig:
+    both = form is not None  # options needed by one form have no effect in the other
+    return build_train_config([*words, f"data.multiturn.enable={form}"] if both else list(words), idle=both)
+
+
 def _check_form(
     data: Path, words: tuple[str, ...], form: str | None, *, model: str | None, shown: int, plain: bool
 ) -> FormReport:
     """Check one form: the one that the overrides choose (None), single-turn ("false") or multi-turn ("true")."""
     train = dataset_file(data, "train.parquet", "DIR")
     val = data / "val.parquet" if data.is_dir() and (data / "val.parquet").is_file() else None
-    both = form is not None  # options needed by one form have no effect in the other
-    config = build_train_config([*words, f"data.multiturn.enable={form}"] if both else list(words), idle=both)
+    config = _config_of(words, form)
     name = "multi-turn" if config.data.multiturn.enable else "single-turn"
     found = FormReport(name, check_dataset([train], [val] if val else [], columns_of(config)))
     if model is not None and not found.report.problems:

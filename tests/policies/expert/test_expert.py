@@ -300,7 +300,7 @@ def test_options_out_of_range_are_refused():
 def test_the_name_tells_what_differs_from_the_defaults():
     assert Expert().name == "expert"
     assert Expert(search="sweep", prior=False, noise=0.2).name == (
-        "expert (search=sweep, no prior, noise=0.2 in 1 of the episodes)"
+        "expert (search=sweep, no prior, noise=0.2 in every episode)"
     )
 
 

@@ -59,7 +59,8 @@ class Expert:
         if not self.prior:
             differing.append("no prior")
         if self.noise:
-            differing.append(f"noise={self.noise:g} in {self.noise_episodes:g} of the episodes")
+            where = "every episode" if self.noise_episodes == 1 else f"{self.noise_episodes:g} of the episodes"
+            differing.append(f"noise={self.noise:g} in {where}")
         return f"expert ({', '.join(differing)})" if differing else "expert"
 
     @property
