@@ -1,6 +1,7 @@
 """A packed batch says of each row what the model says of it alone, whatever its neighbours are."""
 
 import asyncio
+from types import SimpleNamespace
 
 import pytest
 
@@ -109,3 +110,10 @@ def test_only_wide_models_with_plain_attention_are_packed(model, monkeypatch, ch
     for name, value in change.items():
         monkeypatch.setattr(model.config, name, value)
     assert may_be_packed(model) is packed
+
+
+def test_a_config_of_several_parts_is_none_of_ours():
+    config = SimpleNamespace(
+        model_type="gemma3", _attn_implementation="sdpa", get_text_config=lambda decoder: SimpleNamespace()
+    )
+    assert not may_be_packed(SimpleNamespace(device=torch.device("cpu"), config=config))

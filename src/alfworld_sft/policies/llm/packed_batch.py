@@ -38,8 +38,8 @@ def may_be_packed(model: Any) -> bool:
     return may_be_kept(model) and bool(
         model.device.type == "cpu"
         and config._attn_implementation == "sdpa"
-        and config.hidden_size >= WIDE
         and attends_plainly(config)
+        and config.hidden_size >= WIDE
     )
 
 
