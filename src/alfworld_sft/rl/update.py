@@ -77,7 +77,7 @@ class Updater:
         total = torch.zeros((), dtype=torch.float64, device=ranks.device)
         for number, (packed, policy) in enumerate(zip(micro, policies, strict=True), 1):
             objective: Objective = Likelihood() if self._rl.method == "best_of" else policy
-            with gradient_sync(learner.module, last=number == len(micro)):
+            with gradient_sync(learner.module, last=number == len(micro)), learner.products():
                 found = forward(learner.module, packed, ranks.device, objective, entropy=True)
                 # Gradients are averaged over processes but should be summed.
                 (found.loss * ranks.world).backward()

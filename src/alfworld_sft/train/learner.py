@@ -9,7 +9,7 @@ import gc
 import logging
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import torch
 
 from alfworld_sft.errors import AlfworldSftError, DatasetError, UserError
 from alfworld_sft.models.load import base_of, layers_of
+from alfworld_sft.models.products import WIDE, fast_products
 from alfworld_sft.models.stamp import base_fingerprint
 from alfworld_sft.signals import StopRequest, ignore_further_sigterm, sigterm_noted
 from alfworld_sft.train import checkpoint as checkpoints
@@ -151,6 +152,11 @@ class Learner:
         """Return a model with the loss of this run."""
         autocast = self.compute if self.compute != torch.float32 else None
         return LossModule(model, autocast=autocast, temperature=self._temperature)
+
+    def products(self) -> AbstractContextManager[None]:
+        """Return what a forward and backward pass should run in: see `attention`, whose gradient has no context."""
+        wide = base_of(self.model).config.get_text_config(decoder=True).hidden_size >= WIDE
+        return fast_products(self.ranks.device) if wide else nullcontext()
 
     def lr_factor(self, step: int) -> float:
         """Return the fraction of the peak learning rate at a step, counted from 1."""

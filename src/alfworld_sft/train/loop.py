@@ -144,7 +144,7 @@ class _Run:
         module = self.learner.module
         total = torch.zeros((), dtype=torch.float64, device=self.ranks.device)
         for number, packed in enumerate(micro, 1):
-            with gradient_sync(module, last=number == len(micro)):
+            with gradient_sync(module, last=number == len(micro)), self.learner.products():
                 loss = forward(module, packed, self.ranks.device, self.objective).loss
                 # Gradients are averaged over processes but should be summed.
                 (loss * (self.ranks.world / weight)).backward()

@@ -13,8 +13,8 @@ from alfworld_sft.models import products
 from alfworld_sft.models.load import load_model
 from alfworld_sft.models.products import fast_products, mkl_is_slow
 from alfworld_sft.train.config import build_train_config
-from alfworld_sft.train.model import on_cpu, trainable
-from alfworld_sft.train.model.attention import PACKED, Segments
+from alfworld_sft.train.model import attention, on_cpu, trainable
+from alfworld_sft.train.model.attention import PACKED, Segments, packed_attention
 from alfworld_sft.train.model.on_cpu import rms_norm, speed_up
 from alfworld_sft.train.model.prepare import LossModule
 from alfworld_sft.train.model.trainable import compute_dtype
@@ -69,7 +69,7 @@ def test_no_gradient_is_computed_where_nothing_is_trained(monkeypatch):
     for layer in (block.gate_proj, block.up_proj):
         layer.requires_grad_(False)
     counted = []
-    monkeypatch.setattr(on_cpu, "fast_products", lambda: counted.append(1) or fast_products())
+    monkeypatch.setattr(on_cpu, "fast_products", lambda device: counted.append(1) or fast_products(device))
     out = block(torch.randn(4, 24))
     assert len(counted) == 3
     out.sum().backward()
@@ -88,11 +88,18 @@ def test_autocast_is_respected():
 def test_products_stay_float32_and_the_setting_is_restored():
     a, b = (torch.randn(300, 300, generator=torch.Generator().manual_seed(i)) for i in range(2))
     before = torch.get_float32_matmul_precision()
-    with fast_products():
+    with fast_products(torch.device("cpu")):
         product = a @ b
         assert (torch.get_float32_matmul_precision() == "medium") == mkl_is_slow()
     assert torch.get_float32_matmul_precision() == before
     assert (product.double() - a.double() @ b.double()).abs().max() < 1e-3  # bfloat16 would be 0.1 apart
+
+
+def test_products_of_a_gpu_keep_their_digits(monkeypatch):
+    monkeypatch.setattr(products, "mkl_is_slow", lambda: True)
+    before = torch.get_float32_matmul_precision()
+    with fast_products(torch.device("cuda")):
+        assert torch.get_float32_matmul_precision() == before
 
 
 def losses(module, ids, *lengths):
@@ -149,3 +156,27 @@ def test_wide_models_get_adapters_in_bfloat16_where_the_cpu_multiplies_it(bfloat
     config = build_train_config([f"model.lora_rank={rank}"])
     assert compute_dtype(config, torch.device("cpu")) == chosen
     assert compute_dtype(build_train_config(["model.dtype=float32"]), torch.device("cpu")) == torch.float32
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_wide_model_attends_in_float32_where_that_is_faster(dtype, monkeypatch):
+    monkeypatch.setattr(attention, "WIDE", 32)
+    monkeypatch.setattr(attention, "mkl_is_slow", lambda: True)
+    torch.manual_seed(0)
+    given = [torch.randn(1, heads, 12, 8).to(dtype).requires_grad_() for heads in (4, 2, 2)]
+    exact = [each.detach().double().requires_grad_() for each in given]
+    segments = Segments.of(torch.tensor([0, 5, 12]), torch.device("cpu"))
+    with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+        found, _ = packed_attention(None, *given, None, segments=segments)
+    assert found.dtype == dtype
+    expected = []
+    for part in (slice(0, 5), slice(5, 12)):
+        query, key, value = (each[:, :, part] for each in exact)
+        alone = functional.scaled_dot_product_attention(query, key, value, is_causal=True, enable_gqa=True)
+        expected.append(alone.transpose(1, 2))
+    rounding = {"rtol": 0, "atol": 1e-6 if dtype == torch.float32 else 8e-3}  # of the result only
+    torch.testing.assert_close(found.double(), torch.cat(expected, 1), **rounding)
+    found.double().pow(2).sum().backward()
+    torch.cat(expected, 1).pow(2).sum().backward()
+    for ours, true in zip(given, exact, strict=True):
+        torch.testing.assert_close(ours.grad.double(), true.grad, rtol=0, atol=20 * rounding["atol"])

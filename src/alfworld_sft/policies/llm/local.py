@@ -91,7 +91,7 @@ class LocalModel:
         text_config = model.config.get_text_config(decoder=True)
         self._spelling = Spelling(self._encoder, end_ids, text_config.vocab_size) if constrain else None
         self._last = torch.tensor([-1], device=model.device)  # as an index, which copies: see `_forward`
-        self._products = fast_products if text_config.hidden_size >= WIDE else nullcontext
+        self._wide = text_config.hidden_size >= WIDE
         self._name = f"local:{name}"
         self._thread = ThreadPoolExecutor(1, "local-model")
         self._waiting: list[Turn] = []
@@ -223,7 +223,7 @@ class LocalModel:
         unread = [turn.ids[len(past.ids) :] for past, turn in zip(pasts, turns, strict=True)]
         del pasts  # a padded batch has copied them
         while not stopped.is_set():
-            with self._products():
+            with fast_products(self._device) if self._wide else nullcontext():
                 logits = batch.read(unread)
             if isinstance(batch, PaddedBatch) and not batch.is_plain:
                 self._keeps_pasts = False
@@ -252,7 +252,7 @@ class LocalModel:
         *long, _ = of_like_length([len(turn.ids) - len(past.ids) for turn, past in zip(turns, pasts, strict=True)])
         for rows in long if self._keeps_pasts else ():
             batch = PaddedBatch(self._forward, [pasts[row] for row in rows], self._device)
-            with self._products():
+            with fast_products(self._device) if self._wide else nullcontext():
                 batch.read([turns[row].ids[len(pasts[row].ids) : -1] for row in rows])
             if batch.is_plain:
                 for place, row in enumerate(rows):

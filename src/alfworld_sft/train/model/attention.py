@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from alfworld_sft.models.families import attends_plainly
 from alfworld_sft.models.load import ModelError, first_line, load_config
+from alfworld_sft.models.products import WIDE, fast_products, mkl_is_slow
 
 logger = logging.getLogger(__name__)
 
@@ -127,12 +128,24 @@ def packed_attention(
     """
     if segments is None or dropout:
         raise RuntimeError("packed attention needs to know the sequences, and has no dropout")
+    if value.device.type == "cpu" and query.shape[1] * query.shape[3] >= WIDE and mkl_is_slow():
+        return _attend_in_float32(query, key, value, segments, scaling), None
     query, key = query.to(value.dtype), key.to(value.dtype)  # rotary embedding leaves them in float32 under autocast
     if query.is_cuda and varlen_works(query.device):
         q, k, v = (x[0].transpose(0, 1).contiguous() for x in (query, key, value))  # (tokens, heads, d)
         out = _varlen(q, k, v, segments, scaling)[None]
         return _with_branches(out, query, key, value, segments, scaling) if segments.branches else out, None
     return _attend_each(query, key, value, segments, scaling), None
+
+
+def _attend_in_float32(query: Tensor, key: Tensor, value: Tensor, segments: Segments, scaling: float | None) -> Tensor:
+    """Attend in float32 and by oneDNN: PyTorch's attention multiplies bfloat16 by MKL, too.
+
+    Measured on an EPYC, 9 heads and 3,000 tokens, forward and backward: 262 ms a layer, if the backward pass is in
+    `fast_products`, too; 341 in bfloat16, and 468 in float32 by MKL.
+    """
+    with torch.autocast("cpu", enabled=False), fast_products(query.device):
+        return _attend_each(query.float(), key.float(), value.float(), segments, scaling).to(value.dtype)
 
 
 def _attend_each(query: Tensor, key: Tensor, value: Tensor, segments: Segments, scaling: float | None) -> Tensor:

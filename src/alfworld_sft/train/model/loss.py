@@ -92,7 +92,7 @@ class _ChunkedLoss(torch.autograd.Function):
         losses, slopes = torch.empty_like(logprob), torch.empty_like(logprob)
         correct = torch.empty(len(labels), dtype=torch.bool, device=hidden.device)
         entropy = torch.empty_like(logprob) if wants_entropy else logprob.new_empty(0)
-        with torch.autocast(hidden.device.type, enabled=False), fast_products():
+        with torch.autocast(hidden.device.type, enabled=False), fast_products(hidden.device):
             if objective.joint:
                 for part, logits in head.chunks():
                     logprob[part] = head.logprob(part, logits, logits.logsumexp(1, keepdim=True))

@@ -74,14 +74,14 @@ class _Linear(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         wants_x, wants_weight, _ = ctx.needs_input_grad
         ctx.save_for_backward(x if wants_weight else None, weight if wants_x else None)
-        with fast_products():
+        with fast_products(x.device):
             return functional.linear(x, weight, bias)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         flat = grad.flatten(0, -2)
-        with fast_products():
+        with fast_products(grad.device):
             grad_x = None if weight is None else (flat @ weight).view(*grad.shape[:-1], -1)
             grad_weight = None if x is None else flat.T @ x.flatten(0, -2)
         return grad_x, grad_weight, flat.sum(0) if ctx.needs_input_grad[2] else None
