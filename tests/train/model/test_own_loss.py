@@ -134,6 +134,22 @@ def test_a_loss_that_is_not_the_models_own_is_refused(data, tmp_path):
     assert not list((tmp_path / "out").glob("global_step_*"))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_single_tokens_may_round_in_bfloat16(dtype, data, tmp_path):
+    """Those of a model far from its data: attention in float32 and in bfloat16 then differ by half a nat."""
+    folder = write_architecture(tmp_path / "model", "mistral")
+    model = load_model(str(folder), torch.float32, CPU, PACKED)
+    autocast = None if dtype == torch.float32 else dtype
+    own = own_loss(model, (torch.arange(40), torch.arange(24)), autocast)
+    for nll in own.nll:
+        nll[3] += 0.14 * nll.mean()
+    if dtype == torch.bfloat16:
+        assert may_be_packed(str(folder), LossModule(model, autocast=autocast), own)
+    else:
+        with pytest.raises(ModelError, match="computes another loss"):
+            may_be_packed(str(folder), LossModule(model), own)
+
+
 def test_a_window_that_was_overlooked_is_refused(data, tmp_path):
     """Our attention knows no window: should it be chosen for a model that has one, the run stops."""
     folder = write_architecture(tmp_path / "model", "mistral", sliding_window=8)

@@ -26,8 +26,11 @@ logger = logging.getLogger(__name__)
 
 SHORT, LONG = 24, 40
 """Tokens of the two rows; the first is longer if the model behaves differently from some length on."""
-_ROUNDING = {torch.float32: 1e-3, torch.bfloat16: 0.1}
-"""Largest difference of one token's loss, relative to the mean loss (or to 1), between two kernels."""
+_ROUNDING = {torch.float32: 1e-3, torch.bfloat16: 0.05}
+"""Difference between two kernels, relative to the mean loss (or to 1): the largest of one token; in bfloat16 the mean.
+
+Measured: a fine-tuned model far from its data, in bfloat16, has 0.14 for one token, and 0.02 on the mean.
+"""
 _NEIGHBOUR = {torch.float32: 1e-5, torch.bfloat16: 1e-4}
 """The same between two passes of equal shape, in which the row has different neighbours.
 
@@ -89,7 +92,7 @@ def _compare(name: str, module: LossModule, own: OwnLoss) -> bool:
     architecture = type(base_of(module.model)).__name__
     first, second = own.rows
     alone = [_module_nll(module, [row])[0] for row in own.rows]
-    apart = _distance(alone, own.nll)
+    apart = _distance(alone, own.nll, dtype)
     if not apart <= _ROUNDING[dtype]:  # also true for NaN
         way_out = "; write model.attention=sdpa" if module.packed else ""
         raise ModelError(
@@ -100,7 +103,7 @@ def _compare(name: str, module: LossModule, own: OwnLoss) -> bool:
     packed = _module_nll(module, [first, second])
     beside_another = _module_nll(module, [first.flip(0), second])
     leak = _distance(packed[1:], beside_another[1:])
-    apart = _distance(packed, own.nll)
+    apart = _distance(packed, own.nll, dtype)
     if apart <= _ROUNDING[dtype] and leak <= _NEIGHBOUR[dtype]:
         return True
     logger.warning(
@@ -138,10 +141,11 @@ def _module_nll(module: LossModule, rows: Sequence[Tensor]) -> list[Tensor]:
     return [nll[0, end - SHORT : end - 1] for end in bounds[1:].tolist()]
 
 
-def _distance(found: Sequence[Tensor], expected: Sequence[Tensor]) -> float:
-    """Return the largest difference of one token, relative to the mean or to 1."""
+def _distance(found: Sequence[Tensor], expected: Sequence[Tensor], dtype: torch.dtype = torch.float32) -> float:
+    """Return the largest difference of one token, or in bfloat16 the mean one, relative to the mean loss or to 1."""
     a, b = torch.cat(list(found)), torch.cat(list(expected))
-    return float((a - b).abs().max() / b.mean().clamp(min=1))
+    difference = (a - b).abs()
+    return float((difference.mean() if dtype == torch.bfloat16 else difference.max()) / b.mean().clamp(min=1))
 
 
 def _lengths_in(values: Mapping[str, Any]) -> Iterator[int]:
