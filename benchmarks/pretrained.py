@@ -46,6 +46,8 @@ DIFFERENCES = {
     "prompt.form": "multi (default single) for conversations: one pass of the model reads a whole game",
     "policy.noise": "0.15 (default 0), with won games only: without mistakes in its data the student, after its first"
     " one, repeats it until the game ends",
+    "data.max_length": "4,096 tokens (default 2,048) for the guide's prompts, where 7 % (`default`) and 24 % (`add_wm1`)"
+    " of the conversations are longer; runs until 2026-11-29 have the default",
     "worldmodel.observation_loss": "0.3 in conversations (default 0), as documented for small models",
     "policy.temperature": "0 (default 0.4): one play of each game then needs no second",
     "policy.max_tokens, env.max_repeats": "24 or 256, more than any reply of the expert has, and 8 (defaults 512,"
@@ -56,7 +58,11 @@ DIFFERENCES = {
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """One run of the guide. `base` is the pretrained model, or random weights of Qwen3's kind of the same size."""
+    """One run of the guide.
+
+    `base` is the pretrained model, random weights of Qwen3's kind of the same size, or another arm: its model then
+    collects the episodes with the expert as its teacher, and is trained further on what the teacher says.
+    """
 
     name: str
     template: str
@@ -71,18 +77,36 @@ class Arm:
     @property
     def training(self) -> list[str]:
         """Overrides of the training script."""
-        lora = self.base == "smollm2"
-        weights = ["optim.lr=1e-3"] if lora else ["model.lora_rank=0", "optim.name=muon", "optim.lr=2e-3"]
+        rate = {"smollm2": ["optim.lr=1e-3"], "random": ["model.lora_rank=0", "optim.name=muon", "optim.lr=2e-3"]}
+        weights = rate.get(self.base, ["optim.lr=5e-4"])
         world = ["worldmodel.observation_loss=0.3"] if self.form == "multi" else []
+        longest = [] if self.template == "compact" else ["data.max_length=4096"]
         batch = [] if self.rows_per_step == 128 else [f"data.train_batch_size={self.rows_per_step}"]
-        return [*weights, *world, *batch, "trainer.total_epochs=1"]
+        return [*weights, *world, *longest, *batch, "trainer.total_epochs=1"]
 
+    @property
+    def playing(self) -> list[str]:
+        """Overrides with which a model of this arm plays in any way."""
+        return [f"prompt.template={self.template}", f"prompt.form={self.form}", f"policy.max_tokens={self.max_tokens}"]
+
+    @property
+    def folder(self) -> str:
+        """The name of the arm's folder."""
+        return re.sub(r"\W+", "_", f"{self.name} {self.episodes}")
+
+
+TAUGHT = (
+    "policy.teacher=expert", "policy.teacher_share=0.3", "policy.temperature=0.4", "env.max_repeats=2",
+    "dataset.val_fraction=0", "runner.concurrency=32",
+)  # fmt: skip
+"""How a model plays with its teacher, as `docs/learning.md` recommends; the games have another seed than before."""
 
 ARMS = (
     Arm("compact", "compact", "multi", 3000, 24, 140),
     Arm("compact, steps of 128 rows", "compact", "multi", 3000, 24, 140, rows_per_step=128),
     Arm("compact, random weights", "compact", "multi", 3000, 24, 20, base="random"),
     Arm("default, multi", "default", "multi", 800, 256, 20),
+    Arm("default, multi, taught", "default", "multi", 200, 256, 0, base="default, multi"),
     Arm("add_wm1, multi", "add_wm1", "multi", 400, 256, 20),
     Arm("default, single", "default", "single", 200, 256, 20),
     Arm("add_wm1, single", "add_wm1", "single", 200, 256, 20),
@@ -99,7 +123,8 @@ class Bench:
     def __init__(self, arm: Arm, options: argparse.Namespace, ends: float) -> None:
         self.arm, self.options, self.ends = arm, options, min(ends, time.monotonic() + 60 * options.minutes)
         self.state = options.state.resolve()
-        self.place = self.state / re.sub(r"\W+", "_", f"{arm.name} {arm.episodes}")
+        self.place = self.state / arm.folder
+        self.student = next((self.state / other.folder for other in ARMS if other.name == arm.base), None)
         self.place.mkdir(parents=True, exist_ok=True)
         new = {"arm": asdict(arm), "overrides": arm.training, "machine": machine(), "cpu_minutes": {}, "curve": []}
         self.known: dict[str, Any] = {**new, **(read_json(self.place / "arm.json") or {}), "status": "unfinished"}
@@ -107,19 +132,27 @@ class Bench:
     def run_all(self) -> None:
         """Do what is left of the arm; raises OutOfTimeError when its minutes are over."""
         model = self.make_model(self.arm.base)
-        data = self.collect()
+        data = self.collect(model)
         some = self.options.curve_games if self.options.smoke else None
-        self.play_all(model, "before", some or self.arm.before_games)
+        if not self.student:
+            self.play_all(model, "before", some or self.arm.before_games)
         self.play_all(self.train(model, data), "after", some)
-        for name in [key for key in self.known["after"] if key in self.known["before"]]:
-            self.known.setdefault("paired", {})[name] = pair(
-                self.place / f"before {name}", self.place / f"after {name}"
-            )
+        for name in self.known["after"]:
+            before = self.student / f"after {name}" if self.student else self.place / f"before {name}"
+            if (before / "metrics.json").exists():
+                self.known.setdefault("paired", {})[name] = pair(before, self.place / f"after {name}")
         self.known["status"] = "complete"
         self.keep()
 
     def make_model(self, base: str) -> Path:
-        """Make the base model's folder, unless it is there."""
+        """Make the base model's folder, unless it is there; of an arm whose model goes on learning, a merged one."""
+        if self.student:
+            final, merged = self.student / "sft_models/final", self.place / "student"
+            if not final.exists():
+                sys.exit(f"error: {self.arm.name} needs the model of another arm first: --only {self.arm.base!r}")
+            if not merged.exists():
+                self.command("model", command_words("merge", final, merged))
+            return merged
         folder = self.state / base
         if base == "smollm2" and self.options.model:
             return Path(self.options.model.resolve())
@@ -129,15 +162,21 @@ class Bench:
             self.command("model", command_words("smollm2", folder))
         return folder
 
-    def collect(self) -> Path:
-        """Collect by the guide's script, and return the dataset's folder."""
+    def collect(self, model: Path) -> Path:
+        """Collect by the guide's script, and return the dataset's folder; `model` plays if it has a teacher."""
         arm, folder = self.arm, self.state / f"data_{self.arm.template}_{self.arm.form}_{self.arm.episodes}"
+        if self.student:
+            folder = self.place / "data"
         if not folder.exists():
             script = REPOSITORY / "examples/ppo_trainer/run_alfworld_sft_collection.sh"
             variables = {"PROMPT_TEMPLATE": arm.template, "NUM_EPISODES": str(arm.episodes)}
             words = [script, "--name", folder.name, "games.source=generate"]
-            words += ["policy.noise=0.15", f"prompt.form={arm.form}"]
-            self.command("collecting", words, SFT_REQUIRE_SUCCESS="True", OUTPUT_DIR=str(self.state), **variables)
+            if self.student:
+                words += ["policy.name=local", f"policy.model={model}", *TAUGHT, *arm.playing, "seed=4242"]
+            else:
+                words += ["policy.noise=0.15", f"prompt.form={arm.form}"]
+                variables["SFT_REQUIRE_SUCCESS"] = "True"
+            self.command("collecting", words, OUTPUT_DIR=str(folder.parent), **variables)
         elif read_json(folder / "run.json")["status"] != "complete":
             self.command("collecting", command_words("collect", "--resume", folder))
         self.known["dataset"] = read_json(folder / "run.json")["counts"]
@@ -186,9 +225,8 @@ class Bench:
         out, arm = self.place / name, self.arm
         words = making(
             "evaluate", out, f"games.source={self.options.data.resolve()}",
-            f"prompt.template={arm.template}", f"prompt.form={arm.form}", "policy.name=local", f"policy.model={model}",
-            "policy.temperature=0", f"policy.max_tokens={arm.max_tokens}", "env.max_repeats=8", "runner.concurrency=32",
-            *extra, *([f"num_games={games}"] if games else []),
+            *arm.playing, "policy.name=local", f"policy.model={model}", "policy.temperature=0", "env.max_repeats=8",
+            "runner.concurrency=32", *extra, *([f"num_games={games}"] if games else []),
         )  # fmt: skip
         if words:
             self.command("playing", words)
