@@ -46,8 +46,8 @@ DIFFERENCES = {
     "prompt.form": "multi (default single) for conversations: one pass of the model reads a whole game",
     "policy.noise": "0.15 (default 0), with won games only: without mistakes in its data the student, after its first"
     " one, repeats it until the game ends",
-    "data.max_length": "4,096 tokens (default 2,048) for the guide's prompts: 7 % (`default`) and 24 % (`add_wm1`) of the"
-    " conversations are longer; runs until 2026-11-29 have the default",
+    "data.max_length": "4,096 tokens (default 2,048) for the guide's prompts: 7 % (`default`) and 24 % (`add_wm1`) of"
+    " the conversations are longer; runs until 2026-11-29 have the default",
     "worldmodel.observation_loss": "0.3 in conversations (default 0), as documented for small models",
     "policy.temperature": "0 (default 0.4): one play of each game then needs no second",
     "policy.max_tokens, env.max_repeats": "24 or 256, more than any reply of the expert has, and 8 (defaults 512,"
