@@ -205,7 +205,8 @@ def count_read(model: Any) -> TokensRead:
 
     def count(_: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         ids = kwargs["input_ids"] if "input_ids" in kwargs else args[0]
-        fed.append(ids.numel() if ids.shape[1] > 1 else 0)
+        lengths = [row.new for row in kwargs["rows"]] if "rows" in kwargs else [ids.shape[1]] * ids.shape[0]
+        fed.append(sum(length for length in lengths if length > 1))
 
     model.register_forward_pre_hook(count, with_kwargs=True)
     return lambda _: sum(fed)
