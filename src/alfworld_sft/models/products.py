@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
 
@@ -43,6 +43,11 @@ def fast_products(device: torch.device) -> Iterator[None]:
     """
     with _precision("medium" if device.type == "cpu" and mkl_is_slow() else None):
         yield
+
+
+def products_of(width: int, device: torch.device) -> AbstractContextManager[None]:
+    """Return what the passes of a model so wide should run in: `fast_products`, if products are most of their work."""
+    return fast_products(device) if width >= WIDE else nullcontext()
 
 
 @contextmanager

@@ -18,7 +18,7 @@ import torch
 
 from alfworld_sft.errors import AlfworldSftError, DatasetError, UserError
 from alfworld_sft.models.load import base_of, layers_of
-from alfworld_sft.models.products import WIDE, fast_products
+from alfworld_sft.models.products import products_of
 from alfworld_sft.models.stamp import base_fingerprint
 from alfworld_sft.signals import StopRequest, ignore_further_sigterm, sigterm_noted
 from alfworld_sft.train import checkpoint as checkpoints
@@ -155,8 +155,7 @@ class Learner:
 
     def products(self) -> AbstractContextManager[None]:
         """Return what a forward and backward pass should run in: see `attention`, whose gradient has no context."""
-        wide = base_of(self.model).config.get_text_config(decoder=True).hidden_size >= WIDE
-        return fast_products(self.ranks.device) if wide else nullcontext()
+        return products_of(base_of(self.model).config.get_text_config(decoder=True).hidden_size, self.ranks.device)
 
     def lr_factor(self, step: int) -> float:
         """Return the fraction of the peak learning rate at a step, counted from 1."""

@@ -9,7 +9,6 @@ torch = pytest.importorskip("torch", reason="local models are an extra: pip inst
 from transformers import DynamicCache, LlamaConfig, Qwen2Config
 
 from alfworld_sft.policies.llm.padded_batch import (
-    NO_PAST,
     PaddedBatch,
     Past,
     give_room,
@@ -43,7 +42,7 @@ def test_a_prompt_shares_its_beginning_but_never_its_last_token(known, prompt, s
 
 
 def test_ragged_pasts_share_a_batch_and_come_out_again():
-    pasts = [past(1, 2, 3), NO_PAST, past(4)]
+    pasts = [past(1, 2, 3), Past(), past(4)]
 
     def forward(ids, positions, mask, cache):
         assert cache.layers[0].keys[:, 0, :, 0].tolist() == [[1, 2, 3], [0, 0, 0], [0, 0, 4]]
@@ -90,7 +89,7 @@ def test_a_new_token_does_not_copy_those_before_it():
 
 
 def test_without_any_past_the_model_makes_the_cache():
-    assert joined([NO_PAST, NO_PAST]) is None
+    assert joined([Past(), Past()]) is None
 
 
 def test_windows_are_not_kept():

@@ -20,7 +20,6 @@ import asyncio
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from functools import partial
 from typing import Any, Literal
 from weakref import WeakKeyDictionary
@@ -32,7 +31,7 @@ from alfworld_sft.errors import ConfigError, PolicyError, UserError
 from alfworld_sft.models.chat_encoder import ChatEncoder
 from alfworld_sft.models.load import cast_weights, context_of, load_tokenizer
 from alfworld_sft.models.merge import load_whole
-from alfworld_sft.models.products import WIDE, fast_products
+from alfworld_sft.models.products import products_of
 from alfworld_sft.models.reference import unusable_path
 from alfworld_sft.models.stopping import end_ids_of
 from alfworld_sft.policies.base import Player, short_name
@@ -91,7 +90,7 @@ class LocalModel:
         text_config = model.config.get_text_config(decoder=True)
         self._spelling = Spelling(self._encoder, end_ids, text_config.vocab_size) if constrain else None
         self._last = torch.tensor([-1], device=model.device)  # as an index, which copies: see `_forward`
-        self._wide = text_config.hidden_size >= WIDE
+        self._width = text_config.hidden_size
         self._name = f"local:{name}"
         self._thread = ThreadPoolExecutor(1, "local-model")
         self._waiting: list[Turn] = []
@@ -223,7 +222,7 @@ class LocalModel:
         unread = [turn.ids[len(past.ids) :] for past, turn in zip(pasts, turns, strict=True)]
         del pasts  # a padded batch has copied them
         while not stopped.is_set():
-            with fast_products(self._device) if self._wide else nullcontext():
+            with products_of(self._width, self._device):
                 logits = batch.read(unread)
             if isinstance(batch, PaddedBatch) and not batch.is_plain:
                 self._keeps_pasts = False
@@ -252,7 +251,7 @@ class LocalModel:
         *long, _ = of_like_length([len(turn.ids) - len(past.ids) for turn, past in zip(turns, pasts, strict=True)])
         for rows in long if self._keeps_pasts else ():
             batch = PaddedBatch(self._forward, [pasts[row] for row in rows], self._device)
-            with fast_products(self._device) if self._wide else nullcontext():
+            with products_of(self._width, self._device):
                 batch.read([turns[row].ids[len(pasts[row].ids) : -1] for row in rows])
             if batch.is_plain:
                 for place, row in enumerate(rows):

@@ -39,9 +39,6 @@ class Past:
         return Past(prompt[:length], [(keys[:length], values[:length]) for keys, values in self.layers if length])
 
 
-NO_PAST = Past()
-
-
 def shared_length(known: Sequence[int], prompt: Sequence[int]) -> int:
     """Return how many tokens a prompt begins with that are known, its last one apart."""
     most = min(len(known), len(prompt) - 1)
