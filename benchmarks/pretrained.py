@@ -39,7 +39,7 @@ VERSIONS = ("torch", "transformers", "peft", "tokenizers", "gguf")
 DIFFERENCES = {
     "model.path": "SmolLM2-135M-Instruct: 1.5 billion parameters would take ten times as long",
     "num_episodes, trainer.total_epochs": "as many different episodes as the time allows, each trained once; default 3",
-    "optim.lr": "1e-3 for adapters (default 1e-4): a smaller model, and fewer steps; all weights: Muon, 2e-3",
+    "optim.lr": "1e-3 or 3e-3 for adapters (default 1e-4): a smaller model, and fewer steps; all weights: Muon, 2e-3",
     "data.train_batch_size": "16 rows (default 128): so few episodes would give few steps",
     "data.micro_batch_size_per_gpu": "1 (default 2) in the runs until 2026-11-29, where `overrides` has it; without"
     " effect on a CPU, where a pass of this model holds less than one row may have",
@@ -73,16 +73,18 @@ class Arm:
     """Games that the model plays before training: all, or a subset where each takes minutes."""
     base: str = "smollm2"
     rows_per_step: int = 16
+    lr: str = "1e-3"
+    seed: int = 42
+    """Of the games: a model that learned from some meets others with its teacher."""
 
     @property
     def training(self) -> list[str]:
         """Overrides of the training script."""
-        rate = {"smollm2": ["optim.lr=1e-3"], "random": ["model.lora_rank=0", "optim.name=muon", "optim.lr=2e-3"]}
-        weights = rate.get(self.base, ["optim.lr=5e-4"])
+        whole = ["model.lora_rank=0", "optim.name=muon"] if self.base == "random" else []
         world = ["worldmodel.observation_loss=0.3"] if self.form == "multi" else []
         longest = [] if self.template == "compact" else ["data.max_length=4096"]
         batch = [] if self.rows_per_step == 128 else [f"data.train_batch_size={self.rows_per_step}"]
-        return [*weights, *world, *longest, *batch, "trainer.total_epochs=1"]
+        return [*whole, f"optim.lr={self.lr}", *world, *longest, *batch, "trainer.total_epochs=1"]
 
     @property
     def playing(self) -> list[str]:
@@ -99,15 +101,18 @@ TAUGHT = (
     "policy.teacher=expert", "policy.teacher_share=0.3", "policy.temperature=0.4", "env.max_repeats=2",
     "dataset.val_fraction=0", "runner.concurrency=32",
 )  # fmt: skip
-"""How a model plays with its teacher, as `docs/learning.md` recommends; the games have another seed than before."""
+"""How a model plays with its teacher, as `docs/learning.md` recommends."""
 
 ARMS = (
     Arm("compact", "compact", "multi", 3000, 24, 140),
     Arm("compact, steps of 128 rows", "compact", "multi", 3000, 24, 140, rows_per_step=128),
-    Arm("compact, random weights", "compact", "multi", 3000, 24, 20, base="random"),
+    Arm("compact, random weights", "compact", "multi", 3000, 24, 20, base="random", lr="2e-3"),
     Arm("default, multi", "default", "multi", 800, 256, 20),
-    Arm("default, multi, taught", "default", "multi", 200, 256, 0, base="default, multi"),
-    Arm("add_wm1, multi", "add_wm1", "multi", 400, 256, 20),
+    Arm("default, multi, 3e-3", "default", "multi", 500, 256, 20, lr="3e-3"),
+    Arm("default, multi, taught", "default", "multi", 150, 256, 0, base="default, multi, 3e-3", seed=4242),
+    Arm("default, multi, taught twice", "default", "multi", 150, 256, 0, base="default, multi, taught", seed=4243),
+    Arm("add_wm1, multi", "add_wm1", "multi", 400, 256, 20, lr="3e-3"),
+    Arm("add_wm1, multi, taught", "add_wm1", "multi", 150, 256, 0, base="add_wm1, multi", seed=4242),
     Arm("default, single", "default", "single", 200, 256, 20),
     Arm("add_wm1, single", "add_wm1", "single", 200, 256, 20),
 )
@@ -172,7 +177,7 @@ class Bench:
             variables = {"PROMPT_TEMPLATE": arm.template, "NUM_EPISODES": str(arm.episodes)}
             words = [script, "--name", folder.name, "games.source=generate"]
             if self.student:
-                words += ["policy.name=local", f"policy.model={model}", *TAUGHT, *arm.playing, "seed=4242"]
+                words += ["policy.name=local", f"policy.model={model}", *TAUGHT, *arm.playing, f"seed={arm.seed}"]
             else:
                 words += ["policy.noise=0.15", f"prompt.form={arm.form}"]
                 variables["SFT_REQUIRE_SUCCESS"] = "True"
