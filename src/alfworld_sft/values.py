@@ -6,7 +6,8 @@
 | a list of texts | one item, as it stands; or, between `[` and `]`, items separated by commas; quotes keep a comma |
 | anything else | `true` or `false`, a number, or a list such as `[0.9,0.95]` |
 
-Where a key may be unset, `null` or no text at all unsets it. A file that is really called `null` is `./null`.
+Where a key may be unset, `null` unsets it. A file that is really called `null` is `./null`. No text at all is refused:
+a shell variable that is not set would otherwise, as `num_episodes=$N`, play every game.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from collections.abc import Iterator
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-_NULL = re.compile(r"null|Null|NULL|")
+_NULL = re.compile(r"null|Null|NULL")
 _BOOL = re.compile(r"true|false", re.IGNORECASE)
 _INT = re.compile(r"[-+]?(0|[1-9][0-9]*)")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
@@ -29,10 +30,11 @@ def read_value(text: str, annotation: Any) -> Any:
     Raises ValueError, whose message says what to write instead, where a text or an item of a list is empty.
     """
     kinds = set(_kinds(annotation))
+    if not text.strip():
+        unset = ", or null for none" if NoneType in kinds else ""
+        raise ValueError(f"no value is given; give one{unset}, or leave the key out")
     if NoneType in kinds and _NULL.fullmatch(text):
         return None
-    if not text.strip():
-        raise ValueError("no value is given; give one, or leave the key out")
     if kinds & {int, float, bool, tuple}:
         return _read_plain(text.strip())
     if list in kinds and (found := re.fullmatch(r"\s*\[(.*)\]\s*", text, re.DOTALL)):
