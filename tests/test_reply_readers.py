@@ -12,8 +12,9 @@ from alfworld_sft.evaluate.worldmodel import WorldModelScore
 from alfworld_sft.models.chat_encoder import ChatEncoder
 from alfworld_sft.models.loss_mask import TokenKind
 from alfworld_sft.policies.llm.sampling import end_reply
+from alfworld_sft.prompts.formats import read_action
 from alfworld_sft.prompts.rationale import read_rationale
-from alfworld_sft.prompts.tags import find_sections, parse_reply, read_action, replace_section
+from alfworld_sft.prompts.tags import find_sections, parse_reply, replace_section
 from alfworld_sft.train.check import FileFacts
 from alfworld_sft.types import Reply
 from tests.episodes import step

@@ -64,6 +64,10 @@ class PolicyError(AlfworldSftError):
     """A policy that could not act; the episode is recorded as failed and the run continues."""
 
 
+class UnwinnableError(PolicyError):
+    """A planner has no plan: nothing wins any more. An episode that has begun ends here, lost, with what it holds."""
+
+
 def os_reason(error: OSError) -> str:
     """Return the system's words for an error; libraries raise some that carry only a message, or nothing at all."""
     return error.strerror or str(error) or type(error).__name__

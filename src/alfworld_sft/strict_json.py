@@ -19,6 +19,11 @@ def to_json(value: object, **options: Any) -> str:
         return json.dumps(_finite(value), ensure_ascii=False, allow_nan=False, **options)
 
 
+def writable(text: str) -> str:
+    """Return a text with a question mark for each half of a surrogate pair, which JSON can contain and no file can."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
 def _finite(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None

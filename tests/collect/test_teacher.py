@@ -15,7 +15,8 @@ from alfworld_sft.collect.run import resume_run
 from alfworld_sft.dataset.rows import Rendering, rows_of
 from alfworld_sft.errors import ConfigError
 from alfworld_sft.evaluate.config import config_of
-from alfworld_sft.prompts.tags import read_action, read_section
+from alfworld_sft.prompts.formats import read_action
+from alfworld_sft.prompts.tags import read_section
 from alfworld_sft.prompts.template import load_template
 from alfworld_sft.report.turns import turns_of
 from alfworld_sft.runs.records import from_line, to_line

@@ -35,6 +35,17 @@ def test_success_is_told_by_task_type():
     assert compare(a, b).by_task_type == {PICK: (2, 1, 2), LOOK: (1, 0, 0)}
 
 
+@pytest.mark.parametrize("swapped", [False, True])
+def test_a_game_whose_type_only_one_result_knows_is_paired(swapped):
+    """Its plays failed in the other result, which had no place and no other play to tell the type by."""
+    known = result("a", outcomes("+ +"))
+    failed = result("b", {PICK: {"game 1": (True,)}, "unknown": {"game 0": (False,)}})
+    pair = (failed, known) if swapped else (known, failed)
+    found = compare(*pair, different_protocols=True)
+    assert found.difference == (0.5 if swapped else -0.5)
+    assert found.by_task_type == {PICK: (2, 1, 2) if swapped else (2, 2, 1)}
+
+
 def test_plays_of_one_game_are_one_piece_of_evidence():
     found = compare(result("a", outcomes("--- --- +++")), result("b", outcomes("+++ --- ++-")))
     assert (found.games, found.plays) == (3, 9)

@@ -1,13 +1,16 @@
 import json
+from dataclasses import dataclass, field, replace
 
 import pytest
 
 from alfworld_sft.collect.run import resume_run
 from alfworld_sft.config import build_config
-from alfworld_sft.errors import ConfigError, RunFolderError
+from alfworld_sft.errors import ConfigError, PolicyError, RunFolderError
 from alfworld_sft.evaluate.compare import compare, read_result
 from alfworld_sft.evaluate.config import EvaluateConfig
+from alfworld_sft.evaluate.metrics import UNKNOWN_TYPE
 from alfworld_sft.evaluate.run import evaluate, resume_evaluation, start_evaluation
+from alfworld_sft.policies.expert.expert import Expert
 from tests.collecting import write_games
 from tests.reference.real import NO_REAL_GAMES, REAL_GAMES
 
@@ -25,6 +28,23 @@ def evaluated(source, parent, *overrides, name="run"):
     job = started(source, parent, *overrides, name=name)
     with job.run:
         return job.run.path, evaluate(job)
+
+
+@dataclass(frozen=True)
+class FailsOnce(Expert):
+    failed: list[str] = field(default_factory=list)
+
+    def begin(self, game, seed):
+        player = super().begin(game, seed)
+        if self.failed:
+            return player
+        self.failed.append(game.id)
+        return OutOfOrder()
+
+
+class OutOfOrder:
+    async def act(self, prompt):
+        raise PolicyError("out of order")
 
 
 def written(folder):
@@ -137,6 +157,22 @@ def test_a_game_that_cannot_be_read_counts_as_lost_until_it_is_played(data, tmp_
     with job.run:
         assert evaluate(job).metrics.success().won == 12
     assert written(job.run.path)["status"] == "complete"
+
+
+def test_a_failed_play_belongs_to_its_game_where_the_folder_does_not_tell_the_type(data, tmp_path, monkeypatch):
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    for number, file in enumerate(sorted(data.rglob("game.tw-pddl"))[:3]):
+        (flat / f"g{number}.tw-pddl").write_bytes(file.read_bytes())
+    job = started(flat, tmp_path, "repeats=2")
+
+    with job.run:
+        metrics = evaluate(replace(job, policy=FailsOnce())).metrics
+    assert UNKNOWN_TYPE not in metrics.outcomes
+    assert (metrics.success().won, metrics.success().played) == (5, 6)
+    whole, _ = evaluated(flat, tmp_path, "repeats=2", name="whole")
+    found = compare(read_result(whole), read_result(job.run.path, failed_as_lost=True))
+    assert (found.games, found.plays, found.only_a, found.only_b) == (3, 6, 1, 0)
 
 
 def test_a_full_disk_loses_no_episode(data, tmp_path, monkeypatch):

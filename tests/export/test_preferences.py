@@ -17,8 +17,8 @@ from alfworld_sft.evaluate.run import evaluate, start_evaluation
 from alfworld_sft.export.cli import export_command
 from alfworld_sft.export.preferences import preference_pairs
 from alfworld_sft.games import find_games
-from alfworld_sft.prompts.formats import read_reply
-from alfworld_sft.prompts.tags import read_action, read_section
+from alfworld_sft.prompts.formats import read_action, read_reply
+from alfworld_sft.prompts.tags import read_section
 from alfworld_sft.prompts.template import load_template, template_names
 from alfworld_sft.prompts.transcript import prompts_of
 from alfworld_sft.world import Env
@@ -136,6 +136,32 @@ def test_the_rejected_reply_is_the_other_action_in_every_format(tmp_path, name):
         assert chosen != rejected is not None
         episode = next(one for one in episodes if one.id == pair["episode_id"])
         assert rejected in episode.steps[pair["turn"] - 1].admissible_commands
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "rejected"),
+    [
+        ("default", "<think>I see.</think><action>{0}</action>", "<think>I see.</think><action>{1}</action>"),
+        ("default", "<observation>I see it. <action>{0}</action>", "<observation>I see it. <action>{1}</action>"),
+        ("default", "<action>{0}</action> or <action>{0}</action>", None),
+        ("compact", "<think>I see.</think>\n{0}", "<think>I see.</think>\n{1}"),
+        ("compact", "{0}", "{1}"),
+        ("trinity", "<think>I see.</think><action>{0}", None),
+        ("verl-agent", "<think>I <action>{0}</action></think>", None),
+    ],
+)
+def test_of_a_model_s_reply_only_the_action_differs_or_there_is_no_pair(played, name, said, rejected):
+    """However a reply was written: one whose action cannot be replaced would be told to be better than itself."""
+    episodes, games = played
+    rendering = Rendering(load_template(name))
+    for one in episodes[:2]:
+        steps = tuple(replace(step, reply=replace(step.reply, text=said.format(step.command))) for step in one.steps)
+        pairs = list(preference_pairs(replace(one, steps=steps), games[one.game_id], rendering))
+        assert bool(pairs) is (rejected is not None)
+        for pair in pairs:
+            commands = one.steps[pair["turn"] - 1].admissible_commands
+            assert pair["rejected"][0]["content"] in {rejected.format("", command) for command in commands}
+            assert pair["rejected"] != pair["chosen"]
 
 
 def test_single_turn_pairs_have_the_prompts_that_a_single_turn_model_is_given(played):

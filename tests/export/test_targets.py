@@ -11,7 +11,9 @@ from alfworld_sft.dataset.rows import Rendering, rows_of
 from alfworld_sft.dataset.write import SCHEMA
 from alfworld_sft.errors import DatasetError
 from alfworld_sft.export.write import ExportError, export_rows
-from alfworld_sft.prompts.template import load_template
+from alfworld_sft.prompts.template import load_template, template_names
+from tests.collecting import collected, write_games
+from tests.collecting import episodes as played_in
 from tests.episodes import episode, step
 
 TEMPLATE = load_template("default")
@@ -94,6 +96,19 @@ def test_verl_s_reinforcement_learning_reads_structs_and_the_action(run, tmp_pat
     assert [row["reward_model"] for row in rows] == [{"style": "rule", "ground_truth": "look"}] * 4
     assert [row["extra_info"]["index"] for row in rows] == [0, 1, 2, 3]
     assert rows[3]["prompt"] == conversation(run, 1)[:5]
+
+
+def test_verl_s_reinforcement_learning_reads_the_action_of_every_packaged_template(tmp_path):
+    games = write_games(tmp_path / "games", 6)
+    for name in template_names():
+        folder = collected(tmp_path, games, f"prompt.template={name}", "policy.name=planner", name=f"run {name}")
+        export_rows(folder, "verl-rl", tmp_path / name)
+        said = {
+            row["reward_model"]["ground_truth"]
+            for split in ("train", "val")
+            for row in pq.read_table(tmp_path / name / f"{split}.parquet").to_pylist()
+        }
+        assert said == {step.command for one in played_in(folder) for step in one.steps}
 
 
 def test_openai_s_weight_and_sharegpt_s_loss_mark_the_mistake(run, tmp_path):

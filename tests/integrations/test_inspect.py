@@ -22,7 +22,7 @@ from alfworld_sft.errors import UserError
 from alfworld_sft.games import EMBEDDED, find_games
 from alfworld_sft.integrations.inspect import alfworld
 from alfworld_sft.policies.expert.expert import Expert
-from alfworld_sft.prompts.tags import read_action
+from alfworld_sft.prompts.formats import read_action
 from alfworld_sft.prompts.template import load_template
 from alfworld_sft.runs.rollout import Protocol, run_episode
 from tests.integrations.expert_server import expert_reply, games_by_task

@@ -4,8 +4,12 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from alfworld_sft.errors import PolicyError
+from alfworld_sft.games import find_games
+from alfworld_sft.policies.planner import Planner
+from alfworld_sft.policies.teacher import Taught
 from alfworld_sft.prompts.template import load_template
 from alfworld_sft.prompts.transcript import prompts_of
+from alfworld_sft.runs.records import from_line, to_line
 from alfworld_sft.runs.rollout import Protocol, run_episode, runs_in_circle
 from alfworld_sft.types import Prompt, Reply
 from tests.episodes import step
@@ -143,9 +147,32 @@ def test_the_prompts_of_a_record_are_those_that_the_policy_was_asked(form):
     assert list(prompts_of(episode, load_template("default"), form, 2)) == asked
 
 
-def test_half_a_surrogate_pair_is_replaced():
-    episode, _ = play("<action>\ud800</action>", max_steps=1)
-    assert episode.steps[0].reply.text == "<action>?</action>"
+def test_half_a_surrogate_pair_is_replaced_wherever_a_server_says_one():
+    said = Reply("<action>\ud800</action>", reasoning="half \ud83d")
+    fails = PolicyError("the server said \udc00")
+
+    class Server(Says):
+        async def act(self, prompt):
+            await super().act(prompt)
+            if len(self.asked) > 1:
+                raise fails
+            return said
+
+    episode = asyncio.run(run_episode(GAME, Server(("", "")), load_template("default"), Protocol(), seed=5))
+    reply = episode.steps[0].reply
+    assert (reply.text, reply.reasoning, episode.error) == ("<action>?</action>", "half ?", "the server said ?")
+    assert from_line(to_line(episode)) == episode
+
+
+def test_an_episode_ends_lost_where_a_student_has_made_the_goal_unreachable_for_its_teacher():
+    """A teddy bear can be taken and, in some rooms, put nowhere again. What came before is kept."""
+    (bear,) = (ref for ref in find_games("embedded", "train") if "KeyChain-None-DeskLamp-340" in ref.id)
+    mistake = ("go to bed 1", "take teddybear 1 from bed 1")
+    policy = Taught(Says(tagged(*mistake, "look", "look")), Planner())
+    episode = asyncio.run(run_episode(bear.load(), policy, load_template("default"), Protocol(), seed=5))
+    assert tuple(step.command for step in episode.steps) == mistake
+    assert all(step.teacher for step in episode.steps)
+    assert (episode.success, episode.error) == (False, None)
 
 
 def test_a_conversation_holds_a_reply_without_the_empty_thought_before_it():

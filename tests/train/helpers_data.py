@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from alfworld_sft.dataset.rows import Rendering, rows_of, training_text
 from alfworld_sft.dataset.write import SCHEMA
-from alfworld_sft.prompts.tags import read_action
+from alfworld_sft.prompts.formats import read_action
 from alfworld_sft.prompts.template import load_template
 from alfworld_sft.types import Advice, Episode, Message, Reply
 from tests.episodes import episode, step

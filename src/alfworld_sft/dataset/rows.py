@@ -124,7 +124,7 @@ def is_reply_trained(step: Step, rendering: Rendering) -> bool:
 def _ground(text: str, observation: str, rendering: Rendering) -> str:
     if rendering.predictions == "model" or "prediction" not in rendering.template.tags:
         return text
-    return replace_section(text, "prediction", observation)
+    return replace_section(text, "prediction", observation, rendering.template.tags)
 
 
 def _extra_info(episode: Episode, turn: int, untrained_turns: list[int]) -> dict[str, Any]:

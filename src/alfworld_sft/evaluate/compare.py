@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from alfworld_sft.counts import counted
 from alfworld_sft.errors import ComparisonError, RunFolderError, os_reason
+from alfworld_sft.evaluate.metrics import UNKNOWN_TYPE
 from alfworld_sft.evaluate.statistics import Interval, exact_p_value, paired_difference
 from alfworld_sft.runs.store import resume_command
 
@@ -18,7 +20,7 @@ METHOD = "adjusted Wald interval (Bonett and Price 2012), exact McNemar test"
 METHOD_REPEATED = "adjusted Wald interval over games (Bonett and Price 2012), exact sign-flip test over games"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Result:
     """A finished evaluation. `outcomes`: task type → game → whether each play was won."""
 
@@ -26,15 +28,20 @@ class Result:
     stamp: Mapping[str, Any]
     outcomes: Mapping[str, Mapping[str, tuple[bool, ...]]]
 
+    @cached_property
+    def plays(self) -> dict[str, tuple[str, tuple[bool, ...]]]:
+        """Game → its task type and whether each play was won."""
+        return {game_id: (t, plays) for t, by_game in self.outcomes.items() for game_id, plays in by_game.items()}
+
     @property
     def games(self) -> frozenset[str]:
         """The ids of the games that were played."""
-        return frozenset(game_id for by_game in self.outcomes.values() for game_id in by_game)
+        return frozenset(self.plays)
 
     @property
     def plays_of_games(self) -> dict[str, int]:
         """How often each game was played."""
-        return {game_id: len(plays) for by_game in self.outcomes.values() for game_id, plays in by_game.items()}
+        return {game_id: len(plays) for game_id, (_, plays) in self.plays.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +107,12 @@ def compare(a: Result, b: Result, *, different_protocols: bool = False) -> Compa
             " (--different-protocols compares them anyway)"
         )
 
-    pairs = [
-        (task_type, list(zip(plays, b.outcomes.get(task_type, {}).get(game_id, ()), strict=False)))
-        for task_type, by_game in a.outcomes.items()
-        for game_id, plays in by_game.items()
-    ]
-    games = [(task_type, plays) for task_type, plays in pairs if plays]
+    games: list[tuple[str, list[tuple[bool, bool]]]] = []
+    for game_id, (task_type, plays) in a.plays.items():
+        if game_id in b.plays:
+            other_type, others = b.plays[game_id]
+            known = other_type if task_type == UNKNOWN_TYPE else task_type  # where it never ended, nobody may know it
+            games.append((known, list(zip(plays, others, strict=False))))
     if not games:
         raise ComparisonError(f"{a.name} and {b.name} have no game in common")
 

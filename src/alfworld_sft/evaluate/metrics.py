@@ -75,8 +75,9 @@ class Metrics:
             self.failures[classify_failure(episode)] += 1
 
     def add_unplayed(self, unplayed: Unplayed) -> None:
-        """Count an episode that ended in an error."""
-        self._record_outcome(unplayed.task_type, unplayed.game_id, unplayed.index, won=False)
+        """Count an episode that ended in an error, after those that did not: they may tell its game's type."""
+        types = (task_type for task_type, by_game in self.outcomes.items() if unplayed.game_id in by_game)
+        self._record_outcome(next(types, unplayed.task_type), unplayed.game_id, unplayed.index, won=False)
         self.failures["error"] += 1
 
     def _record_outcome(self, task_type: str, game_id: str, index: int, *, won: bool) -> None:

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from alfworld_sft.errors import ConfigError
+from alfworld_sft.errors import ConfigError, GameFileError
 from alfworld_sft.evaluate.compare import RESULT_FILE
 from alfworld_sft.evaluate.config import EvaluateConfig
 from alfworld_sft.evaluate.metrics import UNKNOWN_TYPE, Metrics, Unplayed, measure
 from alfworld_sft.evaluate.worldmodel import WorldModelScore, score_predictions
 from alfworld_sft.files import whole_file
-from alfworld_sft.games import GENERATE, ShuffledGames
+from alfworld_sft.games import GENERATE, GameRef, ShuffledGames
 from alfworld_sft.runs.job import Chosen, Job, Play, games_of, play, resumable_on_failure
 from alfworld_sft.runs.results import results_errors
 from alfworld_sft.runs.resume import resume_job
@@ -85,7 +85,14 @@ def _unplayed(job: EvaluateJob) -> Iterator[Unplayed]:
     for index in sorted(job.run.failed):
         if index < job.total:
             ref = job.games.ref(index)
-            yield Unplayed(index, ref.id, ref.task_type or UNKNOWN_TYPE)
+            yield Unplayed(index, ref.id, _task_type(ref))
+
+
+def _task_type(ref: GameRef) -> str:
+    try:
+        return ref.task_type or ref.load().task_type
+    except GameFileError:
+        return UNKNOWN_TYPE
 
 
 def _choose(config: EvaluateConfig) -> Chosen:

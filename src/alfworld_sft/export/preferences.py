@@ -20,7 +20,7 @@ from alfworld_sft.dataset.rows import Rendering, as_dicts, is_target, teacher_te
 from alfworld_sft.errors import DatasetError
 from alfworld_sft.export.targets import Record
 from alfworld_sft.games import GameSource
-from alfworld_sft.prompts.formats import with_action
+from alfworld_sft.prompts.formats import read_reply, with_action
 from alfworld_sft.prompts.tags import replace_section
 from alfworld_sft.prompts.transcript import transcript_of
 from alfworld_sft.runs.probes import try_command
@@ -66,8 +66,9 @@ def preference_pairs(
             text = teacher_text(step.teacher, rendering) if step.teacher else training_text(step, rendering)
             own = [known.played] if step.teacher and step.problem is None else []
             worse = (other for other in chain(own, known.others) if not _is_closer(other.distance, known.distance))
-            if other := next(worse, None):
-                said = step.reply.text if other is known.played else _reply_with(text, other, rendering)
+            other = next(worse, None)
+            said = step.reply.text if other is known.played else _reply_with(text, other, rendering)
+            if other and said:
                 yield {
                     "prompt": as_dicts(prompt.messages),
                     "chosen": [{"role": "assistant", "content": text}],
@@ -138,8 +139,13 @@ def _replayed(episode: Episode, game: Game) -> Iterator[Measured]:
         )
 
 
-def _reply_with(text: str, other: Alternative, rendering: Rendering) -> str:
+def _reply_with(text: str, other: Alternative | None, rendering: Rendering) -> str | None:
+    """Return a reply with another action; None without one, or where the reply's form does not let it be replaced."""
+    if other is None:
+        return None
     template = rendering.template
     if "prediction" in template.tags:
-        text = replace_section(text, "prediction", other.next_observation)
-    return with_action(template.reply_format, text, template.tags, other.command)
+        text = replace_section(text, "prediction", other.next_observation, template.tags)
+    said = with_action(template.reply_format, text, template.tags, other.command)
+    read = read_reply(template.reply_format, said, template.tags, (other.command,))
+    return said if (read.action, read.problem) == (other.command, None) else None

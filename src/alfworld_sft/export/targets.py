@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 from alfworld_sft.dataset.rows import DATA_SOURCE, as_dicts
 from alfworld_sft.export.dialogues import Dialogue
-from alfworld_sft.prompts.tags import read_action
+from alfworld_sft.prompts.formats import read_action
+from alfworld_sft.prompts.template import reply_format_of
 
 Record = dict[str, Any]
 SHAREGPT_ROLES = {"system": "system", "user": "human", "assistant": "gpt"}
@@ -41,11 +42,12 @@ def _verl(dialogue: Dialogue, _: int) -> Iterator[Record]:
 def _verl_rl(dialogue: Dialogue, first: int) -> Iterator[Record]:
     for index, turn in enumerate(dialogue.turns(), first):
         reply = turn.messages[-1].content
+        action = read_action(reply, reply_format_of(turn.extra.get("template")))
         yield {
             "data_source": DATA_SOURCE,
             "prompt": as_dicts(turn.messages[:-1]),
             "ability": "agent",
-            "reward_model": {"style": "rule", "ground_truth": read_action(reply) or reply.strip()},
+            "reward_model": {"style": "rule", "ground_truth": action or reply.strip()},
             "extra_info": {"split": str(turn.extra.get("split", "")), "index": index, **_facts(turn)},
         }
 

@@ -20,7 +20,8 @@ import pyarrow.parquet as pq
 from alfworld_sft.dataset.messages import ParsedMessage, parse_message, short_repr
 from alfworld_sft.errors import DatasetError, file_errors
 from alfworld_sft.games.layout import plain_text
-from alfworld_sft.prompts.tags import read_action, read_section
+from alfworld_sft.prompts.tags import read_section, read_tagged_action
+from alfworld_sft.strict_json import writable
 from alfworld_sft.types import Message, Role
 from alfworld_sft.world.language import IN_ROOM, TASK_PREFIX, read_command
 
@@ -134,7 +135,7 @@ def find_action(reply: str) -> str | None:
     None where there is none.
     """
     if "<action>" in reply:
-        return read_action(reply)
+        return read_tagged_action(reply)
     found = _ACTION.split(reply)
     if len(found) < 2:
         bare = reply.strip()
@@ -185,10 +186,8 @@ def _messages(record: Mapping[str, Any], place: str) -> list[ParsedMessage]:
                 f"{place}, message {number}: unknown role {short_repr(role)}; there are {', '.join(_ROLES)}"
             )
         others = {key: value for key, value in message.items() if key not in ("from", "value", "role", "content")}
-        written = _writable(text)
-        messages.append(
-            parse_message({"role": _ROLES[role], "content": written, **others}, f"{place}, message {number}")
-        )
+        said = {"role": _ROLES[role], "content": writable(text), **others}
+        messages.append(parse_message(said, f"{place}, message {number}"))
     return messages
 
 
@@ -225,11 +224,6 @@ def _parquet(file: Path) -> Iterator[Mapping[str, Any]]:
                 yield from batch.to_pylist()
     except pa.ArrowException as error:
         raise DatasetError(f"{file}: not a Parquet file ({str(error).splitlines()[0][:80]})") from None
-
-
-def _writable(text: str) -> str:
-    """Replace lone surrogates, which JSON can contain and no file can."""
-    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 _THOUGHT = re.compile(r"^\s*th(?:ought|ink)\s*:\s*", re.IGNORECASE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-from alfworld_sft.errors import PolicyError
+from alfworld_sft.errors import PolicyError, UnwinnableError
 from alfworld_sft.policies.base import Player
 from alfworld_sft.prompts.formats import write_reply
 from alfworld_sft.types import Prompt, Reply, View
@@ -56,13 +56,13 @@ class _Player:
         self._last_command = ""
 
     async def act(self, prompt: Prompt) -> Reply:
-        """Answer with the next command of a shortest plan; raises PolicyError where no plan wins."""
+        """Answer with the next command of a shortest plan; raises UnwinnableError where no plan wins."""
         self._catch_up(prompt.view)
         game, state = self._game, self._state
         try:
             plan = shortest_actions(game, state)
         except UnsolvableError as error:
-            raise PolicyError(str(error)) from None
+            raise UnwinnableError(str(error)) from None
         action = plan[0] if plan else Action("look")  # nothing is left to do
         self._last_command = command = command_of(game, action) if plan else LOOK.format()
         rng = Random(prompt.seed)

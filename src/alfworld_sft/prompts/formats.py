@@ -17,7 +17,15 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
-from alfworld_sft.prompts.tags import ParsedReply, Problem, compose_reply, parse_reply, replace_section
+from alfworld_sft.prompts.tags import (
+    ParsedReply,
+    Problem,
+    compose_reply,
+    find_sections,
+    parse_reply,
+    read_tagged_action,
+    replace_section,
+)
 from alfworld_sft.types import ReplyFormat
 from alfworld_sft.world.language import ARRIVED, NOTHING_HAPPENS, read_sentence
 
@@ -60,9 +68,20 @@ def with_action(reply_format: ReplyFormat, text: str, tags: Collection[str], com
     if reply_format == "eto":
         before, word, _ = text.partition("Action:")
         return f"{before}{word} {command}"
-    if reply_format == "react" or "action" not in tags:
+    if reply_format == "react":
         return command
-    return replace_section(text, "action", command)
+    if "action" not in tags:
+        thoughts = find_sections(text, ("think",))
+        begin = thoughts[-1].after if thoughts else 0
+        return text[:begin] + text[begin : len(text) - len(text[begin:].lstrip())] + command
+    return replace_section(text, "action", command, tags)
+
+
+def read_action(text: str, reply_format: ReplyFormat = "tags") -> str | None:
+    """Return the action of a reply, or None; without tags, or an "Action:" before it, all of it is one."""
+    if reply_format == "tags" and "Action:" in text and not find_sections(text):
+        reply_format = "eto"  # from a template whose name does not tell
+    return read_tagged_action(text) if reply_format == "tags" else FORMATS[reply_format].parse(text, ()).action
 
 
 def read_reply(reply_format: ReplyFormat, text: str, tags: Collection[str], admissible: Collection[str]) -> ParsedReply:

@@ -85,9 +85,9 @@ def read_sections(text: str, tags: Sequence[str]) -> dict[str, str] | None:
     return None if rest.strip() else sections
 
 
-def replace_section(text: str, tag: str, content: str) -> str:
-    """Replace the content of the first `<tag>` of a reply; a reply without that tag is returned unchanged."""
-    section = _first_section(text, find_sections(text), tag)
+def replace_section(text: str, tag: Tag, content: str, tags: Collection[str] = get_args(Tag)) -> str:
+    """Replace the content of the first `<tag>` of a reply to a template with these tags; without it nothing changes."""
+    section = _first_section(text, find_sections(text, {"think", *tags}), tag)
     return text if section is None else text[: section.start] + content + text[section.end :]
 
 
@@ -108,8 +108,8 @@ def find_sections(text: str, tags: Collection[str] = get_args(Tag)) -> list[TagS
     return [thought, *(section for section in sections if section.outer >= after)]
 
 
-def read_action(text: str) -> str | None:
-    """Return the action of a reply to any template, or None; a reply with no tags but `<think>` is a bare action."""
+def read_tagged_action(text: str) -> str | None:
+    """Return the action of a reply in tags, or None; a reply with no tags but `<think>` is a bare action."""
     sections = find_sections(text)
     is_bare = all(section.tag == "think" for section in sections)
     return _read_action(text, sections, () if is_bare else ("action",))[0]

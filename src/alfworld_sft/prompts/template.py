@@ -140,6 +140,11 @@ def template_names() -> tuple[str, ...]:
     return tuple(sorted(file.name.removesuffix(".toml") for file in folder.iterdir() if file.name.endswith(".toml")))
 
 
+def reply_format_of(name: object) -> ReplyFormat:
+    """Return the reply format of a packaged template; "tags" where the name is of no such one."""
+    return _load_packaged(name).reply_format if isinstance(name, str) and name in template_names() else "tags"
+
+
 @lru_cache(maxsize=16)
 def _load_packaged(name: str) -> Template:
     return _compose(name, _read_packaged(name))

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from alfworld_sft.errors import PolicyError
+from alfworld_sft.errors import PolicyError, UnwinnableError
 from alfworld_sft.policies.base import Policy
 from alfworld_sft.prompts.formats import read_reply, shown_answer
 from alfworld_sft.prompts.tags import ParsedReply
@@ -14,6 +14,7 @@ from alfworld_sft.prompts.template import Template
 from alfworld_sft.prompts.transcript import Transcript
 from alfworld_sft.runs.probes import NO_PROBES, Probes, ask_teacher, probe
 from alfworld_sft.seeds import derive_seed
+from alfworld_sft.strict_json import writable
 from alfworld_sft.types import Advice, Episode, Form, Reply, Step
 from alfworld_sft.world import Env, Game, Observation
 from alfworld_sft.world.observations import opening_look
@@ -70,8 +71,11 @@ async def run_episode(
         try:
             reply = _writable(await player.act(prompt))
             advice = None if reply.said_by else await ask_teacher(player, prompt, template, env, commands)
+        except UnwinnableError as failure:
+            error = None if steps else str(failure)
+            break
         except PolicyError as failure:
-            error = str(failure)
+            error = writable(str(failure))
             break
         parsed = read_reply(template.reply_format, reply.text, template.tags, commands)
         before, observation = env.fork(), env.step(parsed.action or "")
@@ -154,6 +158,6 @@ def runs_in_circle(steps: Sequence[Step], repeats: int) -> bool:
 
 
 def _writable(reply: Reply) -> Reply:
-    """Replace unwritable characters: lone surrogates, which a server's JSON can contain."""
-    text = reply.text.encode("utf-8", "replace").decode("utf-8")
-    return reply if text == reply.text else replace(reply, text=text)
+    """Return a reply that can be written: what a server says may contain half a surrogate pair."""
+    reasoning = None if reply.reasoning is None else writable(reply.reasoning)
+    return replace(reply, text=writable(reply.text), reasoning=reasoning)

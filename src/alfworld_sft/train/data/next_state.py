@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 from alfworld_sft.dataset.extra_info import alternatives
 from alfworld_sft.dataset.read import TrainingRow
-from alfworld_sft.prompts.tags import read_action
+from alfworld_sft.prompts.formats import read_action
+from alfworld_sft.prompts.template import reply_format_of
 from alfworld_sft.seeds import derive_seed
 from alfworld_sft.train.data.fold import Chain
 
@@ -56,7 +57,7 @@ class NextStates:
         if not row.prompt or not row.messages:
             return
         prompt = row.prompt[-1].content
-        if (action := read_action(row.response)) is not None:
+        if (action := read_action(row.response, reply_format_of(row.extra.get("template")))) is not None:
             self.actions += 1
             question = NEXT_STATE_QUESTION.format(prompt=prompt, action=action)
             asked = NextState(row.place, question, "")
