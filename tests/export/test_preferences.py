@@ -164,6 +164,21 @@ def test_of_a_model_s_reply_only_the_action_differs_or_there_is_no_pair(played, 
             assert pair["rejected"] != pair["chosen"]
 
 
+def test_games_are_found_by_their_ids_in_a_folder_that_holds_more(tmp_path):
+    few, more = write_games(tmp_path / "few", 6), write_games(tmp_path / "more", 12)
+    job = start_run(build_config(CollectConfig, [f"games.source={few}"]), tmp_path, name="run")
+    with job.run:
+        collect(job)
+    for name, words in (("own", ()), ("moved", ("--source", more))):
+        result = invoke(tmp_path / "run", "--to", "dpo", "-o", tmp_path / name, *words)
+        assert result.exit_code == 0, result.output
+    assert (tmp_path / "own/train.jsonl").read_bytes() == (tmp_path / "moved/train.jsonl").read_bytes()
+    shutil.rmtree(few)
+    result = invoke(tmp_path / "run", "--to", "dpo", "-o", tmp_path / "lost")
+    assert "which is not at hand; name the folder that holds it with --source FOLDER" in str(result.exception)
+    assert not (tmp_path / "lost").exists()
+
+
 def test_single_turn_pairs_have_the_prompts_that_a_single_turn_model_is_given(played):
     episodes, games = played
     rendering = Rendering(load_template("add_wm1"), history_length=2)

@@ -134,7 +134,10 @@ def test_a_saved_episode_is_a_run_that_is_checked_and_read(data: Path, tmp_path:
 def test_what_cannot_be_saved_says_why_and_leaves_nothing(tmp_path: Path) -> None:
     data = write_games(tmp_path / "data", 1, "valid_seen")
     words = ["play", "--source", str(data), "--split", "valid_seen"]
-    result = CliRunner().invoke(app, words, input=f"save {tmp_path}/out\nlook\nsave a b\nsave {tmp_path}/out\n")
+    typed = ("save {0}/out", "look", "save a b", "save ~nosuchuser/x", f"save {'x' * 300}", "save {0}/out")
+    result = CliRunner().invoke(app, words, input="".join(f"{line}\n" for line in typed).format(tmp_path))
+    assert "cannot do that: Could not determine home directory." in result.output
+    assert "File name too long" in result.output
     assert "cannot do that: nothing has been played yet" in result.output
     assert "cannot do that: save takes one folder, not 2" in result.output
     assert "cannot do that: split 'valid_seen' is for evaluation" in result.output

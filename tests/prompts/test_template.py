@@ -69,6 +69,15 @@ def test_a_value_is_never_expanded_again():
     assert "What you see now: see ${task}" in text
 
 
+def test_two_dollar_signs_are_one_wherever_they_stand(tmp_path):
+    own = tmp_path / "own.toml"
+    own.write_text(
+        'extends = "compact"\n[sections]\nprice = "$$5, $$task, $$$task"\n[multi]\nfirst = "$price; $$observation"\n'
+    )
+    layout = load_template(str(own)).multi_first
+    assert layout.substitute(task="put", observation="seen") == "$5, $task, $put; $observation"
+
+
 def test_a_conversation_alternates_and_ends_with_what_is_to_be_answered():
     template = load_template("default")
     transcript = Transcript(template, "t.", "multi")

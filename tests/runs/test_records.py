@@ -48,6 +48,19 @@ def test_a_line_is_one_line_whatever_was_said():
     assert from_line(to_line(said)) == said
 
 
+@pytest.mark.parametrize(("name", "value"), [("game_id", {}), ("split", 1), ("template", None)])
+def test_a_name_that_is_no_text_is_no_episode(name, value):
+    with pytest.raises(ValueError, match=f"not an episode: {name} is no text"):
+        from_line(json.dumps({**json.loads(to_line(episode())), name: value}).encode())
+
+
+def test_an_admissible_command_that_is_no_text_is_no_episode():
+    line = json.loads(to_line(episode()))
+    line["steps"][0]["admissible_commands"] = [["look"], {}]
+    with pytest.raises(ValueError, match="an admissible command is no text"):
+        from_line(json.dumps(line).encode())
+
+
 @pytest.mark.parametrize("line", [b"", b"{}", b"[]", b"null", b'{"steps": 3}', b"\xff", b"[" * 10_000])
 def test_anything_else_is_no_episode(line):
     with pytest.raises(ValueError, match="not an episode"):

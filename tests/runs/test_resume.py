@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 
+from alfworld_sft import __version__
 from alfworld_sft.collect.config import CollectConfig
 from alfworld_sft.collect.run import resume_run, start_run
 from alfworld_sft.config import build_config
@@ -72,6 +73,20 @@ def test_a_model_that_was_trained_again_meanwhile_is_refused(data, tmp_path):
     shutil.copy(other / "model.safetensors", model / "model.safetensors")
     with pytest.raises(RunFolderError, match=r"policy\.model=.*model holds other weights now than those"):
         resume_evaluation(tmp_path / "run")
+
+
+def test_a_run_that_another_version_goes_on_with_says_so(data, tmp_path, caplog, monkeypatch):
+    started(data, tmp_path).run.close()
+    for version in ("9.0", "9.1"):
+        monkeypatch.setattr(resuming, "__version__", version)
+        for _ in range(2):
+            job = resume_run(tmp_path / "run")
+            job.run.close()
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == 2
+    assert f"played by alfworld-sft {__version__} so far; 9.0 may play the rest differently" in said[0]
+    assert "played by alfworld-sft 9.0 so far; 9.1 may play" in said[1]
+    assert (job.run.stamp["versions"]["alfworld-sft"], job.run.stamp["resumed_with"]) == (__version__, "9.0, 9.1")
 
 
 def test_what_is_named_to_a_resumed_run_without_effect_is_refused(data, tmp_path):

@@ -185,6 +185,12 @@ def test_a_server_that_moved_is_named_at_resume_and_kept(data, tmp_path):
         assert stamp_of(run)["config"]["policy"]["base_url"] == fake.url
 
 
+@pytest.mark.parametrize("text", ["", " "])
+def test_a_value_that_is_missing_at_resume_is_refused(data, tmp_path, text):
+    line = refusal("collect", "--resume", stored(data, tmp_path), f"games.source={text}")
+    assert line == "error: games.source=: no value is given; give one, or null for none, or leave the key out"
+
+
 def test_games_that_moved_are_named_at_resume(data, tmp_path):
     run = stored(data, tmp_path)
     shutil.move(data, tmp_path / "moved")

@@ -19,9 +19,8 @@ from alfworld_sft.export.inspect_log import LOG, export_inspect
 from alfworld_sft.export.preferences import SETTINGS, game_of, has_distances, preference_pairs
 from alfworld_sft.export.targets import Record
 from alfworld_sft.export.write import export_rows, new_folder, write_jsonl
-from alfworld_sft.games import GameSource
-from alfworld_sft.runs.job import games_of
 from alfworld_sft.runs.journal import Journal, read_journal
+from alfworld_sft.runs.played_games import PlayedGames, games_of_run
 from alfworld_sft.runs.store import IMPORT, JOURNAL, read_stamp
 from alfworld_sft.runs.template import template_of_run
 from alfworld_sft.terminal import printable
@@ -74,11 +73,13 @@ def export_pairs(
     if stamp.get("kind") != "collect":
         raise RunFolderError(f"{path}: of kind {stamp.get('kind')}; --to dpo takes a collection's folder")
     held_out, journal = _held_out_games(path), read_journal(path / JOURNAL)
-    config = CollectConfig.model_validate(stamp["config"])
+    try:
+        config = CollectConfig.model_validate(stamp["config"])
+    except (KeyError, ValueError):
+        raise RunFolderError(f"{path}: its run.json is not one that collect wrote; collect it again") from None
     prompts = template_of_run(stamp, path, template)
     rendering = Rendering(prompts, config.prompt.history_length, config.worldmodel.predictions)
-    section = config.games.model_copy(update={"source": source}) if source else config.games
-    find_games = cache(lambda: games_of(section, config.seed))
+    find_games = cache(lambda: games_of_run(stamp, [source] if source else []))
     with new_folder(out) as folder:
         numbers = {}
         for split in SPLITS:
@@ -110,7 +111,7 @@ def _trained_episodes(
 
 
 def _pairs(
-    episodes: Iterable[Episode], find_games: Callable[[], GameSource], rendering: Rendering, form: Form, run: Path
+    episodes: Iterable[Episode], find_games: Callable[[], PlayedGames], rendering: Rendering, form: Form, run: Path
 ) -> Iterator[Record]:
     """Yield the pairs of episodes; games are needed only for those that were recorded without distances."""
     for episode in episodes:

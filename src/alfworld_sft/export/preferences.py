@@ -19,10 +19,10 @@ from random import Random
 from alfworld_sft.dataset.rows import Rendering, as_dicts, is_target, teacher_text, training_text
 from alfworld_sft.errors import DatasetError
 from alfworld_sft.export.targets import Record
-from alfworld_sft.games import GameSource
 from alfworld_sft.prompts.formats import read_reply, with_action
 from alfworld_sft.prompts.tags import replace_section
 from alfworld_sft.prompts.transcript import transcript_of
+from alfworld_sft.runs.played_games import PlayedGames
 from alfworld_sft.runs.probes import try_command
 from alfworld_sft.seeds import derive_seed
 from alfworld_sft.types import Alternative, Episode, Form
@@ -88,13 +88,13 @@ def has_distances(episode: Episode) -> bool:
     return all(step.distance is not None and step.alternatives for step in episode.steps)
 
 
-def game_of(episode: Episode, games: GameSource, source: Path) -> Game:
-    """Return the game that an episode of a run played; raises DatasetError where the games are others now."""
-    ref = games.ref(episode.index)
-    if ref.id != episode.game_id:
+def game_of(episode: Episode, games: PlayedGames, run: Path) -> Game:
+    """Return the game that an episode of a run played; raises DatasetError where it is not among the games."""
+    ref = games.ref(episode.game_id, episode.split, episode.index)
+    if ref is None:
         raise DatasetError(
-            f"{source}: episode {episode.index} played {episode.game_id}, but {games.description} has {ref.id} there;"
-            " name the data folder of that time with games.source=…"
+            f"{run}: episode {episode.index} played {episode.game_id}, which is not at hand; name the folder that holds"
+            " it with --source FOLDER"
         )
     return ref.load()
 

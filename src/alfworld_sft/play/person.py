@@ -89,7 +89,7 @@ class Table:
                     self._say(f"saved: {folder}")
                 case _:
                     self._step(line)
-        except (UserError, PolicyError, ValueError) as error:
+        except (UserError, PolicyError, ValueError, OSError, RuntimeError) as error:  # the last of an unknown ~user
             self._say(f"cannot do that: {error}")
 
     def _help(self) -> None:

@@ -201,7 +201,10 @@ def _compose(name: str, data: Mapping[str, Any]) -> Template:
 
 
 def _expand(name: str, text: str, sections: Mapping[str, Any], within: tuple[str, ...]) -> str:
-    """Replace `$section` by its text until only values are left; a section may contain the value of the same name."""
+    """Replace `$section` by its text until only values are left; a section may contain the value of the same name.
+
+    What is returned is a layout again, so `$$` stays as it is.
+    """
     layout = string.Template(text.strip("\n"))
     if not layout.is_valid():
         raise TemplateError(f"template {name}: a lone '$' in {within[-1] if within else 'a layout'}; write '$$'")
@@ -213,7 +216,7 @@ def _expand(name: str, text: str, sections: Mapping[str, Any], within: tuple[str
             close = get_close_matches(key, [*sections, *VALUES], 1)
             hint = f"; did you mean '${close[0]}'?" if close else ""
             raise TemplateError(f"template {name}: '${key}' is neither a section nor a value{hint}")
-    return layout.safe_substitute(expanded)
+    return string.Template(layout.template.replace("$$", "$$$$")).safe_substitute(expanded)
 
 
 def _values(view: View, layout: string.Template) -> dict[str, str]:

@@ -30,6 +30,9 @@ def from_line(line: bytes) -> Episode:
     """Read `to_line`'s output; raises ValueError for anything else."""
     try:
         data = json.loads(line)
+        for name in ("game_id", "split", "template"):
+            if not isinstance(data[name], str):
+                raise ValueError(f"{name} is no text")
         return Episode(**{**data, "steps": tuple(_step(step) for step in data["steps"])})
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ValueError(f"not an episode: {error}") from None
@@ -48,6 +51,8 @@ def _step_record(step: Step) -> dict[str, Any]:
 
 def _step(data: dict[str, Any]) -> Step:
     read = {**data, "reply": _reply(data["reply"]), "admissible_commands": tuple(data["admissible_commands"])}
+    if not set(map(type, read["admissible_commands"])) <= {str}:
+        raise ValueError("an admissible command is no text")
     if "teacher" in data:
         _check_distance(data["teacher"].get("distance"))
         read["teacher"] = Advice(**{"problem": None, **data["teacher"], "reply": _reply(data["teacher"]["reply"])})

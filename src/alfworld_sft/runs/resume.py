@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from alfworld_sft import __version__
 from alfworld_sft.config import idle_options
 from alfworld_sft.errors import ConfigError, RunFolderError
 from alfworld_sft.games import GameSource
@@ -20,6 +22,8 @@ from alfworld_sft.runs.start import with_absolute_paths
 from alfworld_sft.runs.store import IMPORT, RunFolder, make_again, resume_command
 from alfworld_sft.runs.trust import Allowed, check_allowed, remember, with_named
 from alfworld_sft.runs.weights import weights_fingerprint
+
+logger = logging.getLogger(__name__)
 
 
 def resume_job(
@@ -48,6 +52,8 @@ def resume_job(
         if allowed.named:
             run.write_stamp({**run.stamp, "config": config.model_dump()})
         remember(run.stamp, config, path)
+        if run.played < total:
+            _note_other_version(run)
         return Job(run, config, games, template, policy, total)
     except BaseException:
         run.close()
@@ -70,6 +76,20 @@ def _refuse_changes(run: RunFolder, games: GameSource, template: Template) -> No
     ):
         if now != then:
             raise RunFolderError(f"{run.path}: its {what} changed since it was started; start a new run")
+
+
+def _note_other_version(run: RunFolder) -> None:
+    """Warn if another version of this package goes on with a run, and record it in the stamp's `resumed_with`."""
+    earlier = str(run.stamp.get("resumed_with") or _read_text(run, "versions", "alfworld-sft"))
+    last = earlier.rpartition(", ")[2]
+    if last != __version__:
+        logger.warning(
+            "%s was played by alfworld-sft %s so far; %s may play the rest differently: start a new run to have one"
+            " version",
+            run.path, last, __version__,
+        )  # fmt: skip
+        more = f"{earlier}, {__version__}" if "resumed_with" in run.stamp else __version__
+        run.write_stamp({**run.stamp, "resumed_with": more})
 
 
 def _refuse_other_weights(run: RunFolder, config: RunConfig) -> None:

@@ -48,7 +48,9 @@ def read_allowed(words: Sequence[str], *, trust: bool) -> Allowed:
         key, equals, text = word.lstrip("+").partition("=")
         if not equals:
             raise ConfigError(f"'{word}' is not an option; write {key}=value")
-        named[key] = None if text in ("", "null") else text
+        if not text.strip():
+            raise ConfigError(f"{key}=: no value is given; give one, or null for none, or leave the key out")
+        named[key] = None if text == "null" else text
     return Allowed(named, trust)
 
 
