@@ -499,6 +499,22 @@ def test_the_kinds_of_a_reply_are_what_a_game_reads_in_it() -> None:
     assert said(encoded, tokenizer, TokenKind.THINK) == ["not <action>go</action>"]
 
 
+@pytest.mark.parametrize(
+    ("reply", "think", "action"),
+    [
+        ("Thought: I look.\nAction: go to desk 1", ["Thought: I look.\n"], ["go to desk 1"]),
+        ("Action: look", [], ["look"]),
+        ("think: I look for a mug.", ["think: I look for a mug."], []),
+        ("go to desk 1", [], ["go to desk 1"]),
+    ],
+)
+def test_words_tell_a_thought_from_an_action_as_tags_do(reply: str, think: list[str], action: list[str]) -> None:
+    tokenizer = tiny_tokenizer()
+    encoded = ChatEncoder(tokenizer).encode_pair("a", reply)
+    assert [part.strip() for part in said(encoded, tokenizer, TokenKind.THINK)] == think
+    assert [part.strip() for part in said(encoded, tokenizer, TokenKind.ACTION)] == action
+
+
 def with_channels(template: str) -> Any:
     tokenizer = with_template(template)
     tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|channel|>", "<|message|>"]})

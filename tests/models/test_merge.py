@@ -99,6 +99,12 @@ def test_another_base_is_refused(trained, tmp_path):
     assert not (tmp_path / "merged").exists()
 
 
+def test_a_base_beside_a_whole_model_is_refused(model, tmp_path):
+    with pytest.raises(MergeError, match=r"--base elsewhere has no effect: .* holds a whole model and no adapter"):
+        merge(model, tmp_path / "merged", base="elsewhere")
+    assert not (tmp_path / "merged").exists()
+
+
 def test_an_adapter_that_does_not_fit_is_one_line(trained, tmp_path):
     other = write_model(tmp_path / "other", layers=1)
     bare = shutil.copytree(trained.final, tmp_path / "bare")

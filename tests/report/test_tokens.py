@@ -12,7 +12,8 @@ from alfworld_sft.report.read import read_runs
 from alfworld_sft.report.tokens import count, rendering_of
 from alfworld_sft.types import Episode
 from tests.report.runs import episodes, play
-from tests.train.helpers_data import tiny_tokenizer
+from tests.train.helpers_data import tiny_tokenizer, with_template
+from tests.train.templates import STRIPPING
 
 pytest.importorskip("transformers", reason="needs the extra `train`")
 
@@ -42,6 +43,19 @@ def test_a_reply_is_its_tokens_and_a_mistake_has_no_loss(encoder, collected):
     assert not any(token.trained for token in counted.replies[1])
     said = conversation_of(mistaken, rendering)[1::2]
     for reply, message in zip(counted.replies, said, strict=True):
+        assert "".join(token.text for token in reply).startswith(message.content)
+
+
+def test_replies_are_found_after_a_system_message_where_the_template_rewrites_earlier_turns(tmp_path):
+    from alfworld_sft.models.chat_encoder import ChatEncoder
+
+    run = play(tmp_path, "sft", "prompt.template=trinity", "num_episodes=1", kind="collect")
+    (episode,) = episodes(run)
+    rendering = rendering_of(read_runs([run])[0])
+    messages = conversation_of(episode, rendering)
+    assert messages[0].role == "system"
+    counted = count(episode, rendering, ChatEncoder(with_template(STRIPPING)))
+    for reply, message in zip(counted.replies, messages[2::2], strict=True):
         assert "".join(token.text for token in reply).startswith(message.content)
 
 

@@ -71,6 +71,8 @@ def test_a_row_is_shown_as_a_trainer_reads_it(folder: Path) -> None:
         (("--row", 9), "there is no row 9, only 3 rows; they count from 0"),
         (("--row", 1, "--episode", 1), "leave one out"),
         (("--model", "x"), "--model goes with --episode N or --row N"),
+        (("--episode", 1, "--template", "t.toml"), "--template t.toml has no effect without --episode N and --model"),
+        (("--row", 1, "--model", "x", "--template", "t.toml"), "--template t.toml has no effect without --episode N"),
     ],
 )
 def test_what_is_not_there_is_one_line(folder: Path, words: tuple[object, ...], message: str) -> None:
@@ -105,6 +107,17 @@ def test_the_tokens_of_a_row_are_shown_in_both_forms(folder: Path, model: Path) 
     result = run(folder, "--row", 2, "--model", model)
     assert result.exit_code == 0, result.output
     assert result.stdout.count("with loss") == 2
+
+
+def test_a_long_row_and_a_long_episode_are_shown_to_their_ends(folder: Path, model: Path) -> None:
+    """Training's limit of 2,048 tokens would cut away the very reply that was asked for."""
+    steps = tuple(replace(step(n), observation=f"You see desk {n}. " * 30) for n in range(1, 40))
+    long = episode(4, steps=(*steps, replace(step(40), reply=Reply("<think>At last.</think><action>look</action>"))))
+    (folder / "episodes.jsonl").write_bytes(to_line(long))
+    records = rows([long])
+    write(folder / "train.parquet", records)
+    assert "⟦think|At last." in run(folder, "--episode", 4, "--model", model).stdout
+    assert run(folder, "--row", len(records) - 1, "--model", model).stdout.count("⟦think|At last.") == 2
 
 
 def test_a_run_s_own_template_file_is_not_opened_by_itself(folder: Path, model: Path) -> None:

@@ -222,6 +222,18 @@ def test_a_start_from_another_folder_sets_aside_all_that_is_here(copied, finishe
     assert [step for step, _, _ in losses(copied)] == [5]
 
 
+def test_a_start_from_another_folder_keeps_no_line_of_a_run_that_died_here(finished, data, model, tmp_path):
+    dead = tmp_path / "dead"
+    run(options(data, model, dead, "trainer.total_training_steps=2", "trainer.save_freq=0"))
+    for checkpoint in dead.glob("global_step_*"):
+        shutil.rmtree(checkpoint)
+    shutil.rmtree(dead / "final")
+    assert [step for step, _, _ in losses(dead)] == [1, 2]
+    start = f"trainer.resume_mode={finished}/global_step_4"
+    run(options(data, model, dead, "trainer.total_training_steps=5", start))
+    assert [step for step, _, _ in losses(dead)] == [5]
+
+
 def test_a_finished_checkpoint_of_another_folder_leaves_that_run_alone(finished, data, model, tmp_path):
     before = (finished / "final" / "alfworld_sft.json").stat().st_mtime_ns
     start = f"trainer.resume_mode={finished}/global_step_8"

@@ -140,6 +140,7 @@ def test_the_template_is_prefix_stable() -> None:
     [
         (TinyOptions(width=100), "--width 100 is not a multiple of --head-dim 64"),
         (TinyOptions(width=192, kv_heads=2), "--kv-heads 2 does not divide the 3 heads"),
+        (TinyOptions(width=66, head_dim=3), "--head-dim 3 is odd; rotary positions need pairs"),
         (TinyOptions(vocab_size=10), "--vocab-size 10 is too small"),
     ],
 )
@@ -217,5 +218,7 @@ def test_the_command_makes_a_model_from_a_corpus(model_type: str, tmp_path: Path
     )
     assert made.exit_code == 0, made.output
     assert "parameters" in made.output
+    idle = CliRunner().invoke(app, [str(tmp_path / "n"), "--corpus", str(tmp_path / "words.txt"), "--games", "x"])
+    assert "--games x has no effect with --corpus" in str(idle.exception)
     assert (tmp_path / "m" / "model.safetensors").exists()
     assert json.loads((tmp_path / "m" / "config.json").read_text())["model_type"] == model_type

@@ -108,11 +108,11 @@ def compare(a: Result, b: Result, *, different_protocols: bool = False) -> Compa
         )
 
     games: list[tuple[str, list[tuple[bool, bool]]]] = []
-    for game_id, (task_type, plays) in a.plays.items():
+    for game_id, (task_type, mine) in a.plays.items():
         if game_id in b.plays:
-            other_type, others = b.plays[game_id]
-            known = other_type if task_type == UNKNOWN_TYPE else task_type  # where it never ended, nobody may know it
-            games.append((known, list(zip(plays, others, strict=False))))
+            other_type, theirs = b.plays[game_id]
+            known = other_type if task_type == UNKNOWN_TYPE else task_type  # a play that failed may not tell it
+            games.append((known, list(zip(mine, theirs, strict=False))))
     if not games:
         raise ComparisonError(f"{a.name} and {b.name} have no game in common")
 

@@ -164,7 +164,8 @@ def classify_failure(episode: Episode) -> Failure:
     """Return the first of these reasons that applies to a lost episode.
 
     error: it was not played to the end. invalid: the game could not execute at least half of the replies. loop: it was
-    stopped before the step limit (`Protocol.max_repeats`), or repeats itself at the end. step limit: none of these.
+    stopped before the step limit (`Protocol.max_repeats`, or no plan of a planner that teaches), or repeats itself at
+    the end. step limit: none of these.
     """
     if episode.error is not None:
         return "error"

@@ -66,7 +66,10 @@ _KIND_OF_TAG = {"think": TokenKind.THINK, "prediction": TokenKind.PREDICTION, "a
 
 
 def _section_spans(text: str, start: int, end: int) -> list[Span]:
-    """Return a reply's sections as a game reads it: without other tags, the text after the thoughts is an action."""
+    """Return a reply's sections as a game reads it: without other tags, the text after the thoughts is an action.
+
+    That text may say where its own thought ends, as `Thought: … Action: …`, or be one, as ReAct's `think: …`.
+    """
     sections = find_sections(text[start:end])
     inner = [
         Span(start + section.start, start + section.end, _KIND_OF_TAG[section.tag])
@@ -77,10 +80,24 @@ def _section_spans(text: str, start: int, end: int) -> list[Span]:
         begin = start + sections[-1].after if sections else start
         rest = text[begin:end]
         begin += len(rest) - len(rest.lstrip()) if sections else 0
-        inner.append(Span(begin, end, TokenKind.ACTION))
+        inner += _words_spans(text, begin, end)
     edges = [start, *(edge for span in inner for edge in (span.start, span.end)), end]
     between = [Span(edges[i], edges[i + 1], TokenKind.OTHER_REPLY) for i in range(0, len(edges), 2)]
     return [span for span in (*inner, *between) if span.start < span.end]
+
+
+def _words_spans(text: str, start: int, end: int) -> list[Span]:
+    """Return the thought and the action of a reply that separates them by words, or by nothing."""
+    if _THINK_WORD.match(text, start, end):
+        return [Span(start, end, TokenKind.THINK)]
+    word = _ACTION_WORD.fullmatch(text, start, end)
+    if word is None:
+        return [Span(start, end, TokenKind.ACTION)]
+    return [Span(*word.span(1), TokenKind.THINK), Span(*word.span(2), TokenKind.ACTION)]
+
+
+_THINK_WORD = re.compile(r"\s*think\s*:")
+_ACTION_WORD = re.compile(r"(.*)\baction\s*:\s*(.*)", re.DOTALL | re.IGNORECASE)
 
 
 def reply_spans(text: str, replies: Sequence[RenderedReply], control: re.Pattern[str]) -> list[Span]:

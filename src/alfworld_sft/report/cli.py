@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from alfworld_sft.counts import counted, size_in_words
+from alfworld_sft.errors import ConfigError
 from alfworld_sft.report.build import Options, make_report
 
 logger = logging.getLogger(__name__)
@@ -33,6 +34,8 @@ def report_command(
     ] = None,
 ) -> None:
     """Write one HTML file about runs: figures, plots, and every episode turn by turn. It needs no network."""
+    if games is not None and not replay:
+        raise ConfigError(f"--games {games} has no effect with --no-replay, which needs no games; leave it out")
     console = Console(stderr=True)
     columns = (TextColumn("episodes"), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:

@@ -54,7 +54,7 @@ def load_encoder(model: str) -> ChatEncoder:
 
 def count(episode: Episode, rendering: Rendering, encoder: ChatEncoder | None) -> Counted:
     """Count the tokens of an episode's conversation; of one without turns there are none."""
-    messages = conversation_of(episode, rendering)
+    messages = conversation_of(episode, rendering)  # may begin with a system message
     if encoder is None or not messages:
         return Counted(sum(count_tokens(message.content) for message in messages), None if encoder is None else [])
     untrained = {turn for turn, step in enumerate(episode.steps) if not is_reply_trained(step, rendering)}
@@ -62,12 +62,14 @@ def count(episode: Episode, rendering: Rendering, encoder: ChatEncoder | None) -
     turns = range(len(episode.steps))
     if encoded.stable:
         return Counted(len(encoded), [_reply(encoded, turn, encoder) for turn in turns])
-    return Counted(len(encoded), [_rendered_last(messages, turn, turn not in untrained, encoder) for turn in turns])
+    ends = range(len(messages) - 2 * len(turns) + 2, len(messages) + 1, 2)
+    replies = [_rendered_last(messages[:end], turn, turn not in untrained, encoder) for turn, end in enumerate(ends)]
+    return Counted(len(encoded), replies)
 
 
 def _rendered_last(messages: Sequence[Message], turn: int, trained: bool, encoder: ChatEncoder) -> list[Token]:
     """Return the tokens of a reply as the end of its conversation: some templates write earlier ones differently."""
-    tokens = _reply(encoder.encode_reply(messages[: 2 * turn + 2]), turn, encoder)
+    tokens = _reply(encoder.encode_reply(messages), turn, encoder)
     return [token._replace(trained=token.trained and trained) for token in tokens]
 
 

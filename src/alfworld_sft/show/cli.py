@@ -35,6 +35,8 @@ def show_command(
     plain = no_color or console.color_system is None
     if episode is not None and row is not None:
         raise ConfigError("--episode and --row show different things: leave one out")
+    if template is not None and (episode is None or model is None):
+        raise ConfigError(f"--template {template} has no effect without --episode N and --model; leave it out")
     if episode is not None:
         _show_episode(console, folder, episode, model, template, plain=plain)
     elif row is not None:

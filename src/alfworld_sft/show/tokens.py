@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from rich.text import Text
@@ -19,15 +21,19 @@ MULTI_TURN = Columns(multiturn=True)
 
 
 def draw_tokens(rows: Sequence[TrainingRow], model: str, *, multiturn: bool, plain: bool) -> list[Text]:
-    """Return the samples that training makes of the rows, each with its loss mask; raises UserError for the model."""
+    """Return the samples that training makes of the rows, each with its loss mask, however long it is.
+
+    Raises UserError for the model.
+    """
     from alfworld_sft.models.chat_encoder import ChatEncoder  # noqa: PLC0415
     from alfworld_sft.models.load import load_tokenizer  # noqa: PLC0415
     from alfworld_sft.train.data.options import sample_options  # noqa: PLC0415
     from alfworld_sft.train.data.samples import samples_of  # noqa: PLC0415
 
     config = build_train_config([f"data.multiturn.enable={str(multiturn).lower()}"], idle=True)
+    options = replace(sample_options(config), max_length=sys.maxsize)  # what was asked for is shown whole
     tokenizer = load_tokenizer(model)
-    samples = samples_of(rows, ChatEncoder(tokenizer), sample_options(config), multiturn=multiturn)
+    samples = samples_of(rows, ChatEncoder(tokenizer), options, multiturn=multiturn)
     return [draw_sample(sample, tokenizer, plain=plain) for sample in samples]
 
 

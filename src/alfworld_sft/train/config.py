@@ -280,7 +280,7 @@ class TrainerSection(RunSection):
     total_training_steps: int | None = Field(
         None,
         ge=1,
-        description="Optimizer steps; null: as many as total_epochs has. A smaller number ends the run early.",
+        description="Optimizer steps; null: as many as total_epochs has. A number counts whatever total_epochs says.",
     )
     eval_template: str | None = Field(None, description="Prompt template for these games; null: the training data's.")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,7 +19,7 @@ from alfworld_sft.train.checkpoint import Checkpoint
 from alfworld_sft.train.config import TrainingConfig
 from alfworld_sft.train.distributed import Ranks, join_processes
 from alfworld_sft.train.folder import output_folder
-from alfworld_sft.train.log import METRICS_FILE, require_loggers
+from alfworld_sft.train.log import METRICS_FILE, TENSORBOARD, require_loggers
 
 logger = logging.getLogger(__name__)
 
@@ -93,10 +94,12 @@ def _move_aside(folder: Path, start: Checkpoint | None) -> None:
     """Keep the checkpoints that lead to the start; if it is in another folder, none here does."""
     own = start is not None and start.path.resolve().parent == folder.resolve()
     aside = checkpoints.set_aside_later(folder, start.position.step if start and own else 0, others=[METRICS_FILE])
+    if not own:  # what was logged here is no part of what begins, also of a run that saved nothing
+        (folder / METRICS_FILE).unlink(missing_ok=True)
+        if (curves := folder / TENSORBOARD).is_dir():
+            curves.rename(aside / TENSORBOARD) if aside else shutil.rmtree(curves)
     if aside is None:
         return
-    if not own:
-        (folder / METRICS_FILE).unlink(missing_ok=True)
     origin = start.path if start else "the start"
     logger.warning("training resumes from %s; later checkpoints of this folder were moved to %s", origin, aside)
 

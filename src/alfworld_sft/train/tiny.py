@@ -203,6 +203,8 @@ def check_options(folder: Path, options: TinyOptions) -> None:
     heads, rest = divmod(options.width, options.head_dim)
     if rest or not heads:
         raise UserError(f"--width {options.width} is not a multiple of --head-dim {options.head_dim}")
+    if options.head_dim % 2:
+        raise UserError(f"--head-dim {options.head_dim} is odd; rotary positions need pairs: give an even number")
     if options.kv_heads and heads % options.kv_heads:
         raise UserError(f"--kv-heads {options.kv_heads} does not divide the {heads} heads (width / head-dim)")
     if options.vocab_size is not None and options.vocab_size < 320:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
-if TYPE_CHECKING:
-    pass
+from alfworld_sft.errors import ConfigError
 
 
 def tiny_model(
@@ -64,6 +63,8 @@ def tiny_model(
         seed=seed,
     )
     tiny.check_options(folder, options)
+    if corpus and games is not None:
+        raise ConfigError(f"--games {games} has no effect with --corpus, which has the tokenizer's text; leave one out")
     texts = tiny.texts_of_files(corpus) if corpus else tiny.texts_of_games(find_games(games, split))
     parameters, tokens = tiny.make_tiny_model(folder, texts, options)
     typer.echo(f"{folder}: {parameters:,} parameters, {tokens:,} tokens")
