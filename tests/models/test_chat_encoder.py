@@ -502,7 +502,7 @@ def test_the_kinds_of_a_reply_are_what_a_game_reads_in_it() -> None:
 @pytest.mark.parametrize(
     ("reply", "think", "action"),
     [
-        ("Thought: I look.\nAction: go to desk 1", ["Thought: I look.\n"], ["go to desk 1"]),
+        ("Thought: I look.\nAction: go to desk 1", ["Thought: I look."], ["go to desk 1"]),
         ("Action: look", [], ["look"]),
         ("think: I look for a mug.", ["think: I look for a mug."], []),
         ("go to desk 1", [], ["go to desk 1"]),
