@@ -119,6 +119,12 @@ def test_the_collection_script_translates_its_variables(data, tmp_path):
     assert (config["policy"]["noise"], config["env"]["max_steps"]) == (0.1, 40)
 
 
+def test_the_collection_script_names_no_expert_where_another_plays(data, tmp_path):
+    result = script("policy.name=random", "num_episodes=1", ALFWORLD_DATA=str(data), OUTPUT_DIR=str(tmp_path))
+    assert result.returncode == 0, result.stderr
+    assert "expert" not in result.stderr
+
+
 def test_a_model_that_is_not_there_is_told_in_one_line(data, tmp_path):
     result = script(ALFWORLD_DATA=str(data), OUTPUT_DIR=str(tmp_path), MODEL=str(tmp_path / "nowhere"))
     assert result.returncode == 2

@@ -45,7 +45,8 @@ options=()
 [ -z "${MODEL:-}" ] || options+=("policy.model=$MODEL")
 
 if [ -z "${MODEL:-}" ]; then
-    echo "playing the built-in expert (no MODEL is set): it needs no GPU and no weights" >&2
+    [[ "$*" == *policy.name=* ]] ||
+        echo "playing the built-in expert (no MODEL is set): it needs no GPU and no weights" >&2
 elif [ -n "${OPENAI_BASE_URL:-}" ]; then
     use_server_extra
     options+=("policy.name=server")
