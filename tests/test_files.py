@@ -166,6 +166,47 @@ def test_without_locks_nothing_counts_as_left_by_a_killed_process(tmp_path: Path
     assert names(tmp_path) == [".folder.1a.partial", "folder"]
 
 
+def test_an_old_folder_is_there_until_the_new_one_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Deleting a checkpoint takes long: a kill meanwhile must not leave neither."""
+    write_folder(tmp_path / "folder", "old")
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("alfworld_sft.files.shutil.rmtree", killed)
+    with pytest.raises(KeyboardInterrupt):
+        write_folder(tmp_path / "folder", "new", replace=True)
+    assert (tmp_path / "folder" / "inner" / "file").read_text() == "new"
+
+
+def test_an_old_folder_keeps_its_name_where_the_new_one_cannot_take_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    write_folder(tmp_path / "folder", "old")
+
+    def refused(*_: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(Path, "replace", refused)
+    with pytest.raises(OSError, match="Input/output error"):
+        write_folder(tmp_path / "folder", "new", replace=True)
+    assert (tmp_path / "folder" / "inner" / "file").read_text() == "old"
+    assert names(tmp_path) == ["folder"]
+
+
+def test_the_current_folder_is_refused_before_anything_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(OSError, match="it is the current folder or a mount point; name a new folder in it"):
+        write_folder(Path(), "new")
+    assert names(tmp_path) == []
+
+
+def test_a_link_to_an_empty_folder_stays_and_its_target_is_filled(tmp_path: Path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "empty")
+    write_folder(tmp_path / "link", "new")
+    assert (tmp_path / "link").is_symlink()
+    assert names(tmp_path / "empty") == ["inner"]
+
+
 def test_all_that_killed_processes_left_in_a_folder_can_be_deleted(tmp_path: Path):
     kept = tmp_path / "kept"
     write_folder(kept, "mine")

@@ -59,4 +59,4 @@ else
     alfworld_sft=$(dirname "$("$repository/scripts/ensure_training_installed.sh")")/alfworld-sft
     options+=("policy.name=local")
 fi
-exec "$alfworld_sft" collect --output-dir "${OUTPUT_DIR:-.}" "${options[@]}" "$@"
+exec "$alfworld_sft" collect --output-dir "${OUTPUT_DIR:-.}" ${options[@]+"${options[@]}"} "$@"

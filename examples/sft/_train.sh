@@ -33,7 +33,9 @@ train() {
     )
     # Report a wrong option or file once and immediately, not from every process after many seconds of start-up.
     "$python" -m alfworld_sft.train --dry-run "${options[@]}"
-    export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(( ($(nproc) + processes - 1) / processes ))}
+    local cores
+    cores=$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)  # macOS has no nproc
+    export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(( (cores + processes - 1) / processes ))}
     exec "$python" -m alfworld_sft.train.launch --standalone --nnodes=1 --nproc_per_node="$processes" \
         -m alfworld_sft.train "${options[@]}"
 }

@@ -11,6 +11,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from errno import EBUSY
 from pathlib import Path
 from typing import IO
 from uuid import uuid4
@@ -45,9 +46,12 @@ def whole_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
     """Fill a folder under a temporary name; it takes its own name, over an empty folder, when the block ends well.
 
     With `replace` also over a folder that holds something. Missing parents are made, and what killed processes left
-    half-written of the same folder is deleted. Raises OSError where the folder cannot take its name, and what the block
-    raises, after the temporary folder is gone.
+    half-written of the same folder is deleted. Raises OSError where the folder cannot take its name, before the block
+    where that is known, and what the block raises, after the temporary folder is gone.
     """
+    path = path.resolve()  # a link's target takes the name
+    if path.is_mount() or path == Path.cwd():
+        raise OSError(EBUSY, "it is the current folder or a mount point; name a new folder in it", str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_abandoned(path)
     partial = _partial_name(path)
@@ -70,11 +74,19 @@ def rename_synced(path: Path, to: Path, *, replace: bool = False) -> None:
     if path.is_dir():
         _sync_contents(path)
     _sync(path)
-    if replace and to.exists():
-        remove_folder(to)
-    path.replace(to)
+    old = _partial_name(to) if replace and to.exists() else None
+    if old:
+        to.rename(old)
+    try:
+        path.replace(to)
+    except OSError:
+        if old:
+            old.rename(to)
+        raise
     with suppress(OSError):  # some file systems cannot sync a folder
         _sync(to.parent)
+    if old:  # only now: deleting takes long
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def remove_folder(path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -115,6 +116,19 @@ def test_trials_that_the_published_archives_have_no_game_for_are_no_fault(tmp_pa
     next(lost.rglob("game.tw-pddl")).unlink()
     (line,) = to_fix(judge_games(str(data)))
     assert line.found.startswith("none usable (the first: ")
+
+
+def test_copies_and_games_of_other_splits_are_not_broken(tmp_path):
+    data = write_games(write_games(tmp_path / "data", 3), 2, "valid_seen")
+    (data / "json_2.1.1").rename(data / "games")
+    shutil.copytree(next((data / "games/train").iterdir()), data / "copies/train" / "copy")
+    assert to_fix(judge_games(str(data))) == []
+
+
+@pytest.mark.parametrize("url", ["http://host:80a0/v1", "http://host:99999/v1", "http://[::1"])
+def test_what_is_no_address_is_said(url):
+    (line,) = to_fix(judge_proxies(url))
+    assert line.found.startswith(f"{url} is no address (")
 
 
 def test_a_proxy_that_cannot_be_used_is_not_repeated(monkeypatch):

@@ -141,6 +141,18 @@ def test_a_thought_that_is_not_there_is_not_made_up(tmp_path: Path, data: Path, 
     assert rows_in(tmp_path / "out")[0]["response_data"]["content"] == f"<action>{shortest_plan(games[0])[0]}</action>"
 
 
+@pytest.mark.parametrize(("place", "imports"), [("valid_seen", 0), ("train", 1), ("valid_train", 1), ("elsewhere", 1)])
+def test_a_game_that_is_not_at_hand_is_of_the_split_that_its_record_names(
+    tmp_path: Path, data: Path, games: list[Game], place: str, imports: int
+) -> None:
+    unknown = json.loads(json.dumps(record(games[0], "sharegpt", success=True)).replace("shelf 1", "throne 1"))
+    unknown["game_file"] = f"json_2.1.1/{place}/TASK/TRIAL/game.tw-pddl"
+    result = imported(tmp_path, data, [unknown, record(games[2], "sharegpt")])
+    assert result.tally.imported == 1 + imports
+    if not imports:
+        assert "a game of valid_seen, not of games.split=train" in result.tally.unwanted.first
+
+
 def test_episodes_of_unknown_games_are_kept_as_recorded_and_split_by_their_start(
     tmp_path: Path, data: Path, games: list[Game]
 ) -> None:
@@ -149,7 +161,7 @@ def test_episodes_of_unknown_games_are_kept_as_recorded_and_split_by_their_start
     result = imported(tmp_path, data, [unknown, unknown, silent, record(games[2], "sharegpt")])
     assert (result.tally.imported, result.tally.replayed, result.tally.unknown.records) == (4, 1, 3)
     assert (
-        "3 records of games that are not at hand, kept as recorded and not counted as won"
+        "3 records of games that are not at hand, kept as recorded, and won only where the record says so"
         in warnings_of(result.tally, rewritten=False)[0]
     )
     found = {row["extra_info"]["record"]: row for row in rows_in(tmp_path / "out")}

@@ -13,6 +13,15 @@ from tests.games.conftest import BOOK, EGG, TRIAL, write_game
 from tests.handmade import Furniture, game_file
 
 
+def test_a_pipe_is_not_read(data: Path) -> None:
+    write_game(data / "x.tw-pddl")
+    os.mkfifo(data / "pipe.tw-pddl")
+    problems = {entry.path: entry.problem for entry in index_folder(data).entries}
+    assert problems["pipe.tw-pddl"] == "unreadable (not a regular file)"
+    with pytest.raises(OSError, match="not a regular file"):
+        index.index_file(data / "pipe.tw-pddl")
+
+
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the game files that were read, as they are read."""

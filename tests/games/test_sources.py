@@ -121,6 +121,17 @@ def test_different_games_with_one_id_go_by_their_paths(data: Path) -> None:
     assert ids(data) == [f"x/{BOOK}/{TRIAL}", f"y/{BOOK}/{TRIAL}"]
 
 
+def test_a_file_and_a_folder_of_one_name_are_two_games(data: Path) -> None:
+    write_game(data / "x.tw-pddl", number=1)
+    write_game(data / "x" / "game.tw-pddl", number=2)
+    assert [ref.id for ref in find_games(data, "train")] == ["x.tw-pddl", "x/game.tw-pddl"]
+
+
+def test_the_home_of_nobody_is_a_place_that_does_not_exist() -> None:
+    with pytest.raises(GamesNotFoundError, match="~nosuchuser/x does not exist"):
+        find_games("~nosuchuser/x")
+
+
 def test_what_is_skipped_is_counted_by_reason(data: Path) -> None:
     official(data, "train")
     official(data, "train", trial="t2", solvable=False)

@@ -7,7 +7,7 @@ import pytest
 
 from alfworld_sft.errors import GamesNotFoundError, UserError
 from alfworld_sft.games import find_games
-from alfworld_sft.integrations.pool import GamePool
+from alfworld_sft.integrations.pool import GamePool, shared_pool
 from tests.handmade import kitchen_file
 
 
@@ -21,6 +21,20 @@ def test_games_are_numbered_in_the_order_of_their_ids():
 def test_games_of_some_task_types_alone():
     pool = GamePool("embedded", "train", task_types=["pick_two_obj_and_place"])
     assert {pool.load(number).task_type for number in range(pool.total or 0)} == {"pick_two_obj_and_place"}
+
+
+def test_a_shared_pool_is_that_of_the_folder_where_the_program_is(tmp_path, monkeypatch):
+    for name in "ab":
+        file = tmp_path / name / "games" / f"{name}.tw-pddl"
+        file.parent.mkdir(parents=True)
+        file.write_bytes(kitchen_file())
+        monkeypatch.chdir(tmp_path / name)
+        assert shared_pool("games").load(0).id == name
+
+
+def test_a_text_is_no_list_of_task_types_for_a_shared_pool_either():
+    with pytest.raises(UserError, match="a list"):
+        shared_pool("embedded", task_types="pick_and_place_simple")
 
 
 @pytest.mark.parametrize("source", ["embedded", "generate"])

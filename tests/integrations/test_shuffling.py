@@ -13,6 +13,10 @@ def shuffled(seed: int, length: int) -> list[int]:
     return items
 
 
+def test_nothing_is_not_repeated_without_end():
+    assert list(shuffled_cycle([], LegacyShuffler(0))) == []
+
+
 @pytest.mark.parametrize("seed", [0, 1, 1000, 1015, 1234, 2**32 - 1])
 @pytest.mark.parametrize("length", [0, 1, 2, 3, 140, 3553])
 def test_a_list_is_shuffled_as_by_numpy(seed, length):

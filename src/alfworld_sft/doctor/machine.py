@@ -50,7 +50,7 @@ def look_at_machine(*folders: Path) -> Machine:
         torch = version("torch")
     except PackageNotFoundError:
         torch = None
-    existing = {next(place for place in (folder, *folder.parents) if place.exists()) for folder in folders}
+    existing = {next(place for place in (folder, *folder.parents) if os.access(place, os.F_OK)) for folder in folders}
     import resource  # noqa: PLC0415 - it is missing on Windows, where commands still say what they need
 
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]  # runs raise the soft limit by themselves

@@ -10,7 +10,7 @@ import httpx
 
 from alfworld_sft.doctor.line import Line, fine, fix
 from alfworld_sft.errors import ConfigError
-from alfworld_sft.policies.llm.proxy_and_tls import proxy_for, tls_context
+from alfworld_sft.proxy_and_tls import proxy_for, tls_context
 
 TIMEOUT_S = 10.0
 _ELSEWHERE = ("http://example.com", "https://example.com")
@@ -24,6 +24,9 @@ def judge_proxies(base_url: str | None) -> Iterator[Line]:
         used = [proxy for url in ([base_url] if base_url else _ELSEWHERE) if (proxy := proxy_for(url))]
     except ConfigError as error:
         yield fix("proxies", "cannot be used", str(error))
+        return
+    except ValueError as error:
+        yield fix("proxies", f"{base_url} is no address ({error})", "correct --base-url, as http://HOST:PORT/v1")
         return
     names = sorted({proxy.variable for proxy in used})
     found = f"used: {', '.join(names)}" if names else "set, but not used" if getproxies() else "none"
@@ -44,7 +47,7 @@ def judge_server(base_url: str, model: str | None) -> Iterator[Line]:
     except ConfigError as error:
         yield fix("server", f"{url} cannot be reached", str(error))
         return
-    except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         yield fix("server", f"{url} does not answer ({reason})", "start it, e.g. vllm serve MODEL; check --base-url")
         return

@@ -12,6 +12,7 @@ from alfworld_sft.foreign.replay import ForeignReplay, find_replay
 from alfworld_sft.foreign.rows import Imported, trained_as_recorded, trained_when_played
 from alfworld_sft.foreign.tally import Tally
 from alfworld_sft.games.finder import GameFinder, is_named
+from alfworld_sft.games.layout import split_in
 from alfworld_sft.prompts.template import Template
 from alfworld_sft.seeds import derive_seed
 from alfworld_sft.types import Episode
@@ -77,12 +78,16 @@ class Selection:
     def _without_game(self, recorded: ForeignEpisode) -> Imported | None:
         goal = read_task(recorded.task)
         task_type = task_type_of(goal) if goal else ""
-        if self._is_unwanted(recorded, None, task_type):
+        named = split_in(recorded.game or "")
+        of = "train" if named == "valid_train" else named  # the published subset of it
+        if self._is_unwanted(recorded, of, task_type):
             return None
         start = "\n".join((recorded.task, recorded.opening, recorded.game or ""))
         game_id = f"unknown/{hashlib.sha256(start.encode()).hexdigest()[:16]}"
         targets = trained_as_recorded(recorded)
-        return Imported(self.tally.imported, recorded, game_id, "", task_type, recorded.success, targets, played=False)
+        return Imported(
+            self.tally.imported, recorded, game_id, named or "", task_type, recorded.success, targets, played=False
+        )
 
     def _is_unwanted(self, recorded: ForeignEpisode, split: str | None, task_type: str) -> bool:
         """Return whether the config leaves out such a game, and count it then."""

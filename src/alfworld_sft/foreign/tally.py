@@ -89,5 +89,5 @@ def warnings_of(tally: Tally, *, rewritten: bool) -> list[str]:
 
 
 def _unknown_games(rewritten: bool) -> str:
-    what = "left out" if rewritten else "kept as recorded and not counted as won"
+    what = "left out" if rewritten else "kept as recorded, and won only where the record says so"
     return f"of games that are not at hand, {what}; games.source=DIR names the folder that holds them"

@@ -32,6 +32,7 @@ from alfworld_sft.games.official.archives import URLS_VARIABLE, archives_from
 from alfworld_sft.games.official.fetch import Fetched, fetch
 from alfworld_sft.games.refs import Games, SkippedFile, skipped_in_words
 from alfworld_sft.games.sources import NoUsableGamesError, find_all_games, find_games
+from alfworld_sft.terminal import printable
 from alfworld_sft.types import SHORT_NAMES, TASK_TYPES
 
 games_app = typer.Typer(name="games", help="List, fetch and generate games.", no_args_is_help=True)
@@ -64,14 +65,14 @@ def list_games(
     Console(soft_wrap=True).print(counts_table(found))
     for games in found:
         reasons = skipped_in_words(games.skipped)
-        typer.echo(games.description + (f"; skipped: {reasons}" if reasons else ""))
+        typer.echo(printable(games.description) + (f"; skipped: {reasons}" if reasons else ""))
     if skipped:
         _print_skipped(file for games in found for file in games.skipped_files)
 
 
 def _print_skipped(files: Iterable[SkippedFile]) -> None:
     for file in dict.fromkeys(files):
-        typer.echo(file)
+        typer.echo(printable(str(file)))
 
 
 def counts_table(found: list[Games]) -> Table:
@@ -111,7 +112,7 @@ def fetch_games(
 ) -> None:
     """Fetch the official games; run it again to resume if interrupted."""
     archives = archives_from(urls=url or (), local=local or (), sha256=sha256 or ())
-    folder = to or default_data_dir()
+    folder = to.expanduser() if to else default_data_dir()
     try:
         with _progress() as progress:
             fetched = fetch(archives, folder, force=force, on_progress=_Bars(progress).update)

@@ -17,7 +17,9 @@ import json
 import logging
 import os
 from dataclasses import dataclass
+from errno import EINVAL
 from pathlib import Path
+from stat import S_ISREG
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import platformdirs
@@ -141,6 +143,8 @@ def _contains(outer: str, inner: str) -> bool:
 
 
 def _stamp(stat: os.stat_result) -> Stamp:
+    if not S_ISREG(stat.st_mode):  # a pipe would keep us waiting
+        raise OSError(EINVAL, "not a regular file")
     return (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
 
 

@@ -35,7 +35,7 @@ READY_FOLDER = "ready"
 def default_data_dir() -> Path:
     """Return `$ALFWORLD_DATA`, else the folder that the alfworld package itself uses: `~/.cache/alfworld`."""
     named = os.environ.get("ALFWORLD_DATA", "").strip()
-    return Path(named).expanduser() if named else Path.home() / ".cache" / "alfworld"
+    return Path(os.path.expanduser(named or "~/.cache/alfworld"))  # noqa: PTH111 - leaves the home of nobody as it is
 
 
 def name_data_dir() -> str:
@@ -93,6 +93,12 @@ def split_of(file: Path) -> Split | None:
     """Return the split that a file's place names (`…/SPLIT/TASK/TRIAL/file`), or None."""
     name = file.parents[2].name if len(file.parents) > 2 else ""
     return next((split for split in SPLITS if split == name), None)
+
+
+def split_in(place: str) -> Split | None:
+    """Return the split that a part of a path names, as in `json_2.1.1/valid_seen/TASK/TRIAL/game.tw-pddl`, or None."""
+    parts = place.replace("\\", "/").split("/")
+    return next((split for split in SPLITS if split in parts), None)
 
 
 def read_task_folder(name: str) -> tuple[TaskType, int] | None:

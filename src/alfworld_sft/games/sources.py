@@ -7,6 +7,7 @@ Whatever the source, the result is a `Games`: sorted `GameRef`s, each of which l
 from __future__ import annotations
 
 import os
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,6 +32,8 @@ HOW_TO_GET_GAMES = (
 )
 NO_GAME_FILE = "without a game file beside traj_data.json"
 COPY = "listed already (same id, same content)"
+OTHER_SPLIT = "of the split"
+"""How the reason begins of a file that another split of the same folder has."""
 
 
 class NoUsableGamesError(GamesNotFoundError):
@@ -125,7 +128,7 @@ def _place(source: str | Path) -> Path:
     """Return the absolute path of an existing folder or game file; raises GamesNotFoundError."""
     if source == GENERATE:
         raise UserError(f"the source {GENERATE!r} makes a game for every episode: there is no list of its games")
-    place = Path(source).expanduser().absolute()
+    place = Path(os.path.expanduser(source)).absolute()  # noqa: PTH111 - leaves the home of nobody as it is
     try:
         exists = place.exists()
     except OSError as error:
@@ -172,7 +175,7 @@ def _games_in(folder: Path, split: str, own_split: Callable[[Path], str]) -> Gam
         if entry.problem:
             skipped_files.append(SkippedFile(folder / entry.path, entry.problem, entry.detail))
         elif not _belongs(own, split):
-            skipped_files.append(SkippedFile(folder / entry.path, f"of the split {own!r}"))
+            skipped_files.append(SkippedFile(folder / entry.path, f"{OTHER_SPLIT} {own!r}"))
         else:
             entries.append(entry)
     refs, copies = _refs(folder, entries, split)
@@ -204,7 +207,8 @@ def _refs(folder: Path, entries: list[IndexEntry], split: str) -> tuple[tuple[Ga
         for same_id in by_id.values()
         for ref in same_id.values()
     ]
-    return tuple(sorted(refs)), copies
+    shared = Counter(ref.id for ref in refs)  # as of x.tw-pddl and x/game.tw-pddl
+    return tuple(sorted(_with_file_id(ref, folder) if shared[ref.id] > 1 else ref for ref in refs)), copies
 
 
 def _ref(folder: Path, entry: IndexEntry, split: str) -> GameRef:
@@ -214,6 +218,10 @@ def _ref(folder: Path, entry: IndexEntry, split: str) -> GameRef:
 
 def _with_path_id(ref: GameRef, folder: Path) -> GameRef:
     return replace(ref, id=layout.path_id(ref.path, folder)) if ref.path else ref
+
+
+def _with_file_id(ref: GameRef, folder: Path) -> GameRef:
+    return replace(ref, id=layout.plain_text(ref.path.relative_to(folder).as_posix())) if ref.path else ref
 
 
 def _nothing_found(folder: Path, index: Index, skipped_files: Sequence[SkippedFile]) -> NoUsableGamesError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from functools import lru_cache
@@ -11,7 +12,7 @@ from typing import SupportsIndex
 from alfworld_sft.errors import UserError
 from alfworld_sft.games import GENERATE, GameRef, GameStream, find_games
 from alfworld_sft.games.generator.tasks import check_task_types
-from alfworld_sft.games.sources import resolve_source
+from alfworld_sft.games.sources import EMBEDDED, resolve_source
 from alfworld_sft.types import TaskType
 from alfworld_sft.world import Game
 
@@ -89,8 +90,10 @@ def shared_pool(
     """
     if isinstance(source, GamePool):
         return source
-    types = None if task_types is None else tuple(task_types)
-    return _find_pool(resolve_source(source), split, types, games_seed)
+    types = task_types if task_types is None or isinstance(task_types, str) else tuple(task_types)
+    found = resolve_source(source)
+    place = found if found in (EMBEDDED, GENERATE) else os.path.abspath(os.path.expanduser(found))  # noqa: PTH100, PTH111
+    return _find_pool(place, split, types, games_seed)
 
 
 @lru_cache(maxsize=16)

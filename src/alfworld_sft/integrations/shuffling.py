@@ -52,6 +52,8 @@ def shuffled_cycle(iterable: Iterable[Item], rng: Any, nb_loops: int = -1) -> It
     for item in iterable:
         items.append(item)
         yield item
+    if not items:
+        return
     for _ in count() if nb_loops < 0 else range(nb_loops):
         rng.shuffle(items)
         yield from items

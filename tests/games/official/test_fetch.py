@@ -161,6 +161,16 @@ def test_lost_games_are_noticed_beside_as_many_other_files(games_zip: Path, traj
         fetch(archives, data)
 
 
+def test_lost_games_of_one_archive_are_noticed_beside_another_s(tmp_path: Path, games_zip: Path, data: Path) -> None:
+    more = write_zip(tmp_path / "zips" / "more.zip", "game.tw-pddl", {f"train/{BOOK}/t9": "nine"})
+    archives = [Archive(str(file), GAME_KEEP) for file in (games_zip, more)]
+    fetch(archives, data)
+    whole = tree(data)
+    next(data.rglob("t9/game.tw-pddl")).unlink()
+    fetch(archives, data)
+    assert tree(data) == whole
+
+
 def test_a_record_of_an_older_version_is_read(games_zip: Path, data: Path) -> None:
     archive = Archive(str(games_zip), GAME_KEEP)
     fetch([archive], data)

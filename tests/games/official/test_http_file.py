@@ -1,8 +1,9 @@
+import re
 from pathlib import Path
 
 import pytest
 
-from alfworld_sft.errors import DownloadError
+from alfworld_sft.errors import ConfigError, DownloadError
 from alfworld_sft.games.official.http_file import Retry, download
 from tests.games.official.server import Answer, FileServer, serving
 
@@ -24,6 +25,36 @@ def failed(server: FileServer, to: Path, retry: Retry | None = None) -> str:
 def test_a_whole_file_comes_at_once(tmp_path: Path) -> None:
     with serving(FileServer(CONTENT)) as server:
         assert fetched(server, tmp_path / "a.zip") == CONTENT
+
+
+@pytest.mark.parametrize(
+    ("variables", "line"),
+    [
+        ({"ALL_PROXY": "ftp://proxy:1"}, "ALL_PROXY begins with ftp://, but a proxy is one of"),
+        ({"HTTP_PROXY": "http://proxy:x"}, "HTTP_PROXY is not the address of a proxy"),
+        ({"SSL_CERT_FILE": "/nowhere.pem"}, "SSL_CERT_FILE=/nowhere.pem: No such file or directory"),
+    ],
+)
+def test_a_proxy_or_certificates_that_cannot_be_used_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], line: str
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError, match=re.escape(line)):
+        download("http://games.example/a.zip", tmp_path / "a.zip", sleep=lambda seconds: None)
+
+
+def test_no_proxy_may_name_networks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "10.0.0.0/8,fd00::/8")
+    with serving(FileServer(CONTENT)) as server:
+        assert fetched(server, tmp_path / "a.zip") == CONTENT
+
+
+def test_a_file_comes_through_the_proxy_that_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving(FileServer(CONTENT)) as proxy:
+        monkeypatch.setenv("HTTP_PROXY", "/".join(proxy.url.split("/")[:3]))
+        download("http://games.example/a.zip", tmp_path / "a.zip", sleep=lambda seconds: None)
+    assert (tmp_path / "a.zip").read_bytes() == CONTENT
 
 
 def test_nothing_but_the_file_is_left(tmp_path: Path) -> None:

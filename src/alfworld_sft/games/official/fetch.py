@@ -27,7 +27,7 @@ from alfworld_sft.files import rename_synced, sha256_of
 from alfworld_sft.games.layout import DATA_FOLDER, READY_FOLDER, WORK_FOLDER
 from alfworld_sft.games.official.archives import Archive
 from alfworld_sft.games.official.http_file import Retry, download
-from alfworld_sft.games.official.unpack import unpack
+from alfworld_sft.games.official.unpack import is_unpacked, unpack
 from alfworld_sft.locks import lock
 
 RECORD_FILE = "fetched.json"
@@ -167,11 +167,16 @@ def _finish_move(ready: Path, to: Path) -> None:
 
 
 def _is_there(archive: Archive, record: dict[str, Fetched], to: Path) -> bool:
-    """Return whether the record names the archive, with the hash asked for, and all its files are still there."""
+    """Return whether the record names the archive, with the hash asked for, and all its files are still there.
+
+    Which files a downloaded archive had is not known without it: there, as many of each name must be there.
+    """
     recorded = record.get(archive.name)
     wanted = archive.sha256 or (sha256_of(archive.local) if archive.local and archive.local.is_file() else None)
     if recorded is None or (wanted and wanted != recorded.sha256):
         return False
+    if archive.local:  # the same bytes as were unpacked then
+        return is_unpacked(archive.local, to, archive.keep)
     there: Counter[str] = Counter()
     for place, _, files in os.walk(to / DATA_FOLDER):
         there.update(name for name in files if name in archive.keep and Path(place, name).stat().st_size)

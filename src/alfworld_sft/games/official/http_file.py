@@ -19,6 +19,7 @@ import httpx
 
 from alfworld_sft.errors import DownloadError
 from alfworld_sft.files import rename_synced
+from alfworld_sft.proxy_and_tls import proxy_for, tls_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,8 +64,9 @@ def download(
 ) -> None:
     """Download `url` to the file `to`, which appears when it is complete; an existing file is left unchanged.
 
-    Raises DownloadError when the server refuses or the attempts are used up (the part is kept, so that the
-    next call resumes), and OSError where the disk is full or cannot be written.
+    Raises DownloadError when the server refuses or the attempts are used up (the part is kept, so that the next call
+    resumes), ConfigError for a proxy or certificates that cannot be used, and OSError where the disk is full or cannot
+    be written.
     """
     if to.exists():
         return
@@ -72,7 +74,7 @@ def download(
     part = _Part(to, url)
     failures = attempt = 0
     reason = ""
-    with httpx.Client(follow_redirects=True, timeout=_TIMEOUT) as client:
+    with httpx.Client(follow_redirects=True, timeout=_TIMEOUT, transport=_ThroughProxies()) as client:
         for attempt in range(1, retry.attempts + 1):
             before = part.size
             try:
@@ -91,6 +93,25 @@ def download(
         f"{url}: {reason}; gave up after {attempt} attempts, {part.size} bytes are kept:"
         " run the same command again to resume, or name a local copy with --from ARCHIVE.zip"
     )
+
+
+class _ThroughProxies(httpx.BaseTransport):
+    """Sends each request through the proxy that the environment names for its host: redirects lead to others."""
+
+    def __init__(self) -> None:
+        self._verify = tls_context() or True
+        self._by_proxy: dict[str | None, httpx.HTTPTransport] = {}
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        proxy = proxy_for(str(request.url))
+        address = proxy.url if proxy else None
+        if address not in self._by_proxy:
+            self._by_proxy[address] = httpx.HTTPTransport(verify=self._verify, proxy=address)
+        return self._by_proxy[address].handle_request(request)
+
+    def close(self) -> None:
+        for transport in self._by_proxy.values():
+            transport.close()
 
 
 class _Part:

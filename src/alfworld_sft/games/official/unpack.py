@@ -69,6 +69,13 @@ def unpack(
     return dict(sorted(Counter(target.name for target in wanted).items()))
 
 
+def is_unpacked(archive: Path, into: Path, keep: Collection[str]) -> bool:
+    """Return whether all the wanted files of an archive that has been unpacked before are below `into`."""
+    with zipfile.ZipFile(archive) as opened:
+        targets = {_target(member, keep) for member in opened.infolist()} - {None}
+    return all(file.is_file() and file.stat().st_size for file in (into / target for target in targets if target))
+
+
 class _RefusedError(Exception):
     """Why the archive is not unpacked."""
 

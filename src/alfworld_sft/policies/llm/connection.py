@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from alfworld_sft.errors import ConfigError, UserError
-from alfworld_sft.policies.llm.proxy_and_tls import proxy_for, tls_context
+from alfworld_sft.proxy_and_tls import proxy_for, tls_context
 
 CONNECT_TIMEOUT_S = 15.0
 KEEPALIVE_S = 3.0

@@ -8,7 +8,6 @@ from urllib.parse import urlsplit
 
 from alfworld_sft.errors import PolicyUnavailableError
 from alfworld_sft.policies.llm.open_files import is_out_of_files
-from alfworld_sft.policies.llm.proxy_and_tls import Proxy
 from alfworld_sft.policies.llm.refusals import (
     Complaint,
     about,
@@ -21,6 +20,7 @@ from alfworld_sft.policies.llm.refusals import (
 from alfworld_sft.policies.llm.retry import RefusedError, RejectedError, SetbackError
 from alfworld_sft.policies.llm.sampling import Sampling
 from alfworld_sft.policies.llm.structured import RESTRICTIONS
+from alfworld_sft.proxy_and_tls import Proxy
 
 
 class ComplaintError(Exception):

@@ -1,8 +1,8 @@
 import pytest
 
+from alfworld_sft import proxy_and_tls
 from alfworld_sft.errors import ConfigError
-from alfworld_sft.policies.llm import proxy_and_tls
-from alfworld_sft.policies.llm.proxy_and_tls import is_loopback, proxy_for, tls_context
+from alfworld_sft.proxy_and_tls import is_loopback, proxy_for, tls_context
 
 VARIABLES = ("ALL_PROXY", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR")
 
