@@ -194,7 +194,7 @@ def test_an_old_folder_keeps_its_name_where_the_new_one_cannot_take_it(tmp_path:
 
 def test_the_current_folder_is_refused_before_anything_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(OSError, match="it is the current folder or a mount point; name a new folder in it"):
+    with pytest.raises(OSError, match="it is the current folder or a mount point"):
         write_folder(Path(), "new")
     assert names(tmp_path) == []
 

@@ -51,7 +51,7 @@ def whole_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
     """
     path = path.resolve()  # a link's target takes the name
     if path.is_mount() or path == Path.cwd():
-        raise OSError(EBUSY, "it is the current folder or a mount point; name a new folder in it", str(path))
+        raise OSError(EBUSY, "it is the current folder or a mount point", str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_abandoned(path)
     partial = _partial_name(path)
