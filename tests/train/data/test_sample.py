@@ -42,5 +42,11 @@ def test_pieces_have_the_sample_s_losses_and_no_more_tokens_than_allowed(most: i
         assert not any(piece.branches for piece in pieces)
 
 
+def test_where_one_sequence_is_too_long_anyway_a_trunk_is_not_read_for_each_of_its_branches() -> None:
+    """A pass of a large model on a CPU holds fewer tokens than most conversations have."""
+    assert [len(piece) for piece in split(JOINED, 4)] == [len(piece) for piece in split(JOINED, 9)] == [6, 9]
+    assert [len(piece) for piece in split(JOINED, 6)] == [6, 4, 6], "it fits, so no piece may be longer"
+
+
 def test_a_sample_without_branches_is_never_split() -> None:
     assert split(TRUNK, ALONE) == [TRUNK]

@@ -17,6 +17,9 @@ from numpy.typing import NDArray
 ALONE = 0
 """The number of tokens for `split` that makes a sequence of every branch."""
 
+OVER = 1.5
+"""How much longer a piece may be than the longest sequence in it that has too many tokens anyway."""
+
 
 class Branch(NamedTuple):
     """`length` tokens that attend to the first `start` tokens of the trunk and to themselves.
@@ -91,8 +94,13 @@ def join(trunk: Sample, leaves: Sequence[Leaf]) -> Sample:
 def split(sample: Sample, most_tokens: int) -> list[Sample]:
     """Return the sample in pieces of at most so many tokens, as far as its branches allow; their losses sum to its own.
 
-    A branch that is left alone becomes a complete sequence without branches. Samples without branches are never split.
+    A branch that is left alone becomes a complete sequence without branches. Samples without branches are never split,
+    and where one sequence alone has more tokens a piece may have OVER times its number: each piece reads the trunk
+    anew, so that small ones would cost a multiple and save little.
     """
+    longest = max([sample.trunk, *(branch.start + branch.length for branch in sample.branches)])
+    if most_tokens != ALONE and longest > most_tokens:
+        most_tokens = int(OVER * longest)
     if len(sample) <= most_tokens or not sample.branches:
         return [sample]
     trunk = replace(_slice(sample, 0, sample.trunk), branches=())
