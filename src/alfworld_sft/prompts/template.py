@@ -14,7 +14,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import Any, get_args
@@ -134,6 +134,7 @@ def load_template(name_or_path: str) -> Template:
     return _load_packaged(name_or_path)
 
 
+@cache
 def template_names() -> tuple[str, ...]:
     """Return the names of the packaged templates."""
     folder = resources.files("alfworld_sft.prompts") / "templates"

@@ -25,6 +25,7 @@ import platformdirs
 
 from alfworld_sft.errors import ConfigError, RunFolderError, os_reason
 from alfworld_sft.runs.config import RunConfig
+from alfworld_sft.values import read_value
 
 logger = logging.getLogger(__name__)
 
@@ -48,9 +49,10 @@ def read_allowed(words: Sequence[str], *, trust: bool) -> Allowed:
         key, equals, text = word.lstrip("+").partition("=")
         if not equals:
             raise ConfigError(f"'{word}' is not an option; write {key}=value")
-        if not text.strip():
-            raise ConfigError(f"{key}=: no value is given; give one, or null for none, or leave the key out")
-        named[key] = None if text == "null" else text
+        try:
+            named[key] = read_value(text, str | None)
+        except ValueError as error:
+            raise ConfigError(f"{key}=: {error}") from None
     return Allowed(named, trust)
 
 
