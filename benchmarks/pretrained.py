@@ -109,6 +109,7 @@ ARMS = (
     Arm("compact, random weights", "compact", "multi", 3000, 24, 20, base="random", lr="2e-3"),
     Arm("default, multi", "default", "multi", 800, 256, 20),
     Arm("default, multi, 3e-3", "default", "multi", 500, 256, 20, lr="3e-3"),
+    Arm("default, multi, 3e-3, more episodes", "default", "multi", 1900, 256, 20, lr="3e-3"),
     Arm("default, multi, taught", "default", "multi", 150, 256, 0, base="default, multi, 3e-3", seed=4242),
     Arm("default, multi, taught twice", "default", "multi", 150, 256, 0, base="default, multi, taught", seed=4243),
     Arm("add_wm1, multi", "add_wm1", "multi", 400, 256, 20, lr="3e-3"),
@@ -192,7 +193,7 @@ class Bench:
         out = self.place / "sft_models"
         name = "multiturn" if self.arm.form == "multi" else "single"
         every = math.ceil(self.known["dataset"]["rows_train"] / self.arm.rows_per_step / self.options.points)
-        words = [REPOSITORY / f"examples/sft/run_alfworld_sft_{name}.sh", 1, out, data, f"model.path={model}"]
+        words = [REPOSITORY / f"examples/sft/run_alfworld_sft_{name}.sh", self.options.processes, out, data, f"model.path={model}"]
         words += [*self.arm.training, f"trainer.save_freq={every}", "trainer.max_ckpt_to_keep=3"]
         while True:
             for checkpoint in self.unplayed(out, every):
@@ -336,6 +337,7 @@ def main() -> None:
     parser.add_argument("--total-minutes", type=float, default=3000, help="stop everything after so many minutes")
     parser.add_argument("--episodes", type=int, help="episodes to collect, instead of the arm's own number")
     parser.add_argument("--curve-games", type=int, default=30, help="games that each point of the curve plays")
+    parser.add_argument("--processes", type=int, default=1, help="processes that train, over the cores of the machine")
     parser.add_argument("--points", type=int, default=6, help="points of the learning curve")
     parser.add_argument("--model", type=Path, help="a folder that alfworld-sft smollm2 made; default: make it")
     parser.add_argument("--smoke", action="store_true", help="play as few games as the curve does, and write no result")

@@ -153,6 +153,14 @@ def test_a_game_that_is_not_at_hand_is_of_the_split_that_its_record_names(
         assert "a game of valid_seen, not of games.split=train" in result.tally.unwanted.first
 
 
+def test_the_published_part_of_train_can_be_chosen(tmp_path: Path, data: Path, games: list[Game]) -> None:
+    unknown = json.loads(json.dumps(record(games[0], "sharegpt", success=True)).replace("shelf 1", "throne 1"))
+    unknown["game_file"] = "json_2.1.1/valid_train/TASK/TRIAL/game.tw-pddl"
+    result = imported(tmp_path, data, [unknown, record(games[2], "sharegpt")], "games.split=valid_train")
+    assert result.tally.imported == 1
+    assert "a game of train, not of games.split=valid_train" in result.tally.unwanted.first
+
+
 def test_episodes_of_unknown_games_are_kept_as_recorded_and_split_by_their_start(
     tmp_path: Path, data: Path, games: list[Game]
 ) -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from alfworld_sft.errors import UserError
 from alfworld_sft.games import check_split, check_split_is_trainable, default_data_dir
-from alfworld_sft.games.layout import game_id, path_id, read_task_folder, split_of
+from alfworld_sft.games.layout import game_id, may_stand_for, path_id, read_task_folder, split_of
 from tests.games.conftest import BOOK, TRIAL
 
 
@@ -22,6 +22,19 @@ def test_a_strange_split_gets_the_list() -> None:
     with pytest.raises(UserError) as error:
         check_split("xyz")
     assert str(error.value) == "unknown split 'xyz'; the splits are train, valid_train, valid_seen, valid_unseen"
+
+
+@pytest.mark.parametrize(
+    ("own", "split", "may"),
+    [
+        ("train", "train", True),
+        ("valid_train", "train", True),
+        ("train", "valid_train", False),
+        ("valid_seen", "train", False),
+    ],
+)
+def test_games_of_valid_train_are_games_of_train(own: str, split: str, may: bool) -> None:
+    assert may_stand_for(own, split) is may
 
 
 @pytest.mark.parametrize("split", ["train", "valid_train"])

@@ -12,7 +12,7 @@ from alfworld_sft.foreign.replay import ForeignReplay, find_replay
 from alfworld_sft.foreign.rows import Imported, trained_as_recorded, trained_when_played
 from alfworld_sft.foreign.tally import Tally
 from alfworld_sft.games.finder import GameFinder, is_named
-from alfworld_sft.games.layout import split_in
+from alfworld_sft.games.layout import may_stand_for, split_in
 from alfworld_sft.prompts.template import Template
 from alfworld_sft.seeds import derive_seed
 from alfworld_sft.types import Episode
@@ -79,8 +79,7 @@ class Selection:
         goal = read_task(recorded.task)
         task_type = task_type_of(goal) if goal else ""
         named = split_in(recorded.game or "")
-        of = "train" if named == "valid_train" else named  # the published subset of it
-        if self._is_unwanted(recorded, of, task_type):
+        if self._is_unwanted(recorded, named, task_type):
             return None
         start = "\n".join((recorded.task, recorded.opening, recorded.game or ""))
         game_id = f"unknown/{hashlib.sha256(start.encode()).hexdigest()[:16]}"
@@ -92,7 +91,7 @@ class Selection:
     def _is_unwanted(self, recorded: ForeignEpisode, split: str | None, task_type: str) -> bool:
         """Return whether the config leaves out such a game, and count it then."""
         wanted = self._wanted
-        if split not in (None, wanted.split):
+        if split and not may_stand_for(split, wanted.split):
             why = f"a game of {split}, not of games.split={wanted.split}"
         elif wanted.task_types is not None and task_type not in wanted.task_types:
             why = f"the task type {task_type or 'is unknown'}, and games.task_types leaves it out"

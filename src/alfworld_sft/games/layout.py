@@ -89,6 +89,11 @@ def check_split_is_trainable(split: str, allow: bool) -> None:
         )
 
 
+def may_stand_for(own: str, split: str) -> bool:
+    """Return whether a game of the split `own` is also one of `split`: `valid_train` is a part of `train`."""
+    return own == split or (own, split) == ("valid_train", "train")
+
+
 def split_of(file: Path) -> Split | None:
     """Return the split that a file's place names (`…/SPLIT/TASK/TRIAL/file`), or None."""
     name = file.parents[2].name if len(file.parents) > 2 else ""

@@ -159,7 +159,7 @@ def _one_game(file: Path, split: str) -> Games:
     if entry.problem:
         raise GameFileError(str(file), f"it is {entry.detail or entry.problem}")
     own = layout.split_of(file) or split
-    if not _belongs(own, split):
+    if not layout.may_stand_for(own, split):
         raise GamesNotFoundError(f"no games found: {file} is a game of the split {own!r}, not of {split!r}")
     ref = _ref(file.parent, entry, split)
     return Games((ref,), split, file.parent, f"the game {file}")
@@ -174,7 +174,7 @@ def _games_in(folder: Path, split: str, own_split: Callable[[Path], str]) -> Gam
         own = own_split(folder / entry.path)
         if entry.problem:
             skipped_files.append(SkippedFile(folder / entry.path, entry.problem, entry.detail))
-        elif not _belongs(own, split):
+        elif not layout.may_stand_for(own, split):
             skipped_files.append(SkippedFile(folder / entry.path, f"{OTHER_SPLIT} {own!r}"))
         else:
             entries.append(entry)
@@ -186,10 +186,6 @@ def _games_in(folder: Path, split: str, own_split: Callable[[Path], str]) -> Gam
     subset = " (a published subset of train)" if split == "train" and folder.name == "valid_train" else ""
     description = f"{len(refs)} {split} game{'s' * (len(refs) != 1)} in {folder}{subset}"
     return Games(refs, split, folder, description, tuple(skipped_files))
-
-
-def _belongs(own: str, split: str) -> bool:
-    return own == split or (own, split) == ("valid_train", "train")
 
 
 def _refs(folder: Path, entries: list[IndexEntry], split: str) -> tuple[tuple[GameRef, ...], list[SkippedFile]]:
