@@ -112,6 +112,11 @@ def test_bfloat16_adapters_stay_float32(data, model, tmp_path):
     assert math.isfinite(losses(tmp_path)[-1][1])
 
 
+def test_rates_of_an_optimizer_that_has_no_weight_are_refused(data, model, tmp_path):
+    with pytest.raises(UserError, match="optim.betas has no effect: with these adapters Muon trains every weight"):
+        run(options(data, model, tmp_path / "out", "optim.name=muon", "optim.betas=[0.9,0.99]"))
+
+
 def test_muon_learns_too(data, model, tmp_path):
     run(options(data, model, tmp_path, "optim.name=muon", "model.lora_rank=0", "trainer.total_epochs=3"))
     curve = [loss for _, loss, _ in losses(tmp_path)]

@@ -116,6 +116,8 @@ class Learner:
             weight_decay=config.optim.weight_decay,
             momentum=config.optim.momentum,
         )
+        if "betas" in config.optim.model_fields_set and not self.optimizer.uses_adamw:
+            raise UserError("optim.betas has no effect: with these adapters Muon trains every weight; leave it out")
         if start:
             checkpoints.restore_progress(start, self.optimizer, ranks)
         move_later_aside(config.local_dir, start, ranks)

@@ -79,6 +79,11 @@ class Optimizer:
         """All trained parameters."""
         return list(self._names)
 
+    @property
+    def uses_adamw(self) -> bool:
+        """Whether some of the weights are AdamW's."""
+        return any(isinstance(optimizer, torch.optim.AdamW) for optimizer in self._optimizers)
+
     def step(self, factor: float) -> float:
         """Update the weights at this fraction of the peak learning rate, zero the gradients, and return the rate."""
         for optimizer in self._optimizers:
