@@ -25,7 +25,7 @@ def replay(game: Game, messages: list[dict[str, Any]]) -> Prompt | None:
     env = Env(game)
     seen = env.reset()
     words = opening_look(game)
-    transcript = Transcript(TEMPLATE, game.task, "multi")
+    transcript = Transcript(TEMPLATE, game, "multi")
     for place in range(0, len(messages), 2):
         prompt = transcript.prompt(words, seen.admissible_commands)
         if prompt.messages[-1].content != messages[place]["content"]:

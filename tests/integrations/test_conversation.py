@@ -8,14 +8,14 @@ from alfworld_sft.errors import UserError
 from alfworld_sft.games import find_games
 from alfworld_sft.integrations.conversation import Conversation
 from alfworld_sft.policies.expert.expert import Expert
-from alfworld_sft.prompts.template import load_template
+from alfworld_sft.prompts.template import load_template, template_names
 from alfworld_sft.prompts.transcript import prompts_of
 from alfworld_sft.runs.rollout import Protocol, run_episode
 from alfworld_sft.world import Game
 from alfworld_sft.world.plan import shortest_plan
 
 
-@pytest.mark.parametrize("template_name", ["default", "compact", "add_wm1"])
+@pytest.mark.parametrize("template_name", template_names())
 def test_messages_and_rewards_are_those_of_our_own_episodes(template_name: str):
     template = load_template(template_name)
     for number, ref in enumerate(find_games("embedded", "valid_seen").refs[:6]):
@@ -26,7 +26,9 @@ def test_messages_and_rewards_are_those_of_our_own_episodes(template_name: str):
         for step in episode.steps:
             asked.append(conversation.message)
             turns.append(conversation.answer(step.reply.text))
-        assert asked == [prompt.messages[-1].content for prompt in prompts_of(episode, template, "multi")]
+        prompts = list(prompts_of(episode, template, "multi"))
+        assert asked == [prompt.messages[-1].content for prompt in prompts]
+        assert conversation.opening == prompts[0].messages[:-1]
         assert [(t.reward, t.command, t.problem) for t in turns] == [
             (s.reward, s.command, s.problem) for s in episode.steps
         ]

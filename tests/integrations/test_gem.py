@@ -99,6 +99,8 @@ def test_what_cannot_be_is_refused():
         gem.make(ID, **GAMES, max_turns=0)
     with pytest.raises(UserError, match="unknown template 'defualt'; did you mean 'default'"):
         gem.make(ID, **GAMES, template="defualt")
+    with pytest.raises(UserError, match="template=trinity: GEM has no place for its system message"):
+        gem.make(ID, **GAMES, template="trinity")
     with pytest.raises(UserError, match="no game 64 among"):
         gem.make(ID, **GAMES, game=64)
     with pytest.raises(RuntimeError, match=r"call reset\(\) first"):

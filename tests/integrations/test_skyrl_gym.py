@@ -59,6 +59,13 @@ def test_a_system_message_stays_and_other_messages_of_the_row_give_way():
     assert env._conversation.game.task in messages[1]["content"]
 
 
+def test_a_templates_system_message_comes_once():
+    env = ALFWorldEnv({**GAMES, "template": "trinity"}, {"game": 0})
+    first, _ = env.init([])
+    assert [message["role"] for message in first] == ["system", "user"]
+    assert env.init(first)[0] == first
+
+
 @pytest.mark.parametrize(
     "row",
     [

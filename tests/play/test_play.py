@@ -18,8 +18,10 @@ from alfworld_sft.play.choose import choose_game
 from alfworld_sft.play.cli import play_command
 from alfworld_sft.play.person import Table
 from alfworld_sft.play.session import Session
-from alfworld_sft.prompts.template import load_template
+from alfworld_sft.prompts.formats import read_reply, shown_answer
+from alfworld_sft.prompts.template import load_template, template_names
 from alfworld_sft.world import Env, Game
+from alfworld_sft.world.observations import opening_look
 from alfworld_sft.world.plan import shortest_plan
 from tests.collecting import write_games
 
@@ -54,6 +56,23 @@ def test_following_the_hints_wins(kitchen: Game) -> None:
     assert playing.observation.won
     assert playing.episode().success
     assert playing.hint().reason
+
+
+@pytest.mark.parametrize("name", template_names())
+def test_what_is_played_is_written_as_the_template_asks_for_it(kitchen: Game, name: str) -> None:
+    template, plan = load_template(name), shortest_plan(kitchen)
+    playing = Session(kitchen, template, 50)
+    playing.play("fly")
+    for command in plan:
+        playing.play(command, "I know.")
+    episode = playing.episode()
+    assert episode.success
+    for step, command in zip(episode.steps[1:], plan, strict=True):
+        parsed = read_reply(template.reply_format, step.reply.text, template.tags, step.admissible_commands)
+        assert (parsed.action, parsed.problem) == (command, None)
+    refused = read_reply(template.reply_format, episode.steps[0].reply.text, template.tags, ())
+    answer = shown_answer(template.reply_format, refused, episode.steps[0].next_observation)
+    assert (episode.steps[0].observation, episode.steps[1].observation) == (opening_look(kitchen), answer)
 
 
 def test_undo_takes_back_a_step_as_if_it_had_not_been_played(kitchen: Game) -> None:

@@ -8,6 +8,7 @@ from alfworld_sft.prompts.template import load_template
 from alfworld_sft.prompts.transcript import Transcript, prompts_of
 from alfworld_sft.types import TASK_TYPES, Prompt, View
 from tests.policies.play import play, study
+from tests.prompts.told import Told
 
 ADMISSIBLE = ("go to desk 1", "help", "look")
 
@@ -119,7 +120,7 @@ def test_the_expert_wins_in_every_format_and_in_both_wordings(template, form, wi
 
 
 def test_verl_agents_prompt_lists_every_command_but_help_and_two_past_steps():
-    transcript = Transcript(load_template("verl-agent"), "put a mug in shelf.", "single", 2)
+    transcript = Transcript(load_template("verl-agent"), Told("put a mug in shelf."), "single", 2)
     for number in range(4):
         prompt = transcript.prompt(f"Seen {number}.", ADMISSIBLE)
         transcript.add(prompt, "reply", "look")
@@ -130,7 +131,7 @@ def test_verl_agents_prompt_lists_every_command_but_help_and_two_past_steps():
 
 
 def test_trinitys_conversation_begins_with_a_system_message():
-    transcript = Transcript(load_template("trinity"), "put a mug in shelf.", "multi")
+    transcript = Transcript(load_template("trinity"), Told("put a mug in shelf."), "multi")
     first = transcript.prompt("Seen.", ADMISSIBLE)
     transcript.add(first, "reply", "look")
     roles = [message.role for message in transcript.prompt("More.", ADMISSIBLE).messages]

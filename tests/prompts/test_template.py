@@ -4,6 +4,7 @@ from alfworld_sft.errors import TemplateError
 from alfworld_sft.prompts.template import load_template, template_names
 from alfworld_sft.prompts.transcript import Transcript
 from alfworld_sft.types import Exchange
+from tests.prompts.told import Told
 
 ADMISSIBLE = ("go to bed 1", "inventory", "look", "take mug 1 from desk 1")
 PAST = [Exchange("You see a desk 1.", "go to desk 1"), Exchange("You arrive at desk 1.", "look")]
@@ -80,7 +81,7 @@ def test_two_dollar_signs_are_one_wherever_they_stand(tmp_path):
 
 def test_a_conversation_alternates_and_ends_with_what_is_to_be_answered():
     template = load_template("default")
-    transcript = Transcript(template, "t.", "multi")
+    transcript = Transcript(template, Told("t."), "multi")
     for reply, past in zip(("first reply", "second reply"), PAST, strict=True):
         transcript.add(transcript.prompt("Now.", ADMISSIBLE), reply, past.action)
     messages = transcript.prompt("Now.", ADMISSIBLE).messages

@@ -12,7 +12,9 @@ import typer
 from rich.console import Console
 from typer.testing import CliRunner
 
+from alfworld_sft.prompts.template import Template, load_template
 from alfworld_sft.runs.records import to_line
+from alfworld_sft.runs.run_json import hash_template
 from alfworld_sft.show.cli import show_command
 from alfworld_sft.show.draw import draw_episode
 from alfworld_sft.types import Reply
@@ -27,9 +29,16 @@ def run(*words: object) -> Any:
     return CliRunner().invoke(app, [str(word) for word in words])
 
 
+def write_stamp(folder: Path, name: str, played: Template) -> None:
+    """Write what `show` reads of a run's stamp."""
+    protocol = {"template_sha256": hash_template(played)}
+    stamp = {"kind": "collect", "config": {"prompt": {"template": name}}, "protocol": protocol}
+    (folder / "run.json").write_text(json.dumps(stamp))
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    (tmp_path / "run.json").write_text(json.dumps({"kind": "collect", "config": {"prompt": {"template": "add_wm1"}}}))
+    write_stamp(tmp_path, "add_wm1", load_template("add_wm1"))
     (tmp_path / "episodes.jsonl").write_bytes(to_line(wandering(4, turns=2, noisy=(1,))) + to_line(episode(1, turns=1)))
     write(tmp_path / "train.parquet", rows([wandering(0, turns=3)]))
     return tmp_path
@@ -121,5 +130,13 @@ def test_a_long_row_and_a_long_episode_are_shown_to_their_ends(folder: Path, mod
 
 
 def test_a_run_s_own_template_file_is_not_opened_by_itself(folder: Path, model: Path) -> None:
-    (folder / "run.json").write_text(json.dumps({"config": {"prompt": {"template": "/etc/evil.toml"}}}))
+    write_stamp(folder, "/etc/evil.toml", load_template("add_wm1"))
     assert "to open it, name it: --template" in str(run(folder, "--episode", 4, "--model", model).exception)
+
+
+def test_tokens_are_never_those_of_another_template(folder: Path, model: Path) -> None:
+    (folder / "own.toml").write_text('extends = "add_wm1"\n')
+    words = (folder, "--episode", 4, "--model", model, "--template", folder / "own.toml")
+    assert run(*words).exit_code == 0
+    (folder / "own.toml").write_text('extends = "compact"\n')
+    assert "is another now than when the run was played" in str(run(*words).exception)

@@ -124,6 +124,15 @@ def test_a_template_s_file_that_only_a_downloaded_dataset_names_is_not_read(game
     assert chosen(data, games).template.name == "own"  # this user has collected it
     stamp = json.loads((data / "run.json").read_text())
     (data / "run.json").write_text(json.dumps(stamp | {"started": "2020-01-01T00:00:00+00:00"}))
-    with pytest.raises(DatasetError, match=rf"names the template {own}; .* trainer\.eval_template={own}"):
+    with pytest.raises(DatasetError, match=rf"its template is the file {own}; .* trainer\.eval_template={own}"):
         chosen(data, games)
     assert chosen(data, games, f"trainer.eval_template={own}").template.name == "own"
+
+
+def test_a_template_s_file_that_has_changed_since_the_data_was_collected_is_not_used(games, tmp_path):
+    own = tmp_path / "own.toml"
+    own.write_text('extends = "default"\n')
+    data = collected(games, tmp_path, f"prompt.template={own}")
+    own.write_text('extends = "compact"\n')
+    with pytest.raises(DatasetError, match=r"another now than when .*: trainer\.eval_template=FILE$"):
+        chosen(data, games)

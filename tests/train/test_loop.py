@@ -113,7 +113,7 @@ def test_bfloat16_adapters_stay_float32(data, model, tmp_path):
 
 
 def test_rates_of_an_optimizer_that_has_no_weight_are_refused(data, model, tmp_path):
-    with pytest.raises(UserError, match="optim.betas has no effect: with these adapters Muon trains every weight"):
+    with pytest.raises(UserError, match=r"optim\.betas has no effect: with these adapters Muon trains every weight"):
         run(options(data, model, tmp_path / "out", "optim.name=muon", "optim.betas=[0.9,0.99]"))
 
 

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from alfworld_sft.prompts.tags import replace_section, strip_empty_thought
 from alfworld_sft.prompts.template import Template
-from alfworld_sft.prompts.transcript import prompts_of, transcript_of
+from alfworld_sft.prompts.transcript import Transcript, prompts_of
 from alfworld_sft.strict_json import to_json
 from alfworld_sft.types import Advice, Episode, Message, Prompt, Step
 
@@ -86,7 +86,7 @@ def _turns_with_a_row(episode: Episode, rows_per: RowsPer) -> list[int]:
 
 def conversation_of(episode: Episode, rendering: Rendering) -> tuple[Message, ...]:
     """Return the full episode as a conversation, with the text used in training."""
-    transcript = transcript_of(episode, rendering.template, "multi")
+    transcript = Transcript(rendering.template, episode, "multi")
     for step in episode.steps:
         prompt = transcript.prompt(step.observation, step.admissible_commands)
         transcript.add(prompt, training_text(step, rendering), step.command)

@@ -21,7 +21,7 @@ from alfworld_sft.errors import DatasetError
 from alfworld_sft.export.targets import Record
 from alfworld_sft.prompts.formats import read_reply, with_action
 from alfworld_sft.prompts.tags import replace_section
-from alfworld_sft.prompts.transcript import transcript_of
+from alfworld_sft.prompts.transcript import Transcript
 from alfworld_sft.runs.played_games import PlayedGames
 from alfworld_sft.runs.probes import try_command
 from alfworld_sft.seeds import derive_seed
@@ -58,7 +58,7 @@ def preference_pairs(
     in another game.
     """
     measured = _recorded(episode) if game is None else _replayed(episode, game)
-    transcript = transcript_of(episode, rendering.template, form, rendering.history_length)
+    transcript = Transcript(rendering.template, episode, form, rendering.history_length)
     for turn, (step, known) in enumerate(zip(episode.steps, measured, strict=True), 1):
         prompt = transcript.prompt(step.observation, step.admissible_commands)
         chosen = known.teacher or known.played

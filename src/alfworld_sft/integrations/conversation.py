@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from alfworld_sft.errors import UserError
-from alfworld_sft.prompts.tags import Problem, parse_reply
+from alfworld_sft.prompts.formats import read_reply, shown_answer
+from alfworld_sft.prompts.tags import Problem
 from alfworld_sft.prompts.template import Template
-from alfworld_sft.types import Exchange
-from alfworld_sft.world import Env, Game, Observation
+from alfworld_sft.prompts.transcript import Transcript
+from alfworld_sft.types import Message
+from alfworld_sft.world import Env, Game
 from alfworld_sft.world.observations import opening_look
 
 
@@ -44,14 +46,18 @@ class Turn:
 
 
 class Conversation:
-    """One game as a conversation: `message` is what the model is asked next."""
+    """One game as a conversation: `message` is what the model is asked next.
+
+    `opening` is what stands before the first of them: a template's system message, if it has one.
+    """
 
     def __init__(self, game: Game, template: Template, max_steps: int) -> None:
         self._env = Env(game, max_steps)
         self._template = template
-        self._history: tuple[Exchange, ...] = ()
+        self._transcript = Transcript(template, game, "multi")
         self._observation = self._env.reset()
-        self._seen = opening_look(game)  # the opening less banner and task, which templates take from the game
+        self._prompt = self._transcript.prompt(opening_look(game), self.admissible_commands)
+        self.opening: tuple[Message, ...] = self._prompt.messages[:-1]
 
     @property
     def game(self) -> Game:
@@ -61,10 +67,7 @@ class Conversation:
     @property
     def message(self) -> str:
         """The next user message."""
-        view = self._template.view(
-            self.game.task, self._history, self._seen, self._observation.admissible_commands, None
-        )
-        return self._template.multi_turn(view)
+        return self._prompt.messages[-1].content
 
     @property
     def admissible_commands(self) -> tuple[str, ...]:
@@ -85,11 +88,13 @@ class Conversation:
             raise UserError(f"a reply is text, not {type(reply).__name__}")
         if self._observation.over:
             raise RuntimeError("the episode is over; start another one")
-        parsed = parse_reply(reply, self._template.tags, self._observation.admissible_commands)
+        reply_format = self._template.reply_format
+        parsed = read_reply(reply_format, reply, self._template.tags, self.admissible_commands)
         command = parsed.action or ""
-        self._history = (*self._history, Exchange(self._seen, command))
-        observation: Observation = self._env.step(command)
-        self._observation, self._seen = observation, observation.text
+        self._observation = observation = self._env.step(command)
+        self._transcript.add(self._prompt, reply, command)
+        seen = shown_answer(reply_format, parsed, observation.text)
+        self._prompt = self._transcript.prompt(seen, self.admissible_commands)
         return Turn(
             self.message,
             float(observation.won),
@@ -103,4 +108,5 @@ class Conversation:
         """Return a copy that continues by itself."""
         twin = copy(self)
         twin._env = self._env.fork()
+        twin._transcript = self._transcript.fork()
         return twin

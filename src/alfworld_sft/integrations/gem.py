@@ -21,7 +21,7 @@ from gem.envs.registration import ENV_REGISTRY
 from alfworld_sft.errors import UserError
 from alfworld_sft.integrations.conversation import Conversation
 from alfworld_sft.integrations.pool import GamePool, shared_pool
-from alfworld_sft.prompts.tags import compose_reply
+from alfworld_sft.prompts.formats import write_reply
 from alfworld_sft.prompts.template import load_template
 from alfworld_sft.types import TaskType
 
@@ -63,6 +63,8 @@ class ALFWorldEnv(gem.Env):
         self._games = shared_pool(source, split, task_types, games_seed)
         self._game = None if game is None else self._games.load(game)
         self._template = load_template(template)
+        if self._template.multi_system is not None:
+            raise UserError(f"template={template}: GEM has no place for its system message; choose one without")
         self._max_turns = max_turns
         self._rng = Random(seed)
         self._conversation: Conversation | None = None
@@ -84,7 +86,7 @@ class ALFWorldEnv(gem.Env):
         """Return a reply with a random admissible command."""
         command = self._rng.choice(self._playing().admissible_commands)
         parts: dict[str, str] = dict.fromkeys(self._template.tags, "…")
-        return compose_reply(self._template.tags, parts | {"action": command})
+        return write_reply(self._template.reply_format, self._template.tags, parts | {"action": command})
 
     def spawn(self, same_state: bool = False, **changes: Any) -> ALFWorldEnv:
         """Return another environment with the same arguments, or with `changes`; from the same state if asked to.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from inspect_ai import Task, task
 from inspect_ai.dataset import MemoryDataset, Sample
-from inspect_ai.model import ChatMessageUser
+from inspect_ai.model import ChatMessageSystem, ChatMessageUser
 from inspect_ai.scorer import Score, Scorer, Target, accuracy, grouped, scorer, stderr
 from inspect_ai.solver import Generate, Solver, TaskState, solver
 
@@ -43,9 +43,11 @@ def alfworld(
 
 def _sample(ref: GameRef, template: Template, max_steps: int) -> Sample:
     game = ref.load()
+    conversation = Conversation(game, template, max_steps)
+    opening = [ChatMessageSystem(content=said.content) for said in conversation.opening]
     return Sample(
         id=ref.id,
-        input=Conversation(game, template, max_steps).message,
+        input=[*opening, ChatMessageUser(content=conversation.message)] if opening else conversation.message,
         target=game.task,
         metadata={"task_type": game.task_type, "split": game.split},
     )

@@ -54,8 +54,9 @@ class ALFWorldEnv(BaseTextEnv):  # type: ignore[misc, unused-ignore]
         self._invalid = 0
 
     def init(self, prompt: Sequence[Mapping[str, str]]) -> tuple[list[dict[str, str]], dict[str, Any]]:
-        """Return the first messages: the row's system messages, then the game's opening in place of all others."""
+        """Return the row's system messages and the template's, then the game's opening in place of all others."""
         system = [dict(message) for message in prompt or () if message.get("role") == "system"]
+        system += [said for said in map(_message, self._conversation.opening) if said not in system]
         return [*system, _user(self._conversation.message)], self._conversation.info
 
     def step(self, action: str) -> BaseTextEnvStepOutput:
@@ -77,7 +78,10 @@ class ALFWorldEnv(BaseTextEnv):  # type: ignore[misc, unused-ignore]
 
 
 def _user(text: str) -> dict[str, str]:
-    message = Message("user", text)
+    return _message(Message("user", text))
+
+
+def _message(message: Message) -> dict[str, str]:
     return {"role": message.role, "content": message.content}
 
 

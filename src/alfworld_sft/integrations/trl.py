@@ -190,7 +190,7 @@ class Games:
 
 def first_messages(game: Game, template: Template) -> list[dict[str, str]]:
     """Return what a model is asked first."""
-    transcript = Transcript(template, game.task, "multi", wording=game.grammar, task_type=game.task_type)
+    transcript = Transcript(template, game, "multi")
     asked = transcript.prompt(opening_look(game), Env(game).reset().admissible_commands)
     return [{"role": message.role, "content": message.content} for message in asked.messages]
 

@@ -103,10 +103,12 @@ class AlfworldTaskset(vf.Taskset[AlfworldTask, AlfworldConfig]):
         template = load_template(config.template)
         for ref in find_games(config.source, config.split):
             game = ref.load()
+            conversation = Conversation(game, template, config.max_steps)
             data = AlfworldData(
                 id=ref.id,
                 name=ref.id,
-                prompt=Conversation(game, template, config.max_steps).message,
+                system_prompt=next((said.content for said in conversation.opening), None),
+                prompt=conversation.message,
                 split=game.split,
                 task_type=game.task_type,
                 task=game.task,

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from alfworld_sft.policies.expert.expert import Expert
-from alfworld_sft.prompts.tags import compose_reply, parse_reply
+from alfworld_sft.prompts.formats import read_reply, shown_answer, write_reply
+from alfworld_sft.prompts.tags import parse_reply
 from alfworld_sft.prompts.template import Template
 from alfworld_sft.prompts.transcript import Transcript
+from alfworld_sft.runs.rollout import record_episode, record_step
 from alfworld_sft.types import Episode, Prompt, Reply, Step
 from alfworld_sft.world import Env, Game, Observation
 from alfworld_sft.world.observations import opening_look
@@ -25,20 +27,20 @@ class Hint:
 
 
 class Session:
-    """One game at hand. `observation` is what the game said last, `steps` what was played and not undone."""
+    """One game at hand.
+
+    `observation` is what the game said last, `seen` what the template shows of it, without banner and task; `steps` is
+    what was played and not undone.
+    """
 
     def __init__(self, game: Game, template: Template, max_steps: int) -> None:
         self.game = game
         self._template = template
         self._env = Env(game, max_steps)
-        self._before: list[tuple[Env, Observation]] = []  # a fork of the game before each step
+        self._before: list[tuple[Env, Observation, str]] = []  # the game before each step, and what was seen
         self.observation = self._env.reset()
+        self.seen = opening_look(game)
         self.steps: list[Step] = []
-
-    @property
-    def seen(self) -> str:
-        """What the game says now, without banner and task."""
-        return self.observation.text if self.steps else opening_look(self.game)
 
     def play(self, command: str, thought: str = "") -> Observation:
         """Play a command as the template's reply with an optional thought; one that is not admissible costs a step.
@@ -47,33 +49,21 @@ class Session:
         """
         if self.observation.over:
             raise ValueError("the game is over")
+        reply_format, before = self._template.reply_format, self.observation
         parts = {"think": thought, "action": command}
-        reply = compose_reply([tag for tag in self._template.tags if parts.get(tag)], parts)
-        before = self.observation
-        parsed = parse_reply(reply, self._template.tags, before.admissible_commands)
-        sent, seen = parsed.action or "", self.seen
-        self._before.append((self._env.fork(), before))
-        self.observation = self._env.step(sent)
-        self.steps.append(
-            Step(
-                observation=seen,
-                admissible_commands=before.admissible_commands,
-                reply=Reply(reply),
-                action=sent if parsed.problem is None else None,
-                problem=parsed.problem,
-                command=sent,
-                next_observation=self.observation.text,
-                reward=float(self.observation.won),
-                won=self.observation.won,
-            )
-        )
+        reply = write_reply(reply_format, [tag for tag in self._template.tags if parts.get(tag)], parts)
+        parsed = read_reply(reply_format, reply, self._template.tags, before.admissible_commands)
+        self._before.append((self._env.fork(), before, self.seen))
+        self.observation = self._env.step(parsed.action or "")
+        self.steps.append(record_step(self.seen, before.admissible_commands, Reply(reply), parsed, self.observation))
+        self.seen = shown_answer(reply_format, parsed, self.observation.text)
         return self.observation
 
     def undo(self) -> bool:
         """Take back the last step, as if it had not been played; False where there is none."""
         if not self.steps:
             return False
-        self._env, self.observation = self._before.pop()
+        self._env, self.observation, self.seen = self._before.pop()
         self.steps.pop()
         return True
 
@@ -90,24 +80,19 @@ class Session:
 
     def episode(self) -> Episode:
         """Return what was played, won or not, as a record."""
-        game = self.game
-        return Episode(
+        return record_episode(
+            self.game,
+            self.steps,
+            success=self.observation.won,
+            max_steps=self._env.max_steps,
             index=0,
-            game_id=game.id,
-            split=game.split,
-            task_type=game.task_type,
-            task=game.task,
-            grammar=game.grammar,
             seed=0,
             template=self._template.name,
             policy=POLICY,
-            max_steps=self._env.max_steps,
-            success=self.observation.won,
-            steps=tuple(self.steps),
         )
 
     def _prompt(self) -> Prompt:
-        transcript = Transcript(self._template, self.game.task)
+        transcript = Transcript(self._template, self.game)
         for step in self.steps:
             transcript.add(transcript.prompt(step.observation, step.admissible_commands), step.reply.text, step.command)
         return transcript.prompt(self.seen, self.observation.admissible_commands)

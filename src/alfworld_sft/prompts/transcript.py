@@ -6,11 +6,29 @@ Playing and training render by the same class, so a model is trained on exactly 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import replace
+from typing import Protocol
 
 from alfworld_sft.prompts.tags import strip_empty_thought
 from alfworld_sft.prompts.template import Template
-from alfworld_sft.types import Episode, Exchange, Form, Message, Prompt, TaskType, Wording
+from alfworld_sft.types import Episode, Exchange, Form, Message, Prompt, TaskType
+
+
+class Told(Protocol):
+    """What prompts tell of a game besides its observations: a `Game`, or the `Episode` that is recorded of one."""
+
+    @property
+    def task(self) -> str:
+        """The goal sentence."""
+
+    @property
+    def task_type(self) -> TaskType:
+        """One of the six."""
+
+    @property
+    def grammar(self) -> str:
+        """`put` where a command puts things down with this word, else they are moved."""
 
 
 class Transcript:
@@ -23,28 +41,23 @@ class Transcript:
     def __init__(
         self,
         template: Template,
-        task: str,
+        game: Told,
         form: Form = "single",
         history_length: int | None = None,
-        *,
-        wording: Wording = "move",
-        task_type: TaskType | None = None,
     ) -> None:
         self._template = template
-        self._task = task
+        self._game = game
         self._form = form
         self.messages: tuple[Message, ...] = ()
         self._window = history_length if form == "single" else None
         self._history: list[Exchange] = []
-        self._wording: Wording = wording
-        self._task_type = task_type
 
     def prompt(self, observation: str, admissible_commands: tuple[str, ...], seed: int = 0) -> Prompt:
         """Return the prompt for the present observation."""
         view = replace(
-            self._template.view(self._task, self._history, observation, admissible_commands, self._window),
-            wording=self._wording,
-            task_type=self._task_type,
+            self._template.view(self._game.task, self._history, observation, admissible_commands, self._window),
+            wording="put" if self._game.grammar == "put" else "move",
+            task_type=self._game.task_type,
         )
         if self._form == "single":
             messages: tuple[Message, ...] = (Message("user", self._template.single_turn(view)),)
@@ -59,20 +72,18 @@ class Transcript:
         self._history.append(Exchange(prompt.view.observation, command))
         self.messages = (*prompt.messages, Message("assistant", strip_empty_thought(reply, prompt.written_tags)))
 
-
-def transcript_of(
-    episode: Episode, template: Template, form: Form = "single", history_length: int | None = None
-) -> Transcript:
-    """Return the empty transcript of a recorded episode."""
-    wording: Wording = "put" if episode.grammar == "put" else "move"
-    return Transcript(template, episode.task, form, history_length, wording=wording, task_type=episode.task_type)
+    def fork(self) -> Transcript:
+        """Return a copy that continues by itself."""
+        twin = copy(self)
+        twin._history = list(self._history)
+        return twin
 
 
 def prompts_of(
     episode: Episode, template: Template, form: Form = "single", history_length: int | None = None
 ) -> Iterator[Prompt]:
     """Yield the prompt of each step of a recorded episode; every seed is 0."""
-    transcript = transcript_of(episode, template, form, history_length)
+    transcript = Transcript(template, episode, form, history_length)
     for step in episode.steps:
         prompt = transcript.prompt(step.observation, step.admissible_commands)
         yield prompt

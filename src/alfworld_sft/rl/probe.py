@@ -15,7 +15,7 @@ from alfworld_sft.world.observations import opening_look
 
 def probe_samples(game: Game, template: Template, encoder: ChatEncoder) -> list[Sample]:
     """Return the first prompt of a game as a sample."""
-    transcript = Transcript(template, game.task, wording=game.grammar, task_type=game.task_type)
+    transcript = Transcript(template, game)
     prompt = transcript.prompt(opening_look(game), Env(game).reset().admissible_commands)
     ids = np.array(encoder.encode_prompt(prompt.messages), dtype=np.int32)
     prompt_kind = np.full(len(ids), int(TokenKind.PROMPT), dtype=np.uint8)

@@ -55,14 +55,7 @@ async def run_episode(
     player = policy.begin(game, seed)
     observation = env.reset()
     seen = opening_look(game)  # the opening without banner and task; prompts take those from the game's own fields
-    transcript = Transcript(
-        template,
-        game.task,
-        protocol.form,
-        protocol.history_length,
-        wording=game.grammar,
-        task_type=game.task_type,
-    )
+    transcript = Transcript(template, game, protocol.form, protocol.history_length)
     steps: list[Step] = []
     error = None
     while not observation.over:

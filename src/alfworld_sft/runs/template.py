@@ -12,8 +12,10 @@ from alfworld_sft.runs.run_json import hash_template
 from alfworld_sft.runs.trust import is_known
 
 
-def template_of_run(stamp: Mapping[str, Any], path: Path, named: str | None = None) -> Template:
-    """Return the template of the run at `path`, or the one `named` in its place.
+def template_of_run(
+    stamp: Mapping[str, Any], path: Path, named: str | None = None, *, option: str = "--template "
+) -> Template:
+    """Return the template of the run at `path`, or the one `named` in its place, by the command's `option`.
 
     Raises RunFolderError if the run does not say which, if it is another by now, or if it is a file of a run that this
     user has not started: a stored run is data. Raises TemplateError if it cannot be read.
@@ -25,11 +27,11 @@ def template_of_run(stamp: Mapping[str, Any], path: Path, named: str | None = No
     except (KeyError, TypeError):
         raise RunFolderError(f"{path}: its run.json does not say which template it was played with") from None
     if named is None and name.endswith(".toml") and not is_known(stamp):
-        raise RunFolderError(f"{path}: its template is the file {name}; to open it, name it: --template {name}")
+        raise RunFolderError(f"{path}: its template is the file {name}; to open it, name it: {option}{name}")
     template = load_template(name)
     if hash_template(template) != sha256:
         raise RunFolderError(
-            f"{path}: the template {name} is another now than when the run was played; name the one of that time with"
-            " --template FILE"
+            f"{path}: the template {name} is another now than when the run was played; name the one of that time:"
+            f" {option}FILE"
         )
     return template

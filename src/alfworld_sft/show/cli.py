@@ -55,7 +55,7 @@ def _show_episode(
     if model is None:
         console.print(draw_episode(episode))
         return
-    for drawn in draw_tokens(rows_for_tokens(episode, stamp, template), model, multiturn=True, plain=plain):
+    for drawn in draw_tokens(rows_for_tokens(episode, stamp, folder, template), model, multiturn=True, plain=plain):
         console.print(drawn)
 
 

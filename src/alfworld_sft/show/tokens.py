@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from rich.text import Text
@@ -12,7 +13,7 @@ from rich.text import Text
 from alfworld_sft.dataset.read import Columns, TrainingRow, parse_row
 from alfworld_sft.dataset.rows import Rendering, rows_of
 from alfworld_sft.errors import UserError
-from alfworld_sft.prompts.template import load_template
+from alfworld_sft.runs.template import template_of_run
 from alfworld_sft.train.config import build_train_config
 from alfworld_sft.train.draw import draw_sample
 from alfworld_sft.types import Episode
@@ -37,13 +38,15 @@ def draw_tokens(rows: Sequence[TrainingRow], model: str, *, multiturn: bool, pla
     return [draw_sample(sample, tokenizer, plain=plain) for sample in samples]
 
 
-def rows_for_tokens(episode: Episode, stamp: Mapping[str, Any], template: str | None) -> list[TrainingRow]:
-    """Return the one row that holds the full conversation of an episode, as its run renders it.
+def rows_for_tokens(
+    episode: Episode, stamp: Mapping[str, Any], folder: Path, template: str | None
+) -> list[TrainingRow]:
+    """Return the one row that holds the full conversation of an episode, as the run in `folder` renders it.
 
-    A template file that the run names is not opened by itself: the run may be another's. Raises UserError there, and
-    where the episode has no training target.
+    Raises UserError where the run's template is not to be had (see `template_of_run`), and where the episode has no
+    training target.
     """
-    rendering = _rendering(stamp, template)
+    rendering = _rendering(stamp, folder, template)
     rows = [
         parse_row(record, MULTI_TURN, f"episode {episode.index}, turn {number}")
         for number, record in enumerate(rows_of(episode, rendering), 1)
@@ -53,15 +56,12 @@ def rows_for_tokens(episode: Episode, stamp: Mapping[str, Any], template: str | 
     return rows[-1:]
 
 
-def _rendering(stamp: Mapping[str, Any], template: str | None) -> Rendering:
+def _rendering(stamp: Mapping[str, Any], folder: Path, template: str | None) -> Rendering:
     config = stamp.get("config")
     config = config if isinstance(config, Mapping) else {}
     prompt, world = (part if isinstance(part := config.get(name), Mapping) else {} for name in ("prompt", "worldmodel"))
-    name = template or prompt.get("template", "default")
-    if name is None:
+    if prompt.get("template", "") is None:
         raise UserError("the rows are conversations as they were recorded, without a template; show one with --row N")
-    name = str(name)
-    if template is None and name.endswith(".toml"):
-        raise UserError(f"the run's template is the file {name}; to open it, name it: --template {name}")
     grounded = world.get("predictions") == "grounded"
-    return Rendering(load_template(name), predictions="grounded" if grounded else "model", rows_per="episode")
+    played = template_of_run(stamp, folder, template)
+    return Rendering(played, predictions="grounded" if grounded else "model", rows_per="episode")

@@ -20,7 +20,7 @@ from alfworld_sft.policies.make import check_constrain
 from alfworld_sft.prompts.template import Template, load_template
 from alfworld_sft.runs.config import EnvSection, PromptSection
 from alfworld_sft.runs.store import read_stamp
-from alfworld_sft.runs.trust import is_known
+from alfworld_sft.runs.template import template_of_run
 from alfworld_sft.train.config import RunSection, TrainConfig
 from alfworld_sft.train.data.inputs import columns_of, train_files
 from alfworld_sft.types import Form
@@ -88,22 +88,17 @@ def _prompt_options(config: TrainConfig) -> tuple[str, int | None]:
             " set trainer.eval_template"
         )
     if template.endswith(".toml") and not wanted:
-        _check_known(template, config)
+        _check_template(config)
     return template, window
 
 
-def _check_known(template: str, config: TrainConfig) -> None:
-    """Raise DatasetError if a foreign dataset names a template file: such a file is read only if the user names it."""
+def _check_template(config: TrainConfig) -> None:
+    """Raise DatasetError if the template file of a dataset has changed, or is one that only others have named."""
     for file in train_files(config):
         try:
-            known = is_known(read_stamp(file.parent))
-        except RunFolderError:
-            known = False
-        if not known:
-            raise DatasetError(
-                f"trainer.eval_games: {file.parent} was not collected here by you, and names the template {template};"
-                f" to use it, name it: trainer.eval_template={template}"
-            )
+            template_of_run(read_stamp(file.parent), file.parent, option="trainer.eval_template=")
+        except RunFolderError as error:
+            raise DatasetError(f"trainer.eval_games: {error}") from None
 
 
 def _file_prompt_options(file: Path, config: TrainConfig) -> tuple[str | None, int | None]:
