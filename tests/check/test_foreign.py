@@ -73,6 +73,8 @@ def test_an_answer_that_the_game_does_not_give_is_found(tmp_path: Path, data: Pa
     told["conversations"][4]["value"] = "Observation: On the desk 1, you see a unicorn 1."
     found = figures(tmp_path, data, [told], "eto")
     assert (found["answers_differing"], found["won"]) == (1, 1)
+    said = next(f["text"] for f in found["findings"] if f["about"] == "answers_differing")
+    assert said.endswith(", so `import` takes it for one of a game that is not at hand")
 
 
 def test_records_that_are_no_games_are_named(tmp_path: Path, data: Path, games: list[Game]) -> None:

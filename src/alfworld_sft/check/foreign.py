@@ -9,11 +9,12 @@ from pathlib import Path
 from alfworld_sft.check.findings import Section
 from alfworld_sft.counts import counted, noun_for
 from alfworld_sft.foreign.read import ForeignEpisode, Format, read_foreign
-from alfworld_sft.foreign.replay import ForeignReplay, find_replay
+from alfworld_sft.foreign.replay import ForeignReplay, find_replay, is_its_game
 from alfworld_sft.games.finder import GameFinder
 from alfworld_sft.games.listed import ListedGames
 
 MOST_SHOWN = 5
+NOT_ITS_GAME = ", so `import` takes it for one of a game that is not at hand"
 
 
 @dataclass
@@ -47,7 +48,7 @@ class ForeignTally:
         if replay.different and len(self.differing) < MOST_SHOWN:
             self.differing.append(
                 f"{episode.place}: {replay.different} of {counted(replay.answers, 'answer')} differ from"
-                f" the game {replay.game_id}"
+                f" the game {replay.game_id}{'' if is_its_game(episode, replay) else NOT_ITS_GAME}"
             )
 
 

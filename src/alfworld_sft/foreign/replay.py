@@ -14,12 +14,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from alfworld_sft.foreign.read import ForeignEpisode
-from alfworld_sft.games.finder import GameFinder
+from alfworld_sft.games.finder import GameFinder, is_named
 from alfworld_sft.world import Env, Game
 from alfworld_sft.world.language import ARRIVED, NOTHING_HAPPENS, PUT, PUT_DOWN, read_command, read_sentence
 
 MOST_TRIALS = 64
 """How many games that begin alike are tried for one episode."""
+LEAST_AGREEMENT = 0.9
+"""The share of an episode's answers that a game must give as recorded to be its game, unless the record names it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,3 +127,10 @@ def find_replay(episode: ForeignEpisode, finder: GameFinder) -> tuple[Game, Fore
         if not replay.different and not replay.invalid and replay.answers:
             break
     return best
+
+
+def is_its_game(recorded: ForeignEpisode, replay: ForeignReplay) -> bool:
+    """Return whether a replay shows that an episode is of this game, rather than of one that begins alike."""
+    if is_named(replay.game_id, recorded.game):
+        return True
+    return replay.answers - replay.different >= LEAST_AGREEMENT * replay.answers

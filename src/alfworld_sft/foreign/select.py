@@ -8,19 +8,16 @@ from collections.abc import Callable, Iterable, Iterator
 from alfworld_sft.collect.config import GamesSection
 from alfworld_sft.foreign.episodes import play_recorded
 from alfworld_sft.foreign.read import ForeignEpisode
-from alfworld_sft.foreign.replay import ForeignReplay, find_replay
+from alfworld_sft.foreign.replay import find_replay, is_its_game
 from alfworld_sft.foreign.rows import Imported, trained_as_recorded, trained_when_played
 from alfworld_sft.foreign.tally import Tally
-from alfworld_sft.games.finder import GameFinder, is_named
+from alfworld_sft.games.finder import GameFinder
 from alfworld_sft.games.layout import may_stand_for, split_in
 from alfworld_sft.prompts.template import Template
 from alfworld_sft.seeds import derive_seed
 from alfworld_sft.types import Episode
 from alfworld_sft.world import Game
 from alfworld_sft.world.sentence import read_task, task_type_of
-
-LEAST_AGREEMENT = 0.9
-"""The share of an episode's answers that a game must give as recorded to be its game, unless the record names it."""
 
 
 class Selection:
@@ -99,10 +96,3 @@ class Selection:
             return False
         self.tally.unwanted.add(f"{recorded.place}: {why}")
         return True
-
-
-def is_its_game(recorded: ForeignEpisode, replay: ForeignReplay) -> bool:
-    """Return whether a replay shows that an episode is of this game, rather than of one that begins alike."""
-    if is_named(replay.game_id, recorded.game):
-        return True
-    return replay.answers - replay.different >= LEAST_AGREEMENT * replay.answers

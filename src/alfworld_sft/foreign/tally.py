@@ -59,7 +59,7 @@ class Tally:
             "left_out": self.unwanted.records,
             "claimed_and_lost": self.claimed.records,
             "reworded_actions": self.reworded,
-            "refused_actions": self.refused,
+            "invalid_actions": self.refused,
             "turns_without_action": self.missing,
         }
 
