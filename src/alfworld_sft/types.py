@@ -13,6 +13,11 @@ Role = Literal["system", "user", "assistant"]
 Form = Literal["single", "multi"]
 ReplyFormat = Literal["tags", "verl-agent", "trinity", "eto", "react"]
 """How a reply is written: in this package's tags, or as a published protocol has it (`prompts.formats`)."""
+MAX_STEPS = 50
+"""Maximum steps of an episode where nothing else is said, as in ALFWorld's own configs."""
+MOST_STEPS = 1000
+"""The largest maximum that may be asked for."""
+
 Wording = Literal["move", "put"]
 """How a game has objects put down: `move x to y` since November 2024, `put x in/on y` before."""
 TaskType = Literal[

@@ -7,7 +7,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from alfworld_sft.config import Section
-from alfworld_sft.games.layout import Split
+from alfworld_sft.games.layout import SPLITS_IN_WORDS, Split
 from alfworld_sft.policies.config import CollectingPolicySection
 from alfworld_sft.runs.config import EnvSection, GamesToPlay, RunConfig
 from alfworld_sft.runs.probes import Probes
@@ -16,7 +16,7 @@ from alfworld_sft.runs.probes import Probes
 class GamesSection(GamesToPlay):
     """The games that training data comes from."""
 
-    split: Split = Field("train", description="train, valid_seen or valid_unseen.")
+    split: Split = Field("train", description=f"{SPLITS_IN_WORDS}.")
     allow_eval_split: bool = Field(False, description="Allow collecting training data from an evaluation split.")
 
 

@@ -174,7 +174,8 @@ def _explain_empty(run: RunFolder, summary: Summary, require_success: bool) -> s
         lost = "its only episode was not won" if one else f"none of the {summary.episodes} episodes was won"
         return (
             f"{run.path}: {lost}, so no data is left;"
-            " play more or better, or keep lost ones too with SFT_REQUIRE_SUCCESS=False"
+            " play more or better, or keep lost episodes as well with dataset.require_success=false"
+            " (SFT_REQUIRE_SUCCESS=False in the script)"
         )
     if not summary.episodes:
         reasons = list(run.failed.values())

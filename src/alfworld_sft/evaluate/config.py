@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from alfworld_sft.config import Needs, build_config, value_of
 from alfworld_sft.errors import ConfigError
 from alfworld_sft.evaluate.protocols import PRESETS, Preset, ProtocolName, departures
-from alfworld_sft.games.layout import Split
+from alfworld_sft.games.layout import SPLITS_IN_WORDS, Split
 from alfworld_sft.policies.config import EvaluatedPolicySection
 from alfworld_sft.runs.config import GamesToPlay, RunConfig
 
@@ -18,7 +18,7 @@ from alfworld_sft.runs.config import GamesToPlay, RunConfig
 class EvaluatedGamesSection(GamesToPlay):
     """The games that a policy is evaluated on."""
 
-    split: Split = Field("valid_seen", description="train, valid_seen or valid_unseen.")
+    split: Split = Field("valid_seen", description=f"{SPLITS_IN_WORDS}.")
 
 
 class EvaluateConfig(RunConfig):

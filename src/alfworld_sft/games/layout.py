@@ -19,6 +19,7 @@ from alfworld_sft.types import TASK_TYPES, TaskType
 Split = Literal["train", "valid_train", "valid_seen", "valid_unseen"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 """The published splits; `valid_train` is a published subset of `train`."""
+SPLITS_IN_WORDS = f"{', '.join(SPLITS[:-1])} or {SPLITS[-1]}"
 EVAL_SPLITS: frozenset[str] = frozenset({"valid_seen", "valid_unseen"})
 """The splits that results are reported on."""
 

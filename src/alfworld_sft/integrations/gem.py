@@ -23,7 +23,7 @@ from alfworld_sft.integrations.conversation import Conversation
 from alfworld_sft.integrations.pool import GamePool, shared_pool
 from alfworld_sft.prompts.formats import write_reply
 from alfworld_sft.prompts.template import load_template
-from alfworld_sft.types import TaskType
+from alfworld_sft.types import MAX_STEPS, TaskType
 
 ID = "game:ALFWorld-v0"
 
@@ -45,7 +45,7 @@ class ALFWorldEnv(gem.Env):
         *,
         game: int | str | None = None,
         template: str = "default",
-        max_turns: int = 50,
+        max_turns: int = MAX_STEPS,
         seed: int | None = None,
     ) -> None:
         super().__init__()

@@ -25,12 +25,10 @@ from gymnasium.vector.utils import batch_space
 
 from alfworld_sft.errors import UserError
 from alfworld_sft.integrations.pool import GamePool, shared_pool
-from alfworld_sft.types import TaskType
+from alfworld_sft.types import MAX_STEPS, TaskType
 from alfworld_sft.world import Env, Observation
 
 ID = "ALFWorld-v0"
-MAX_EPISODE_STEPS = 50
-"""The limit of `gymnasium.make` and `make_vec` unless they are given another one."""
 _CHARACTERS = string.printable.replace("\t", "").replace("\r", "").replace("\x0b", "").replace("\x0c", "")
 _MAX_OBSERVATION_CHARS = 16_384
 _MAX_COMMAND_CHARS = 80
@@ -100,7 +98,7 @@ class ALFWorldVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], np.ndarray]):
     def __init__(
         self,
         num_envs: int = 1,
-        max_episode_steps: int | None = MAX_EPISODE_STEPS,
+        max_episode_steps: int | None = MAX_STEPS,
         autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
         source: str | Path | GamePool | None = None,
         split: str = "train",
@@ -251,7 +249,7 @@ def _read_options(options: Mapping[str, Any] | None) -> int | str | None:
 
 def _step_limit(max_episode_steps: int | None) -> int:
     if max_episode_steps is None:
-        return MAX_EPISODE_STEPS
+        return MAX_STEPS
     if max_episode_steps == -1:
         return _ENDLESS
     if not isinstance(max_episode_steps, int) or max_episode_steps < 1:
@@ -272,5 +270,5 @@ if ID not in registry:
         ID,
         entry_point=f"{__name__}:ALFWorldEnv",
         vector_entry_point=f"{__name__}:ALFWorldVectorEnv",
-        max_episode_steps=MAX_EPISODE_STEPS,
+        max_episode_steps=MAX_STEPS,
     )

@@ -16,21 +16,20 @@ from alfworld_sft.errors import UserError
 from alfworld_sft.games import GameRef, find_games
 from alfworld_sft.integrations.conversation import Conversation
 from alfworld_sft.prompts.template import Template, load_template
-
-MAX_STEPS = 1000
+from alfworld_sft.types import MAX_STEPS, MOST_STEPS
 
 
 @task
 def alfworld(
-    source: str | None = None, split: str = "valid_seen", template: str = "default", max_steps: int = 50
+    source: str | None = None, split: str = "valid_seen", template: str = "default", max_steps: int = MAX_STEPS
 ) -> Task:
     """Play every game of a split once, as a conversation.
 
     `source` is a data folder, any folder with games, one file or "embedded"; None means `$ALFWORLD_DATA`, else the
     embedded games. Raises UserError where there are no such games, and for a step limit out of range.
     """
-    if not 1 <= max_steps <= MAX_STEPS:
-        raise UserError(f"max_steps must be between 1 and {MAX_STEPS}, not {max_steps}")
+    if not 1 <= max_steps <= MOST_STEPS:
+        raise UserError(f"max_steps must be between 1 and {MOST_STEPS}, not {max_steps}")
     wording = load_template(template)
     refs = find_games(source, split).refs
     return Task(

@@ -27,7 +27,7 @@ from alfworld_sft.errors import UserError, os_reason
 from alfworld_sft.games import Games, ShuffledGames, check_split
 from alfworld_sft.integrations.pool import load_once
 from alfworld_sft.seeds import derive_seed
-from alfworld_sft.types import TaskType
+from alfworld_sft.types import MAX_STEPS, MOST_STEPS, TaskType
 from alfworld_sft.world import Env, Game
 from alfworld_sft.world import Observation as Seen
 
@@ -35,8 +35,6 @@ logger = logging.getLogger(__name__)
 
 NAME = "alfworld"
 """The environment's name, which the paths of the task API begin with."""
-MAX_STEPS = 50
-"""The step limit of an episode whose reset names none."""
 MAX_MESSAGE_BYTES = 16 * 2**20
 """The longest message of a client; a longer one closes its connection (web socket status 1009)."""
 
@@ -148,8 +146,8 @@ class AlfworldEnvironment(Environment[CommandAction, GameObservation, GameState]
         for name, value in (("seed", seed), ("index", index), ("max_steps", max_steps)):
             _check_type(name, value, int)
         limit = MAX_STEPS if max_steps is None else max_steps
-        if not 1 <= limit <= 1000:
-            raise UserError(f"max_steps must be between 1 and 1000, not {limit}")
+        if not 1 <= limit <= MOST_STEPS:
+            raise UserError(f"max_steps must be between 1 and {MOST_STEPS}, not {limit}")
         chosen = self._catalogue.choose(split, index, seed)
         game = self._catalogue.load(split, chosen)
         self._env = Env(game, limit)

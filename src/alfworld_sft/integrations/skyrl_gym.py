@@ -21,7 +21,7 @@ from alfworld_sft.errors import UserError
 from alfworld_sft.integrations.conversation import Conversation
 from alfworld_sft.integrations.pool import shared_pool
 from alfworld_sft.prompts.template import load_template
-from alfworld_sft.types import Message
+from alfworld_sft.types import MAX_STEPS, Message
 
 ID = "alfworld"
 _DEFAULTS: Mapping[str, Any] = {
@@ -30,7 +30,7 @@ _DEFAULTS: Mapping[str, Any] = {
     "task_types": None,
     "games_seed": 0,
     "template": "default",
-    "max_turns": 50,
+    "max_turns": MAX_STEPS,
 }
 _GAME_KEYS = ("game", "game_id")
 

@@ -33,7 +33,7 @@ from alfworld_sft.prompts.template import Template, load_template
 from alfworld_sft.prompts.transcript import Transcript
 from alfworld_sft.runs.rollout import Protocol, run_episode
 from alfworld_sft.seeds import derive_seed
-from alfworld_sft.types import Episode, TaskType
+from alfworld_sft.types import MAX_STEPS, Episode, TaskType
 from alfworld_sft.world import Env, Game
 from alfworld_sft.world.observations import opening_look
 
@@ -72,7 +72,7 @@ class Games:
         games_seed: int = 0,
         *,
         template: str = "default",
-        max_steps: int = 50,
+        max_steps: int = MAX_STEPS,
         max_tokens: int = 512,
         max_batch: int = 64,
     ) -> None:

@@ -20,7 +20,7 @@ from alfworld_sft.games import GameRef, find_games
 from alfworld_sft.games.layout import Split
 from alfworld_sft.integrations.conversation import Conversation
 from alfworld_sft.prompts.template import load_template
-from alfworld_sft.types import TaskType
+from alfworld_sft.types import MAX_STEPS, MOST_STEPS, TaskType
 from alfworld_sft.world import Env, Game
 from alfworld_sft.world.plan import UnsolvableError, shortest_plan
 
@@ -31,10 +31,10 @@ class AlfworldConfig(vf.TasksetConfig):
     source: str | None = None
     """Data folder, folder of *.tw-pddl files, one file, or 'embedded'; None: $ALFWORLD_DATA, else embedded."""
     split: Split = "valid_seen"
-    """train, valid_seen or valid_unseen."""
+    """train, valid_train, valid_seen or valid_unseen."""
     template: str = "default"
     """Prompt template: default, add_wm1, add_wm2, compact, or the path of a .toml file."""
-    max_steps: int = Field(50, ge=1, le=1000)
+    max_steps: int = Field(MAX_STEPS, ge=1, le=MOST_STEPS)
     """Maximum steps per episode."""
 
 

@@ -26,6 +26,7 @@ from alfworld_sft.policies.make import check_constrain, make_policy
 from alfworld_sft.prompts.template import load_template
 from alfworld_sft.runs.rollout import Protocol
 from alfworld_sft.terminal import printable
+from alfworld_sft.types import MAX_STEPS, MOST_STEPS
 
 _STYLES = {"game": "", "policy": "cyan", "note": "bold"}
 
@@ -46,7 +47,7 @@ def play_command(
     ] = None,
     split: Annotated[str, typer.Option(help="Split of the games.")] = "train",
     seed: Annotated[int, typer.Option(help="Chooses the game where none is named, and seeds a policy.")] = 0,
-    max_steps: Annotated[int, typer.Option(min=1, max=1000, help="Maximum steps.")] = 50,
+    max_steps: Annotated[int, typer.Option(min=1, max=MOST_STEPS, help="Maximum steps.")] = MAX_STEPS,
     template: Annotated[str, typer.Option(help="Template of saved replies and of a policy's prompts.")] = "default",
     policy: Annotated[str | None, typer.Option(help="Watch this policy play, e.g. expert, planner, server.")] = None,
     live: Annotated[float | None, typer.Option(min=0, help="Seconds between a policy's steps; else Enter.")] = None,

@@ -12,7 +12,7 @@ from typing import ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from alfworld_sft.config import Needs, Section, build_config
-from alfworld_sft.games.layout import Split
+from alfworld_sft.games.layout import SPLITS_IN_WORDS, Split
 from alfworld_sft.games.sources import GENERATE
 from alfworld_sft.runs.config import EnvSection, GamesToPlay, PromptSection
 from alfworld_sft.train.config import ALIASES, LimitsSection, OptimSection, RunSection, TrainingConfig
@@ -47,7 +47,7 @@ class RLGamesSection(GamesToPlay):
     """The games to learn from."""
 
     source: str | None = Field(GENERATE, description=GamesToPlay.model_fields["source"].description)
-    split: Split = Field("train", description="train, valid_seen or valid_unseen.")
+    split: Split = Field("train", description=f"{SPLITS_IN_WORDS}.")
     allow_eval_split: bool = Field(False, description="Allow learning from an evaluation split.")
 
 

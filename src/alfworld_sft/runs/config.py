@@ -8,11 +8,11 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from alfworld_sft.config import Needs, Section
-from alfworld_sft.games.layout import Split
+from alfworld_sft.games.layout import SPLITS_IN_WORDS, Split
 from alfworld_sft.games.sources import EMBEDDED, GENERATE, resolve_source
 from alfworld_sft.policies.config import PolicySection
 from alfworld_sft.runs.probes import NO_PROBES, Probes
-from alfworld_sft.types import Form, TaskType
+from alfworld_sft.types import MAX_STEPS, MOST_STEPS, Form, TaskType
 
 RunKind = Literal["collect", "evaluate"]
 """The command that created a run."""
@@ -37,7 +37,7 @@ class GamesToPlay(Section):
         description="Data folder, folder of *.tw-pddl files, one file, 'embedded' (the games in the package), or"
         " 'generate' (a new game for every episode); null: $ALFWORLD_DATA, else embedded.",
     )
-    split: Split = Field(description="train, valid_seen or valid_unseen.")
+    split: Split = Field(description=f"{SPLITS_IN_WORDS}.")
     task_types: list[TaskType] | None = Field(None, min_length=1, description="Only these task types; null plays all.")
     difficulty: str | float = Field(
         "normal", description="Difficulty of the games of source=generate: easy, normal, hard, or a number from 0 to 2."
@@ -47,7 +47,7 @@ class GamesToPlay(Section):
 class EnvSection(Section):
     """Limits of a game."""
 
-    max_steps: int = Field(50, ge=1, le=1000, description="Maximum steps per episode.")
+    max_steps: int = Field(MAX_STEPS, ge=1, le=MOST_STEPS, description="Maximum steps per episode.")
     max_repeats: int | None = Field(
         None,
         ge=2,

@@ -15,7 +15,7 @@ from alfworld_sft.prompts.transcript import Transcript
 from alfworld_sft.runs.probes import NO_PROBES, Probes, ask_teacher, probe
 from alfworld_sft.seeds import derive_seed
 from alfworld_sft.strict_json import writable
-from alfworld_sft.types import Advice, Episode, Form, Reply, Step
+from alfworld_sft.types import MAX_STEPS, Advice, Episode, Form, Reply, Step
 from alfworld_sft.world import Env, Game, Observation
 from alfworld_sft.world.observations import opening_look
 
@@ -31,7 +31,7 @@ class Protocol:
     `max_repeats` ends there (None: it continues to the step limit).
     """
 
-    max_steps: int = 50
+    max_steps: int = MAX_STEPS
     form: Form = "single"
     history_length: int | None = None
     max_repeats: int | None = None

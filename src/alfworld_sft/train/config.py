@@ -12,8 +12,9 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
 
 from alfworld_sft.config import Needs, Section, build_config
-from alfworld_sft.games.layout import Split
+from alfworld_sft.games.layout import SPLITS_IN_WORDS, Split
 from alfworld_sft.models.reference import expand_home
+from alfworld_sft.types import MAX_STEPS, MOST_STEPS
 
 ALIASES = {
     "model.path": "model.partial_pretrain",
@@ -236,11 +237,11 @@ class RunSection(TrainSection):
     save_freq: int = Field(-1, ge=-1, description="Steps between checkpoints; -1: every epoch, 0: only at the end.")
     test_freq: int = Field(-1, ge=-1, description="Steps between validations; -1: every epoch, 0: only at the end.")
     eval_games: int = Field(0, ge=0, description="Games to play greedily at each validation; 0 plays none.")
-    eval_split: Split = Field("valid_seen", description="Split of these games: train, valid_seen or valid_unseen.")
+    eval_split: Split = Field("valid_seen", description=f"Split of these games: {SPLITS_IN_WORDS}.")
     eval_source: str | None = Field(
         None, description="Source of these games, as games.source of evaluate; null: $ALFWORLD_DATA, else embedded."
     )
-    eval_max_steps: int = Field(50, ge=1, le=1000, description="Maximum steps per episode in these games.")
+    eval_max_steps: int = Field(MAX_STEPS, ge=1, le=MOST_STEPS, description="Maximum steps per episode in these games.")
     eval_max_tokens: int = Field(512, ge=1, description="Maximum tokens per reply in these games.")
     eval_constrain: Literal["none", "action"] = Field(
         "none", description="action: in these games, actions are restricted to the admissible commands."

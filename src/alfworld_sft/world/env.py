@@ -12,6 +12,7 @@ from enum import Enum
 from typing import Final, NamedTuple
 
 from alfworld_sft.errors import UserError
+from alfworld_sft.types import MAX_STEPS
 from alfworld_sft.world import observations, rules
 from alfworld_sft.world.admissible import Admissible, admissible_actions
 from alfworld_sft.world.distance import distance
@@ -75,7 +76,7 @@ class Env:
 
     __slots__ = ("_admissible", "_text", "game", "game_state", "max_steps", "steps", "with_distance")
 
-    def __init__(self, game: Game, max_steps: int = 50, *, with_distance: bool = False) -> None:
+    def __init__(self, game: Game, max_steps: int = MAX_STEPS, *, with_distance: bool = False) -> None:
         if max_steps < 1:
             raise ValueError(f"max_steps must be at least 1, not {max_steps}")
         self.game = game
