@@ -9,6 +9,7 @@ from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from typing import ClassVar
 
 import pytest
 import typer
@@ -140,8 +141,11 @@ def test_a_proxy_that_cannot_be_used_is_not_repeated(monkeypatch):
 
 class _Models(BaseHTTPRequestHandler):
     status, body = 200, b'{"data": [{"id": "tiny"}]}'
+    asked: ClassVar[dict[str, str | None]] = {}
 
     def do_GET(self):
+        for name in ("Authorization", "OpenAI-Organization", "OpenAI-Project"):
+            self.asked[name] = self.headers[name]
         self.send_response(self.status)
         self.end_headers()
         self.wfile.write(self.body)
@@ -172,6 +176,21 @@ def test_a_server_without_the_model_one_that_refuses_and_one_that_is_none(server
     monkeypatch.setattr(_Models, "status", 401)
     (refused,) = to_fix(judge_server(server, None))
     assert refused.advice == "export OPENAI_API_KEY=…"
+
+
+def test_a_server_is_asked_with_the_key_and_the_account_of_a_run(server, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-1")
+    monkeypatch.setenv("OPENAI_ORG_ID", "org-1")
+    monkeypatch.delenv("OPENAI_PROJECT_ID", raising=False)
+    next(judge_server(server, None))
+    assert _Models.asked == {
+        "Authorization": "Bearer sk-1",
+        "OpenAI-Organization": "org-1",
+        "OpenAI-Project": None,
+    }
+    monkeypatch.setenv("OPENAI_API_KEY", "sk 1")
+    (refused,) = to_fix(judge_server(server, None))
+    assert refused.advice == "OPENAI_API_KEY holds a blank or another character that no key has"
 
 
 def test_a_server_that_does_not_run():

@@ -97,7 +97,10 @@ def check_url(url: str) -> str:
 
 
 def read_header(variable: str) -> str:
-    """Return the value of a variable that is sent as a header of every request."""
+    """Return the value of a variable that is sent as a header of every request, or "".
+
+    Raises ConfigError for one that no header can have.
+    """
     value = os.environ.get(variable, "").strip()
     if not all("!" <= character <= "~" for character in value):
         raise ConfigError(f"{variable} holds a blank or another character that no key has")
