@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check install --quiet -c constraints.txt
 
-.PHONY: demo test browser commands pretrained reference integrations docs dist server-env train-env clean
+.PHONY: demo test browser commands pretrained reference integrations docs dist train-env clean
 
 demo: $(VENV)/.train  ## Train an agent from random weights, and let it play
 	@scripts/demo.sh
@@ -50,12 +50,6 @@ $(VENV)/bin/python:
 
 $(BIN)/alfworld-sft: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(PIP) -e .
-	@touch $@
-
-server-env: $(VENV)/.server  ## Install what playing at a model's server needs
-
-$(VENV)/.server: $(BIN)/alfworld-sft
-	$(PIP) -e '.[server]'
 	@touch $@
 
 train-env: $(VENV)/.train  ## Install what training needs

@@ -15,14 +15,6 @@ lacks_for_vllm() {
     [ ${#lacks[@]} -eq 0 ] || (IFS=,; echo "${lacks[*]}" | sed 's/,/ and /')
 }
 
-# Find an alfworld-sft that can ask servers, and install what that needs into .venv of the repository if there is none.
-use_server_extra() {
-    "$(dirname "$alfworld_sft")/python" -c 'import openai' 2> /dev/null && return
-    echo "installing what playing at a server needs into $repository/.venv (pip install 'alfworld-sft[server]')" >&2
-    make --silent -C "$repository" server-env >&2
-    alfworld_sft=$repository/.venv/bin/alfworld-sft
-}
-
 case "${COLLECT_SFT:-True}" in
     [Tt]rue | 1 | [Yy]es) ;;
     *) echo "error: COLLECT_SFT=$COLLECT_SFT: this script only collects; for anything else call alfworld-sft" >&2; exit 2 ;;
@@ -48,10 +40,8 @@ if [ -z "${MODEL:-}" ]; then
     [[ "$*" == *policy.name=* ]] ||
         echo "playing the built-in expert (no MODEL is set): it needs no GPU and no weights" >&2
 elif [ -n "${OPENAI_BASE_URL:-}" ]; then
-    use_server_extra
     options+=("policy.name=server")
 elif [ -n "${SERVE:-}" ] || [ -z "$(lacks_for_vllm)" ]; then
-    use_server_extra
     options+=("policy.name=server" "policy.serve=${SERVE:-vllm}")
 else
     echo "playing $MODEL in this process: there is $(lacks_for_vllm) to serve it. Fine for a small model; for a large one" \

@@ -7,8 +7,6 @@ import threading
 
 import pytest
 
-pytest.importorskip("openai", reason="needs the extra server: pip install -e '.[server]'")
-
 from alfworld_sft.collect.run import collect, resume_run
 from alfworld_sft.errors import UserError
 from alfworld_sft.runs.store import RunFolder

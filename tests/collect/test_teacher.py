@@ -123,7 +123,6 @@ def test_the_planner_teaches_the_shortest_way_from_wherever_the_student_is(data,
 
 
 def test_a_server_s_replies_that_cannot_be_played_are_context_and_the_teacher_s_answers_rows(data, tmp_path):
-    pytest.importorskip("openai", reason="needs the extra server: pip install -e '.[server]'")
     with serving(lambda request, _: says("I dance.")) as fake:
         words = server_words(data, fake, "policy.teacher=expert", "env.max_steps=3", "num_episodes=2")
         play(start(tmp_path, *words))
@@ -136,7 +135,6 @@ def test_a_server_s_replies_that_cannot_be_played_are_context_and_the_teacher_s_
 
 
 def test_a_server_s_reply_that_was_cut_off_is_taught_too(data, tmp_path):
-    pytest.importorskip("openai", reason="needs the extra server: pip install -e '.[server]'")
     with serving(lambda request, _: says("I dance and", finish="length")) as fake:
         words = server_words(data, fake, "policy.teacher=expert", "env.max_steps=3", "num_episodes=2")
         play(start(tmp_path, *words))

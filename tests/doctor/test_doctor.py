@@ -34,8 +34,8 @@ GOOD = Machine(
     free_disk={Path("/data"): 100 * GIB},
     open_files=65536,
 )
-NEEDS = ["httpx>=0.27", "openai>=1.60; extra == 'server'", "pytest>=8; extra == 'dev'"]
-INSTALLED = {"httpx": "0.28.1", "openai": "3.54.0"}
+NEEDS = ["httpx>=0.27", "torch>=2.9; extra == 'train'", "pytest>=8; extra == 'dev'"]
+INSTALLED = {"httpx": "0.28.1", "torch": "2.13.0"}
 
 
 def to_fix(lines: Iterator[Line]) -> list[Line]:
@@ -72,18 +72,18 @@ def test_this_machine_is_read(tmp_path):
 def test_good_packages_need_nothing():
     lines = list(judge_packages(NEEDS, INSTALLED, INSTALLED))
     assert {line.verdict for line in lines} == {"fine"}
-    assert [line.thing for line in lines] == ["packages", "packages of [server]", "versions"]
+    assert [line.thing for line in lines] == ["packages", "packages of [train]", "versions"]
 
 
 def test_a_missing_package_an_old_one_a_missing_extra_and_another_version_than_the_tested_one():
-    (missing,) = to_fix(judge_packages(NEEDS, {"openai": "3.54.0"}, {}))
+    (missing,) = to_fix(judge_packages(NEEDS, {"torch": "2.13.0"}, {}))
     assert (missing.found, missing.advice) == ("httpx not installed", "pip install alfworld-sft")
-    (old,) = to_fix(judge_packages(NEEDS, {**INSTALLED, "openai": "1.2"}, {}))
-    assert old.found == "openai 1.2, not >=1.60"
-    assert old.advice == "pip install --upgrade 'alfworld-sft[server]'"
+    (old,) = to_fix(judge_packages(NEEDS, {**INSTALLED, "torch": "1.2"}, {}))
+    assert old.found == "torch 1.2, not >=2.9"
+    assert old.advice == "pip install --upgrade 'alfworld-sft[train]'"
     lines = list(judge_packages(NEEDS, {"httpx": "0.29"}, INSTALLED))
     assert [line.verdict for line in lines] == ["fine", "note", "note"]
-    assert lines[1].advice == "for policy.name=server: pip install 'alfworld-sft[server]'"
+    assert lines[1].advice == "for training: pip install 'alfworld-sft[train]'"
     assert lines[2].found == "httpx 0.29 (tested: 0.28.1)"
 
 

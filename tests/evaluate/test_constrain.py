@@ -2,8 +2,6 @@
 
 import pytest
 
-pytest.importorskip("openai", reason="needs the extra server: pip install -e '.[server]'")
-
 from alfworld_sft.errors import ConfigError
 from alfworld_sft.evaluate.config import config_of
 from tests.collecting import server_words, stamp_of, write_games

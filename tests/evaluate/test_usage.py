@@ -2,8 +2,6 @@
 
 import pytest
 
-pytest.importorskip("openai", reason="needs the extra server: pip install -e '.[server]'")
-
 from tests.collecting import write_games
 from tests.evaluate.test_run import evaluated, written
 from tests.fake_server import says, serving

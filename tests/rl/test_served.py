@@ -10,8 +10,6 @@ import pytest
 
 pytest.importorskip("torch", reason="training is an extra: pip install 'alfworld-sft[train]'")
 pytest.importorskip("peft", reason="training is an extra: pip install 'alfworld-sft[train]'")
-pytest.importorskip("openai", reason="a server is an extra: pip install 'alfworld-sft[server]'")
-
 import torch
 
 from alfworld_sft.errors import PolicyUnavailableError, UserError

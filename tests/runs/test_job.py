@@ -89,7 +89,6 @@ def test_a_folder_that_cannot_be_locked_is_deleted_again(data, tmp_path, monkeyp
 
 @pytest.mark.parametrize("kind", ["collect", "evaluate"])
 def test_a_bad_proxy_leaves_no_folder(data, tmp_path, kind):
-    pytest.importorskip("openai", reason="needs the extra server: pip install -e '.[server]'")
     words = (f"games.source={data}", "games.split=train", "policy.name=server", "policy.model=m")
     proxy = {"ALL_PROXY": f"socks5://127.0.0.1:{free_port()}", "OPENAI_BASE_URL": "http://models.example/v1"}
     done = command(kind, "--output-dir", str(tmp_path), "--name", "run", *words, **proxy)

@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("openai", reason="needs the extra server: pip install -e '.[server]'")
-
 from tests.collecting import write_games
 from tests.policies.llm.program import serve_words
 from tests.policies.llm.test_managed_server import pids, wait_until_gone

@@ -155,7 +155,6 @@ def chosen(request, _):
 
 
 def test_a_server_s_model_plays_with_the_key_of_the_workers_environment(cluster, data, tmp_path, monkeypatch):
-    pytest.importorskip("openai", reason="needs the extra server: pip install -e '.[server]'")
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     with serving(chosen) as fake:
         monkeypatch.setenv("OPENAI_BASE_URL", fake.url)  # of this process: the workers have none
@@ -176,7 +175,6 @@ def test_a_server_s_model_plays_with_the_key_of_the_workers_environment(cluster,
 
 
 def test_a_server_that_nobody_reaches_ends_the_run_and_leaves_no_folder(cluster, data, tmp_path):
-    pytest.importorskip("openai", reason="needs the extra server: pip install -e '.[server]'")
     server = f"policy.base_url=http://127.0.0.1:{free_port()}/v1"
     job = started(tmp_path, f"games.source={data}", "policy.name=server", "policy.model=tiny", server, name="run")
     with pytest.raises(PolicyUnavailableError, match=r"Ray's worker on \S+: cannot reach the server at "):

@@ -6,8 +6,6 @@ import sys
 
 import pytest
 
-pytest.importorskip("openai", reason="needs the extra server: pip install -e '.[server]'")
-
 from alfworld_sft.collect.run import resume_run
 from alfworld_sft.errors import RunFolderError, TemplateError
 from alfworld_sft.evaluate.config import EvaluateConfig

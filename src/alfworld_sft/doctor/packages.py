@@ -15,7 +15,7 @@ from alfworld_sft.doctor.line import Line, fine, fix, note
 DISTRIBUTION = "alfworld-sft"
 CONSTRAINTS = (Path(__file__).with_name("constraints.txt"), Path(__file__).parents[3] / "constraints.txt")
 """Where the tested versions are: inside the wheel, or at the top of a checkout."""
-USES = {"server": "policy.name=server", "train": "training", "ray": "--ray", "play": "completion in play"}
+USES = {"train": "training", "ray": "--ray", "play": "completion in play"}
 """The extras that are looked at, and what each is for."""
 
 

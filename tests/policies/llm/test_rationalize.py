@@ -159,7 +159,6 @@ def test_token_ids_of_a_hinted_request_are_refused():
 
 
 def test_the_options_make_the_expert_and_its_writer():
-    pytest.importorskip("openai", reason="needs the extra server: pip install -e '.[server]'")
     words = ["policy.rationalize=true", "policy.name=server", "policy.model=m", "policy.base_url=http://host/v1"]
     policy = make_policy(build_config(CollectConfig, [*words, "policy.search=sweep", "policy.temperature=0"]).policy)
     assert policy.name == "expert (search=sweep), reasons by server:m"

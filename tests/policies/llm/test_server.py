@@ -4,13 +4,10 @@ import gc
 import logging
 import os
 import resource
-import sys
 import time
 from dataclasses import replace
 
 import pytest
-
-pytest.importorskip("openai", reason="needs the extra server: pip install -e '.[server]'")
 
 from alfworld_sft.errors import ConfigError, PolicyError, PolicyUnavailableError, UserError
 from alfworld_sft.policies.config import PolicySection
@@ -352,12 +349,6 @@ def test_the_options_make_the_policy(monkeypatch):
 def test_a_model_must_be_named():
     with pytest.raises(ConfigError, match=r"policy\.model=NAME"):
         make_policy(PolicySection(name="server", base_url="http://host/v1"))
-
-
-def test_without_the_client_library_the_extra_is_named(monkeypatch):
-    monkeypatch.setitem(sys.modules, "openai", None)
-    with pytest.raises(UserError, match=r"pip install 'alfworld-sft\[server\]'"):
-        server("http://host/v1")
 
 
 def test_the_same_policy_works_in_another_event_loop():

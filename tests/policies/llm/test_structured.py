@@ -5,8 +5,6 @@ from dataclasses import replace
 
 import pytest
 
-pytest.importorskip("openai", reason="needs the extra server: pip install -e '.[server]'")
-
 from alfworld_sft.errors import PolicyUnavailableError
 from alfworld_sft.policies.llm.structured import keeps_to, reply_pattern, until_action
 from tests.fake_server import fails, says, serving

@@ -10,7 +10,7 @@ import os
 from typing import Any
 from urllib.parse import urlsplit
 
-from alfworld_sft.errors import ConfigError, UserError
+from alfworld_sft.errors import ConfigError
 from alfworld_sft.proxy_and_tls import proxy_for, tls_context
 
 CONNECT_TIMEOUT_S = 15.0
@@ -22,11 +22,13 @@ _NO_KEY = "none"  # sent to servers without keys; the client library requires on
 class Connection:
     """Connections to the server at an address; to a `managed` one without the environment's key, proxy and TLS.
 
-    Raises ConfigError for an unusable key, and UserError if the client library is missing.
+    Raises ConfigError for an unusable key.
     """
 
     def __init__(self, base_url: str, timeout_s: float, *, managed: bool) -> None:
-        self.library = client_library()
+        import openai  # noqa: PLC0415 - slow to import
+
+        self.library: Any = openai
         self._timeout_s = timeout_s
         self.key, self._organization, self._project = (
             "" if managed else read_header(name) for name in ("OPENAI_API_KEY", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID")
@@ -64,17 +66,6 @@ class Connection:
                 ),
             )
         return self._client
-
-
-def client_library() -> Any:
-    """Return the package `openai`; raises UserError if it is missing."""
-    try:
-        import openai  # noqa: PLC0415 - an extra, and slow to import
-    except ImportError:
-        raise UserError(
-            "policy.name=server needs the package openai; install it with: pip install 'alfworld-sft[server]'"
-        ) from None
-    return openai
 
 
 def check_url(url: str) -> str:

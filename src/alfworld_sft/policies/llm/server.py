@@ -51,7 +51,7 @@ class OpenAIServer:
     reply to the admissible commands (`structured`), and continues a reply that was cut off before it. A `managed`
     server runs, at its own address, while the policy is in service.
 
-    Raises ConfigError for an unusable address or key, and UserError if the client library is missing.
+    Raises ConfigError for an unusable address or key.
     """
 
     def __init__(
