@@ -8,6 +8,8 @@ import pytest
 from alfworld_sft import files
 from alfworld_sft.files import PARTIAL, remove_folder, remove_partial, rename_synced, whole_file, whole_folder
 
+HEX = "0123456789ab"
+
 
 def names(folder: Path) -> list[str]:
     return sorted(entry.name for entry in folder.iterdir())
@@ -91,7 +93,7 @@ def test_a_half_written_file_that_is_a_link_is_not_followed(tmp_path: Path, monk
     other = tmp_path / "other"
     other.write_text("mine")
     (tmp_path / "link").symlink_to(other)
-    monkeypatch.setattr(files, "_partial_name", lambda path: path.with_name("link"))
+    monkeypatch.setattr(files, "_hidden_name", lambda path: path.with_name("link"))
     with pytest.raises(FileExistsError):
         write_file(tmp_path / "file", "new")
     assert other.read_text() == "mine"
@@ -210,12 +212,34 @@ def test_a_link_to_an_empty_folder_stays_and_its_target_is_filled(tmp_path: Path
 def test_all_that_killed_processes_left_in_a_folder_can_be_deleted(tmp_path: Path):
     kept = tmp_path / "kept"
     write_folder(kept, "mine")
-    (tmp_path / ".folder.1a.partial" / "inner").mkdir(parents=True)
-    (tmp_path / ".file.1a.partial").touch()
-    (tmp_path / ".link.1a.partial").symlink_to(kept)
+    (tmp_path / f".folder.{HEX}.partial" / "inner").mkdir(parents=True)
+    (tmp_path / f".file.{HEX}.partial").touch()
+    (tmp_path / f".link.{HEX}.partial").symlink_to(kept)
+    (tmp_path / f".kept.{HEX}.replaced" / "older").mkdir(parents=True)
     remove_partial(tmp_path)
     assert names(tmp_path) == ["kept"]
     assert names(kept) == ["inner"]
+
+
+def test_what_others_have_named_alike_is_not_deleted(tmp_path: Path):
+    for name in ("download.partial", ".video.partial", ".video.mp4.partial"):
+        (tmp_path / name).touch()
+    remove_partial(tmp_path)
+    assert len(names(tmp_path)) == 3
+
+
+def by_writing_it_again(folder: Path) -> None:
+    with pytest.raises(RuntimeError), whole_folder(folder, replace=True):
+        raise RuntimeError
+
+
+@pytest.mark.parametrize("recover", [by_writing_it_again, lambda folder: remove_partial(folder.parent)])
+def test_a_kill_before_the_new_folder_has_the_name_leaves_the_old_one(tmp_path: Path, recover: Callable[[Path], None]):
+    write_folder(tmp_path / f".folder.{HEX}.replaced", "old")
+    write_folder(tmp_path / f".folder.{HEX}.partial", "new")
+    recover(tmp_path / "folder")
+    assert names(tmp_path) == ["folder"]
+    assert (tmp_path / "folder" / "inner" / "file").read_text() == "old"
 
 
 def test_a_folder_is_removed_and_a_file_renamed(tmp_path: Path):

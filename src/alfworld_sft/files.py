@@ -8,6 +8,7 @@ from __future__ import annotations
 import glob
 import hashlib
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,8 +19,9 @@ from uuid import uuid4
 
 from alfworld_sft.locks import lock_strictly
 
-PARTIAL = ".partial"
-"""Ending of a file or folder that is still being written; whatever bears it may be deleted."""
+PARTIAL, REPLACED = ".partial", ".replaced"
+"""Endings of what is still being written, or deleted, and of a folder whose name a newer one is taking."""
+_HIDDEN = re.compile(rf"\.(?P<name>.+)\.[0-9a-f]{{12}}(?:{re.escape(PARTIAL)}|{re.escape(REPLACED)})")
 SYNCED_ONE_BY_ONE = 64
 """Files of a folder up to which each is synced; above, one sync of everything takes far less time."""
 
@@ -30,7 +32,7 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
 
     Raises what the block raises, after the temporary file is gone.
     """
-    partial = _partial_name(path)
+    partial = _hidden_name(path)
     try:
         with partial.open("xb") as file:
             yield file
@@ -54,7 +56,7 @@ def whole_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
         raise OSError(EBUSY, "it is the current folder or a mount point", str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_abandoned(path)
-    partial = _partial_name(path)
+    partial = _hidden_name(path)
     try:
         partial.mkdir()
         with _lock_folder(partial):
@@ -74,12 +76,12 @@ def rename_synced(path: Path, to: Path, *, replace: bool = False) -> None:
     if path.is_dir():
         _sync_contents(path)
     _sync(path)
-    old = _partial_name(to) if replace and to.exists() else None
+    old = _hidden_name(to, REPLACED) if replace and to.exists() else None
     if old:
         to.rename(old)
     try:
         path.replace(to)
-    except OSError:
+    except BaseException:
         if old:
             old.rename(to)
         raise
@@ -91,15 +93,22 @@ def rename_synced(path: Path, to: Path, *, replace: bool = False) -> None:
 
 def remove_folder(path: Path) -> None:
     """Delete a folder so that a kill in between leaves no half of it under its name."""
-    old = _partial_name(path)
+    old = _hidden_name(path)
     path.rename(old)
     shutil.rmtree(old, ignore_errors=True)
 
 
 def remove_partial(folder: Path) -> None:
-    """Delete what killed processes left half-written in a folder where no other process writes."""
-    for leftover in folder.glob(f"*{PARTIAL}"):
-        _remove(leftover)
+    """Delete what killed processes left half-written in a folder where no other process writes.
+
+    A folder whose name was being taken by a newer one gets its name back if that has not come.
+    """
+    for leftover in folder.glob(f".*.*{PARTIAL}"):
+        if _HIDDEN.fullmatch(leftover.name):
+            _remove(leftover)
+    for leftover in folder.glob(f".*.*{REPLACED}"):
+        if found := _HIDDEN.fullmatch(leftover.name):
+            _restore(leftover, folder / found["name"])
 
 
 def sha256_of(path: Path) -> str:
@@ -108,9 +117,17 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _partial_name(path: Path) -> Path:
+def _hidden_name(path: Path, ending: str = PARTIAL) -> Path:
     """Return a name beside the target that nobody else uses."""
-    return path.with_name(f".{path.name}.{uuid4().hex[:12]}{PARTIAL}")
+    return path.with_name(f".{path.name}.{uuid4().hex[:12]}{ending}")
+
+
+def _restore(replaced: Path, path: Path) -> None:
+    """Give a folder its name back if nothing has taken it, else delete it."""
+    if path.exists():
+        _remove(replaced)
+    else:
+        replaced.rename(path)
 
 
 def _name_the_target(error: BaseException, partial: Path, path: Path) -> None:
@@ -133,11 +150,14 @@ def _lock_folder(folder: Path) -> Iterator[bool]:
 
 
 def _remove_abandoned(path: Path) -> None:
-    """Delete half-written folders of this name whose process is gone."""
+    """Delete half-written folders of this name whose process is gone, and undo what it was replacing."""
     for leftover in path.parent.glob(f".{glob.escape(path.name)}.*{PARTIAL}"):
         with suppress(OSError), _lock_folder(leftover) as held:
             if held:
                 _remove(leftover)
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*{REPLACED}"):
+        with suppress(OSError):
+            _restore(leftover, path)
 
 
 def _remove(path: Path) -> None:

@@ -15,6 +15,7 @@ pytest.importorskip("peft", reason="training is an extra: pip install 'alfworld-
 
 from safetensors.torch import load_file
 
+from alfworld_sft.errors import UserError
 from alfworld_sft.models.merge import load_whole, merge
 from alfworld_sft.models.stamp import CheckpointError
 from alfworld_sft.rl.rollout import Group, Rollout
@@ -102,6 +103,26 @@ def test_a_run_starts_from_an_adapter_as_from_the_merged_model(calm, games, tmp_
     started, _ = load_whole(str(merged))
     changed = learned.state_dict()["model.layers.0.mlp.up_proj.weight"]
     assert not torch.equal(changed, started.state_dict()["model.layers.0.mlp.up_proj.weight"])
+
+
+def test_what_a_run_would_merge_over_is_refused(calm, games, tmp_path):
+    mine = tmp_path / "mine" / "start"
+    shutil.copytree(calm / "final", mine)
+    with pytest.raises(UserError, match=r"lies in trainer\.default_local_dir=.*, where this run writes its own"):
+        learn(options(mine, games, mine.parent))
+    with pytest.raises(UserError, match="is no model that rl has merged; move it"):
+        learn(options(calm / "final", games, mine.parent))
+    assert (mine / "adapter_model.safetensors").is_file()
+
+
+def test_the_base_of_the_given_adapter_is_not_merged_over(calm, games, tmp_path):
+    first, kept = tmp_path / "first", tmp_path / "kept"
+    learn(options(calm / "final", games, first, "trainer.total_training_steps=1"))
+    (first / "final").rename(kept)
+    shutil.rmtree(first / "global_step_1")
+    with pytest.raises(UserError, match=r"is an adapter of .*start, which this run would replace"):
+        learn(options(kept, games, first))
+    assert load_whole(str(kept))
 
 
 def test_a_shorter_run_is_refused(calm, agent, games):

@@ -13,6 +13,7 @@ pytest.importorskip("peft", reason="training is an extra: pip install 'alfworld-
 import numpy as np
 from safetensors.torch import load_file
 
+from alfworld_sft.errors import UserError
 from alfworld_sft.models.stamp import STAMP_FILE, CheckpointError, read_stamp
 from alfworld_sft.train import checkpoint as checkpoints
 from alfworld_sft.train.checkpoint import newest_checkpoint, open_checkpoint
@@ -196,7 +197,7 @@ def test_going_back_sets_later_checkpoints_aside_and_keeps_what_it_saves(data, m
     aside = tmp_path / "set_aside" / "after_step_4"
     assert steps_in(aside) == [6, 8, 10]
     assert read_stamp(aside / "final")["step"] == 10
-    assert f"later checkpoints of this folder were moved to {aside}" in caplog.text
+    assert f"what this folder held of later steps was moved to {aside}" in caplog.text
     assert [line["step"] for line in metrics(aside) if "loss" in line] == list(range(1, 11))
     assert [step for step, _, _ in losses(tmp_path)] == list(range(1, 7))
     resumed = run(options(data, model, tmp_path, *common, "trainer.max_ckpt_to_keep=2"))
@@ -232,6 +233,16 @@ def test_a_start_from_another_folder_keeps_no_line_of_a_run_that_died_here(finis
     start = f"trainer.resume_mode={finished}/global_step_4"
     run(options(data, model, dead, "trainer.total_training_steps=5", start))
     assert [step for step, _, _ in losses(dead)] == [5]
+    assert [step for step, _, _ in losses(dead / "set_aside" / "after_step_0")] == [1, 2]
+
+
+@pytest.mark.parametrize("place", ["final", "global_step_4"])
+def test_a_model_that_the_run_would_replace_is_refused(data, model, tmp_path, place):
+    own = tmp_path / "run" / place
+    shutil.copytree(model, own)
+    with pytest.raises(UserError, match=r"lies in trainer\.default_local_dir=.*, where this run writes its own"):
+        run(options(data, own, tmp_path / "run", "trainer.resume_mode=auto"))
+    assert (own / "model.safetensors").is_file()
 
 
 def test_a_finished_checkpoint_of_another_folder_leaves_that_run_alone(finished, data, model, tmp_path):

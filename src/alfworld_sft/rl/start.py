@@ -10,8 +10,8 @@ import logging
 from pathlib import Path
 
 from alfworld_sft.errors import UserError, file_errors
-from alfworld_sft.files import remove_folder, sha256_of
-from alfworld_sft.models.adapter import WEIGHTS, read_adapter_config
+from alfworld_sft.files import sha256_of, whole_folder
+from alfworld_sft.models.adapter import WEIGHTS, base_of_adapter, read_adapter_config
 from alfworld_sft.models.merge import merge
 from alfworld_sft.models.stamp import CheckpointError
 from alfworld_sft.rl.config import RLConfig
@@ -57,9 +57,13 @@ def _merge_once(adapter: Path, merged: Path, *, resumes: bool) -> None:
                 " trainer.default_local_dir"
             )
         return
-    if merged.is_dir():
-        remove_folder(merged)
+    if merged.is_dir() and not source.is_file() and any(merged.iterdir()):
+        raise UserError(f"{merged} is no model that rl has merged; move it, or name another trainer.default_local_dir")
+    if Path(base_of_adapter(adapter)).resolve() == merged.resolve():
+        raise UserError(
+            f"{adapter} is an adapter of {merged}, which this run would replace; name another trainer.default_local_dir"
+        )
     logger.info("merging the adapter %s into %s, from which the run starts", adapter, merged)
-    merge(adapter, merged)
-    with file_errors("write", source, "make room or mend its permissions"):
-        source.write_text(digest, encoding="utf-8")
+    with file_errors("write", merged, "make room or fix its permissions"), whole_folder(merged, replace=True) as folder:
+        merge(adapter, folder)
+        (folder / SOURCE).write_text(digest, encoding="utf-8")

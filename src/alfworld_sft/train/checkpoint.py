@@ -149,7 +149,7 @@ def write_final(checkpoint: Path, folder: Path) -> Path:
 
 def newest_checkpoint(folder: Path) -> Checkpoint | None:
     """Return the newest complete checkpoint of a run's folder; incomplete ones are skipped with a warning."""
-    for path in sorted(_checkpoint_folders(folder), key=_step_of, reverse=True):
+    for path in sorted(checkpoint_folders(folder), key=_step_of, reverse=True):
         missing = _missing_part(path)
         if missing is None:
             return open_checkpoint(path)
@@ -159,7 +159,7 @@ def newest_checkpoint(folder: Path) -> Checkpoint | None:
 
 def last_step(folder: Path) -> int | None:
     """Return the step of the newest complete checkpoint in a run's folder, or None if there is none."""
-    return max((_step_of(path) for path in _checkpoint_folders(folder) if _missing_part(path) is None), default=None)
+    return max((_step_of(path) for path in checkpoint_folders(folder) if _missing_part(path) is None), default=None)
 
 
 def open_checkpoint(path: Path) -> Checkpoint:
@@ -215,28 +215,29 @@ def restore_progress(checkpoint: Checkpoint, optimizer: Optimizer, ranks: Ranks)
 
 def refuse_existing(folder: Path) -> None:
     """Raise CheckpointError if a run from the start would mix its checkpoints with those of another."""
-    found = sorted(_checkpoint_folders(folder), key=_step_of)
+    found = sorted(checkpoint_folders(folder), key=_step_of)
     if found:
         raise CheckpointError(
             f"{folder} holds checkpoints up to {found[-1].name}: {_RESTART}; or resume: trainer.resume_mode=auto"
         )
 
 
-def set_aside_later(folder: Path, step: int, *, others: Sequence[str] = ()) -> Path | None:
+def set_aside_later(folder: Path, step: int, *, copied: Sequence[str], moved: Sequence[str]) -> Path | None:
     """Move a run's files of steps after this one into `set_aside/after_step_N/`; return that folder, if any.
 
-    These are all later checkpoints, complete or not, and a later `final/`; the files named in `others` are copied
-    there.
+    These are all later checkpoints, complete or not, a later `final/`, and what `moved` names. Beside them the files
+    named in `copied` are copied there.
     """
-    later = [path for path in sorted(_checkpoint_folders(folder), key=_step_of) if _step_of(path) > step]
+    later = [path for path in sorted(checkpoint_folders(folder), key=_step_of) if _step_of(path) > step]
     final = folder / FINAL
     if final.is_dir() and _step_of_final(final) > step:
         later.append(final)
+    later += [folder / name for name in moved if (folder / name).exists()]
     if not later:
         return None
     aside = _unused_path(folder / ASIDE / f"after_step_{step}")
     aside.mkdir(parents=True)
-    for name in others:
+    for name in copied:
         if (folder / name).is_file():
             shutil.copy2(folder / name, aside / name)
     for path in later:
@@ -373,14 +374,15 @@ def _drop_old(folder: Path, saved: int, keep: int | None) -> None:
     """Of the checkpoints up to the step just saved, keep the newest complete ones; leave later ones alone."""
     if keep is None:
         return
-    past = sorted((path for path in _checkpoint_folders(folder) if _step_of(path) <= saved), key=_step_of)
+    past = sorted((path for path in checkpoint_folders(folder) if _step_of(path) <= saved), key=_step_of)
     complete = [path for path in past if _missing_part(path) is None]
     for path in past:
         if _step_of(path) < _step_of(complete[-keep:][0]):
             remove_folder(path)
 
 
-def _checkpoint_folders(folder: Path) -> list[Path]:
+def checkpoint_folders(folder: Path) -> list[Path]:
+    """Return the checkpoints of a run's folder, complete or not, in no order."""
     return [p for p in folder.glob(f"{PREFIX}*") if p.is_dir() and p.name.removeprefix(PREFIX).isdigit()]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import logging
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,7 +17,7 @@ from alfworld_sft.train import checkpoint as checkpoints
 from alfworld_sft.train.checkpoint import Checkpoint
 from alfworld_sft.train.config import TrainingConfig
 from alfworld_sft.train.distributed import Ranks, join_processes
-from alfworld_sft.train.folder import output_folder
+from alfworld_sft.train.folder import START, output_folder
 from alfworld_sft.train.log import METRICS_FILE, TENSORBOARD, require_loggers
 
 logger = logging.getLogger(__name__)
@@ -38,11 +37,15 @@ def run_session(config: TrainingConfig) -> Iterator[Ranks]:
 
 
 def find_checkpoint(config: TrainingConfig, ranks: Ranks) -> Checkpoint | None:
-    """Return the checkpoint to resume from; rank 0 looks for it, so that all processes agree."""
+    """Return the checkpoint to resume from; rank 0 looks for it, so that all processes agree.
+
+    Raises UserError, also for a model that lies where this run would write.
+    """
     found: Checkpoint | UserError | None = None
     if ranks.first:
         try:
             found = _look_for_checkpoint(config.local_dir, config.trainer.resume_mode)
+            _refuse_own_model(config, resumes=found is not None)
         except UserError as error:
             found = error
         except OSError as error:
@@ -61,6 +64,18 @@ def _look_for_checkpoint(folder: Path, mode: str) -> Checkpoint | None:
         checkpoints.refuse_existing(folder)
         return None
     return checkpoints.open_checkpoint(Path(mode).expanduser())
+
+
+def _refuse_own_model(config: TrainingConfig, *, resumes: bool) -> None:
+    """Raise UserError for a model that the run would replace by its own, or set aside."""
+    model, folder = Path(config.model.partial_pretrain).expanduser(), config.local_dir
+    written = {checkpoints.FINAL} if resumes else {checkpoints.FINAL, START}
+    place, root = model.resolve(), folder.resolve()
+    if place in {*(root / name for name in written), *checkpoints.checkpoint_folders(root)} and place.is_dir():
+        raise UserError(
+            f"model.path={model} lies in trainer.default_local_dir={folder}, where this run writes its own;"
+            " name another trainer.default_local_dir"
+        )
 
 
 def refuse_shorter(config: TrainingConfig, key: str, total: int, start: Checkpoint | None) -> None:
@@ -91,17 +106,19 @@ def move_later_aside(folder: Path, start: Checkpoint | None, ranks: Ranks) -> No
 
 
 def _move_aside(folder: Path, start: Checkpoint | None) -> None:
-    """Keep the checkpoints that lead to the start; if it is in another folder, none here does."""
+    """Keep the checkpoints that lead to the start; if it is in another folder, none here does.
+
+    What was logged here is then no part of what begins, also of a run that saved nothing.
+    """
     own = start is not None and start.path.resolve().parent == folder.resolve()
-    aside = checkpoints.set_aside_later(folder, start.position.step if start and own else 0, others=[METRICS_FILE])
-    if not own:  # what was logged here is no part of what begins, also of a run that saved nothing
-        (folder / METRICS_FILE).unlink(missing_ok=True)
-        if (curves := folder / TENSORBOARD).is_dir():
-            curves.rename(aside / TENSORBOARD) if aside else shutil.rmtree(curves)
+    step = start.position.step if start and own else 0
+    aside = checkpoints.set_aside_later(
+        folder, step, copied=[METRICS_FILE] if own else [], moved=[] if own else [METRICS_FILE, TENSORBOARD]
+    )
     if aside is None:
         return
-    origin = start.path if start else "the start"
-    logger.warning("training resumes from %s; later checkpoints of this folder were moved to %s", origin, aside)
+    begins = f"training resumes from {start.path}" if start else "training begins anew"
+    logger.warning("%s; what this folder held of later steps was moved to %s", begins, aside)
 
 
 def _keep_freed_memory() -> None:
