@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from alfworld_sft.errors import UserError
 from alfworld_sft.evaluate.config import EvaluateConfig
 from alfworld_sft.evaluate.run import evaluate, start_evaluation
 from tests.collecting import write_games
-from tests.train.helpers_data import rows, wandering, write, write_tokenizer_only
+from tests.train.helpers_data import WM, rows, wandering, write, write_tokenizer_only
 
 RECORDS = rows([wandering(0, turns=3, noisy=(1,)), wandering(1, turns=2)])
 OTHERS = rows([wandering(2, turns=3)])
@@ -49,6 +50,12 @@ def test_the_command_checks_both_forms(dataset: Path) -> None:
         "multi-turn",
         "games",
     ]
+
+
+def test_rows_that_are_episodes_are_no_single_turns(dataset: Path) -> None:
+    write(dataset / "train.parquet", rows([wandering(0, turns=3)], replace(WM, rows_per="episode")))
+    assert "training single turns is refused" in run(dataset, "data.multiturn.enable=false").output
+    assert "is refused" not in run(dataset, "data.multiturn.enable=true").output
 
 
 def test_the_command_fails_on_a_dataset_that_cannot_be_trained_on(dataset: Path) -> None:

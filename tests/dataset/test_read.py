@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from alfworld_sft.train.check import check_dataset
 from alfworld_sft.train.config import build_train_config
 from alfworld_sft.train.data.inputs import check_inputs, train_files, val_files
 from alfworld_sft.types import Message
-from tests.train.helpers_data import messages, rows, wandering, write
+from tests.train.helpers_data import WM, messages, rows, wandering, write
 
 RECORDS = rows([wandering(0, turns=3, noisy=(1,)), wandering(1, turns=2)])
 SINGLE, MULTI = Columns(), Columns(multiturn=True)
@@ -413,3 +415,20 @@ def test_only_the_columns_that_are_needed_are_read(tmp_path: Path) -> None:
     file = write(tmp_path / "x.parquet", [{"messages": RECORDS[0]["messages"]}], schema=None)
     assert pq.read_schema(file).names == ["messages"]
     assert [row.turns for row in read_rows([file], MULTI)] == [2]
+
+
+def test_single_turns_of_rows_that_are_episodes_are_refused(tmp_path: Path) -> None:
+    episodes = [wandering(index, turns=4) for index in range(3)]
+    file = write(tmp_path / "train.parquet", rows(episodes, replace(WM, rows_per="episode")))
+    with pytest.raises(DatasetError, match=r"one row for each episode, .* data\.multiturn\.enable=true"):
+        check_inputs(build_train_config([f"data.train_files={file}"]))
+    check_inputs(build_train_config([f"data.train_files={file}", "data.multiturn.enable=true"]))
+
+
+@pytest.mark.parametrize("order", [lambda found: found, lambda found: found[::-1], lambda found: found[::3]])
+def test_single_turns_of_rows_in_any_order_are_read(
+    tmp_path: Path, order: Callable[[list[dict[str, Any]]], list[dict[str, Any]]]
+) -> None:
+    found = rows([wandering(index, turns=4) for index in range(12)])
+    file = write(tmp_path / "train.parquet", order(found))
+    check_inputs(build_train_config([f"data.train_files={file}"]))

@@ -87,6 +87,18 @@ def _tried(one: Mapping[str, Any]) -> Tried | None:
     return None
 
 
+def lacks_turns(extra: Mapping[str, Any], place: str) -> bool:
+    """Return whether trained turns precede the row's own: it stands for them, or other rows do."""
+    turn = own_turn(extra)
+    return turn is not None and len([t for t in untrained_turns(extra, place) if t < turn]) < turn
+
+
+def is_last_turn(extra: Mapping[str, Any]) -> bool:
+    """Return whether the row's own turn is the last of its episode."""
+    turn, turns = own_turn(extra), _integer(extra.get("turns"))
+    return turn is not None and turns is not None and turn + 1 == turns
+
+
 def own_turn(extra: Mapping[str, Any]) -> int | None:
     """Return the row's own turn, counted from 0, or None if extra_info does not give it."""
     turn = _integer(extra.get("turn"))
@@ -98,6 +110,6 @@ def _integer(value: object) -> int | None:
         return None
     try:
         number = float(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return int(number) if number.is_integer() else None

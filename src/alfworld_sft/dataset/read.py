@@ -26,7 +26,14 @@ from alfworld_sft.dataset.cells import (
     looks_nested,
     parse_cell,
 )
-from alfworld_sft.dataset.extra_info import EXTRA_INFO, own_turn, parse_extra_info, untrained_turns
+from alfworld_sft.dataset.extra_info import (
+    EXTRA_INFO,
+    is_last_turn,
+    lacks_turns,
+    own_turn,
+    parse_extra_info,
+    untrained_turns,
+)
 from alfworld_sft.dataset.messages import (
     CALLS,
     FLAGS,
@@ -42,6 +49,8 @@ from alfworld_sft.errors import DatasetError, os_reason
 from alfworld_sft.types import Message
 
 ROWS_PER_BATCH = 256
+FIRST_ROWS = 32
+"""Rows of a file that tell how it was written."""
 SUFFIXES = (".parquet", ".csv", ".jsonl")
 
 
@@ -82,6 +91,16 @@ class TrainingRow:
     def turns(self) -> int:
         """The number of replies in the conversation."""
         return sum(message.role == "assistant" for message in self.messages)
+
+
+def stand_for_episodes(rows: Sequence[TrainingRow]) -> bool:
+    """Return whether a file's first rows are of `dataset.rows_per=episode`: single turns of most replies are missing.
+
+    Then each is of another episode, turns are missing before some, and most are their episode's last.
+    """
+    ids = {str(row.extra.get("episode_id", row.place)) for row in rows}
+    last = sum(is_last_turn(row.extra) for row in rows)
+    return len(ids) == len(rows) < 2 * last and any(lacks_turns(row.extra, row.place) for row in rows)
 
 
 def dataset_file(path: str | Path, name: str, option: str) -> Path:

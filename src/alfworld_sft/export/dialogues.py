@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
-from alfworld_sft.dataset.read import Columns, TrainingRow, dataset_file, read_rows
+from alfworld_sft.dataset.read import FIRST_ROWS, Columns, TrainingRow, dataset_file, read_rows, stand_for_episodes
 from alfworld_sft.errors import DatasetError
 from alfworld_sft.types import Message
 
@@ -68,15 +68,13 @@ def read_single_turns(folder: Path, split: str) -> Iterator[Dialogue]:
 
     Raises DatasetError, also where the dataset has one row for each episode.
     """
-    rows = read_rows([_file_of(folder, split)], _SINGLE_TURN, "RUN")
-    last: TrainingRow | None = None
-    for row in rows:
-        if last is None and _lacks_turns(row):
-            raise DatasetError(
-                f"{folder}: it has one row for each episode, so the single-turn form of most turns is missing;"
-                " use --form multi, or collect with dataset.rows_per=turn"
-            )
-        last = row
+    file = _file_of(folder, split)
+    if stand_for_episodes(list(islice(read_rows([file], _SINGLE_TURN, "RUN"), FIRST_ROWS))):
+        raise DatasetError(
+            f"{folder}: it has one row for each episode, so the single-turn form of most turns is missing;"
+            " use --form multi, or collect with dataset.rows_per=turn"
+        )
+    for row in read_rows([file], _SINGLE_TURN, "RUN"):
         if row.response_trained:
             messages = (*row.prompt, Message("assistant", row.response))
             yield Dialogue(messages, frozenset({len(messages) - 1}), row.extra)
@@ -87,13 +85,6 @@ def _file_of(folder: Path, split: str) -> Path:
     if folder.is_file():
         raise DatasetError(f"{folder} is a file; export the folder that holds it")
     return dataset_file(folder, f"{split}.parquet", "RUN")
-
-
-def _lacks_turns(first: TrainingRow) -> bool:
-    """Return whether the first row of a dataset is not the first trained turn of its episode."""
-    turn = int(first.extra.get("turn", 1))
-    skipped = [int(t) for t in first.extra.get("untrained_turns", []) if int(t) < turn]
-    return len(skipped) < turn - 1
 
 
 def _dialogue(row: TrainingRow) -> Dialogue:

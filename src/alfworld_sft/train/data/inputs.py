@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 
 from alfworld_sft.dataset.read import (
+    FIRST_ROWS,
     Columns,
     dataset_file,
     read_rows,
     refuse_duplicates,
+    stand_for_episodes,
     unread_columns,
     wanted_columns,
 )
@@ -19,8 +22,6 @@ from alfworld_sft.models.reference import unusable_path
 from alfworld_sft.train.config import TrainConfig
 
 logger = logging.getLogger(__name__)
-
-FIRST_ROWS = 32
 
 
 def columns_of(config: TrainConfig) -> Columns:
@@ -70,8 +71,12 @@ def check_inputs(config: TrainConfig) -> None:
             logger.warning("data.val_files: %s is trained on, so the validation loss will be too optimistic", file)
     for option, files in (("data.train_files", train), ("data.val_files", val)):
         for file in files:
-            for number, _ in enumerate(read_rows([file], columns, option), 1):
-                if number == FIRST_ROWS:
-                    break
+            first = list(islice(read_rows([file], columns, option), FIRST_ROWS))
+            if not columns.multiturn and stand_for_episodes(first):
+                raise DatasetError(
+                    f"{option}={file}: it has one row for each episode, so single turns would train the last reply"
+                    " alone; train whole conversations with data.multiturn.enable=true, or collect with"
+                    " dataset.rows_per=turn"
+                )
             if unread := unread_columns(file, wanted_columns(columns), option):
                 logger.warning("%s: not read: %s", file, ", ".join(f"'{name}'" for name in unread))
