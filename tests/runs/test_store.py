@@ -173,7 +173,7 @@ def test_runs_that_start_at_the_same_time_get_folders_of_their_own(tmp_path, mon
 
 def test_half_written_files_of_a_killed_process_are_removed(run):
     run.close()
-    (run.path / f"train.csv{PARTIAL}").write_bytes(b"half")
+    (run.path / f".train.csv.0123456789ab{PARTIAL}").write_bytes(b"half")
     RunFolder(run.path).close()
     assert sorted(entry.name for entry in run.path.iterdir()) == [JOURNAL, "run.json"]
 
@@ -194,6 +194,30 @@ def test_a_full_disk_is_one_clear_line(run, monkeypatch):
         RunFolderError, match=r"No space left on device; make room, then: alfworld-sft collect --resume"
     ):
         run.append(episode(0))
+
+
+def test_after_a_torn_line_nothing_is_written_behind_it(run, monkeypatch):
+    """Other episodes end while the run stops, and the disk may have room for them again."""
+    write = run._file.write
+
+    def tear(line):
+        monkeypatch.undo()
+        write(line[:100])
+        raise OSError(28, "No space left on device")
+
+    class Torn:
+        def __getattr__(self, name):
+            return tear if name == "write" else getattr(file, name)
+
+    run.append(episode(0))
+    file = run._file
+    monkeypatch.setattr(run, "_file", Torn())
+    for index in (1, 2):
+        with pytest.raises(RunFolderError, match="No space left on device; make room, then"):
+            run.append(episode(index))
+    run.close()
+    again = RunFolder(run.path)
+    assert (again.played, list(again.owed(3))) == (1, [1, 2])
 
 
 def test_a_journal_that_is_a_link_is_not_written(run, tmp_path):

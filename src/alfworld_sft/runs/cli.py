@@ -70,9 +70,9 @@ def warn_of_failures(run: RunFolder, consequence: tuple[str, str] = ("", "")) ->
         return
     index, reason = next(iter(failed.items()))
     logger.warning(
-        "%s failed%s (episode %d: %s); to play %s: alfworld-sft %s --resume %s",
+        "%s failed%s (episode %d: %s); to play %s: %s",
         counted(len(failed), "episode"), noun_for(len(failed), *consequence), index, reason,
-        noun_for(len(failed), "it", "them"), run.kind, run.path,
+        noun_for(len(failed), "it", "them"), resume_command(run.kind, run.path),
     )  # fmt: skip
 
 

@@ -45,6 +45,7 @@ class RunFolder:
         self.is_new = is_new
         self.stamp = read_stamp(path)
         self._unsynced = 0
+        self._failure: OSError | None = None
         self._last_sync = time.monotonic()
         if (path / JOURNAL).is_symlink() or ((path / JOURNAL).exists() and not (path / JOURNAL).is_file()):
             raise RunFolderError(f"{path / JOURNAL} is a link or no plain file; only a plain file is written")
@@ -111,6 +112,8 @@ class RunFolder:
         self._append(index, game_id, line.encode() + b"\n", error)
 
     def _append(self, index: int, game_id: str, line: bytes, error: str | None) -> None:
+        if self._failure:  # a line behind one that is torn would make the journal unreadable
+            raise self._unwritten(self._failure)
         try:
             offset = self._file.seek(0, os.SEEK_END)
             written = 0
@@ -121,6 +124,7 @@ class RunFolder:
             if time.monotonic() - self._last_sync >= SYNC_INTERVAL_S:
                 self.sync()
         except OSError as failure:
+            self._failure = failure
             raise self._unwritten(failure) from failure
 
     def sync(self) -> None:

@@ -416,6 +416,19 @@ def test_what_followed_the_student_s_action_is_never_the_answer_to_the_teacher_s
     assert asked == {"row 1, next state", *(f"{one} from desk 0" for one in both)}
 
 
+def test_what_followed_in_another_run_s_conversation_is_never_the_answer(load: Any) -> None:
+    """Two runs of one seed in one file share the ids of their episodes."""
+    one = rows([wandering(turns=3)])
+    other = json.loads(json.dumps(one))
+    for message in (message for row in other for message in row["messages"] if message["role"] == "user"):
+        message["content"] = message["content"].replace("You are in", "You stand in").replace("Seen", "Found")
+    loaded = load([*one, *other], Columns(multiturn=True, next_state=True), next_state_rows=100.0)
+    asked = {sample.key.split(" ", 1)[1]: said(sample) for sample in loaded.samples if "next state" in sample.key}
+    for row in (*range(len(one) - 1), *range(len(one), 2 * len(one) - 1)):
+        expected = [*one, *other][row + 1]["messages"][-2]["content"] + "<|im_end|>"
+        assert asked[f"row {row}, next state"] == expected
+
+
 @pytest.mark.parametrize("listed", ["locked", [{"action": "go"}], {"action": "go", "observation": 7}, [3]])
 def test_alternatives_that_are_none_are_refused(load: Any, listed: Any) -> None:
     (record,) = rows([wandering(turns=1)])

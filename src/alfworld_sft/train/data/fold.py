@@ -76,9 +76,9 @@ class Chain:
         common = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
         return (*self.messages[:common], *messages[common:])
 
-    def message_after(self, messages: int, reply: str) -> Message | None:
-        """Return what follows the first `messages`, if they end in this reply; else None."""
-        if len(self.messages) <= messages or self.messages[messages - 1].content != reply:
+    def message_after(self, messages: int, hashed: int) -> Message | None:
+        """Return what follows the first `messages` where their hash is this one; else None."""
+        if len(self.messages) <= messages or hash(self.messages[:messages]) != hashed:
             return None
         return self.messages[messages]
 

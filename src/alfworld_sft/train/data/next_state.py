@@ -49,7 +49,7 @@ class NextStates:
     """The questions of a dataset, gathered row by row, and the number of its rows with an action."""
 
     actions: int = 0
-    _open: list[tuple[NextState, list[Chain], int, str]] = field(default_factory=list)
+    _open: list[tuple[NextState, list[Chain], int, int]] = field(default_factory=list)
     _answered: list[NextState] = field(default_factory=list)
 
     def add(self, row: TrainingRow, chains: list[Chain]) -> None:
@@ -61,7 +61,7 @@ class NextStates:
             self.actions += 1
             question = NEXT_STATE_QUESTION.format(prompt=prompt, action=action)
             asked = NextState(row.place, question, "")
-            self._open.append((asked, chains, len(row.messages), row.messages[-1].content))
+            self._open.append((asked, chains, len(row.messages), hash(row.messages)))
         for tried in alternatives(row.extra, row.place):
             asked_in = prompt if tried.prompt is None else tried.prompt
             question = OBSERVATION_QUESTION.format(prompt=asked_in, action=tried.action)
@@ -74,8 +74,8 @@ class NextStates:
         return found[: round(share * self.actions)]
 
     def _all(self) -> Iterable[NextState]:
-        for asked, chains, messages, reply in self._open:
-            answer = next(filter(None, (chain.message_after(messages, reply) for chain in chains)), None)
+        for asked, chains, messages, hashed in self._open:
+            answer = next(filter(None, (chain.message_after(messages, hashed) for chain in chains)), None)
             if answer is not None and answer.role == "user":
                 yield asked._replace(answer=answer.content)
         yield from self._answered
