@@ -17,7 +17,9 @@ def test_json_python_and_json_in_json_spell_the_same(write: object) -> None:
     assert parse_cell(f" {write(MESSAGES[0])}\n") == MESSAGES[0]  # type: ignore[operator]
 
 
-@pytest.mark.parametrize("text", ["look", '"go" is what I say', "{look", "[1, 2", '"go"', "{'a', 'b'}", "[look](here)"])
+@pytest.mark.parametrize(
+    "text", ["look", '"go" is what I say', "{look", "[1, 2", '"go"', "{'a', 'b'}", "{{'a': 1}}", "[look](here)"]
+)
 def test_what_spells_no_list_or_dict_stays_text(text: str) -> None:
     assert parse_cell(text) == text
 
@@ -48,6 +50,7 @@ def test_a_cell_that_excel_cut_is_known_by_its_length_in_utf16() -> None:
         ("[{'role': 'user'}\n {'role': 'assistant'}]", "it looks like a NumPy array as pandas.to_csv prints it"),
         ("{'turns': array([1, 2])}", "it looks like a NumPy array as pandas.to_csv prints it"),
         ("{'content': 'x", "it looks like a Python literal as pandas.to_csv writes it, and is not complete"),
+        ('{"content": ' + "1" * 5000 + "}", "it begins like JSON and cannot be read (Exceeds the limit"),
         ('{"content": "x"', "it begins like JSON and cannot be read (Expecting ',' delimiter at character 16)"),
     ],
 )

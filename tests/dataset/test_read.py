@@ -242,6 +242,7 @@ def test_a_csv_row_that_is_torn_or_split_is_refused(tmp_path: Path, content: str
     ("content", "reason"),
     [
         ('{"a": "x"}\n\n{"a": ', "line 3: not JSON (Expecting value at character 7); write one object a line"),
+        ('{"a": ' + "1" * 5000 + "}", "line 1: not read (Exceeds the limit"),
         ('[\n{"a": 1}]', "line 1: not JSON (Expecting value at character 3); write one object a line"),
         ('[{"a": 1}]', "line 1: not a JSON object; write one object a line"),
     ],

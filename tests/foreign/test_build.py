@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from alfworld_sft.foreign.config import ImportConfig
 from alfworld_sft.foreign.read import Format
 from alfworld_sft.foreign.tally import warnings_of
 from alfworld_sft.games import find_games
+from alfworld_sft.games.generator.write import write_games as generate
 from alfworld_sft.runs.journal import read_journal
 from alfworld_sft.show.cli import show_command
 from alfworld_sft.world import Game
@@ -181,6 +183,57 @@ def test_episodes_of_unknown_games_are_kept_as_recorded_and_split_by_their_start
     assert [row["extra_info"]["replayed"] for row in (one, other, known)] == [False, False, True]
     raw = json.loads((tmp_path / "out" / "raw_trajectories.json").read_bytes())
     assert [len(entry["steps"]) > 0 for entry in raw] == [False, False, False, True]
+
+
+@pytest.fixture(scope="module")
+def both_splits(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Game], list[Game]]:
+    """A folder with games of train, the same in valid_train, and others in valid_seen."""
+    folder = tmp_path_factory.mktemp("both")
+    generate(folder, {"train": 6, "valid_seen": 2}, seed=7, difficulty="easy")
+    shutil.copytree(folder / "json_2.1.1" / "train", folder / "json_2.1.1" / "valid_train")
+    found = [[ref.load() for ref in find_games(folder, split)] for split in ("train", "valid_seen")]
+    return folder, found[0], found[1]
+
+
+def spoilt(game: Game) -> dict[str, Any]:
+    """A record of the game with answers that it does not give."""
+    told = record(game, "sharegpt", success=True)
+    for message in told["conversations"][4::2]:
+        message["value"] = "The lights flicker for a while."
+    return told
+
+
+def test_an_evaluation_game_with_changed_answers_is_left_out(
+    tmp_path: Path, both_splits: tuple[Path, list[Game], list[Game]]
+) -> None:
+    folder, train, seen = both_splits
+    result = imported(tmp_path, folder, [spoilt(seen[0]), record(train[0], "sharegpt")])
+    assert (result.tally.imported, result.tally.unwanted.records) == (1, 1)
+    assert "a game of valid_seen, not of games.split=train" in result.tally.unwanted.first
+
+
+def test_a_game_and_what_begins_like_it_are_not_in_train_and_val(
+    tmp_path: Path, both_splits: tuple[Path, list[Game], list[Game]]
+) -> None:
+    folder, train, _ = both_splits
+    records = [kind for game in train for kind in (record(game, "sharegpt"), spoilt(game))]
+    result = imported(tmp_path, folder, records, "dataset.val_fraction=0.5")
+    assert (result.tally.replayed, result.tally.unknown.records) == (len(train), len(train))
+    first = [{row["messages"][2]["content"] for row in rows_in(tmp_path / "out", split)} for split in ("train", "val")]
+    assert first[0]
+    assert first[1]
+    assert not first[0] & first[1]
+
+
+def test_a_game_that_is_in_train_and_in_valid_train_is_imported_as_either(
+    tmp_path: Path, both_splits: tuple[Path, list[Game], list[Game]]
+) -> None:
+    folder, train, _ = both_splits
+    for split in ("train", "valid_train"):
+        place = tmp_path / split
+        place.mkdir()
+        result = imported(place, folder, [record(train[0], "sharegpt")], f"games.split={split}")
+        assert (result.tally.imported, result.tally.replayed) == (1, 1)
 
 
 def test_with_a_template_or_require_success_the_unknown_is_left_out(

@@ -110,6 +110,8 @@ def test_a_user_s_own_file_extends_a_template(tmp_path):
         ('extends = "default"\n[sections]\nrole = "$taks"', "'$taks' is neither a section nor a value; did you mean"),
         ('extends = "default"\n[sections]\nrole = "100 $ a day"', "a lone '$' in role; write '$$'"),
         ('extends = "default"\nlists_admissible = false', "shows $admissible but says lists_admissible = false"),
+        ('single = "x"', "'single' is not a table; write [single]"),
+        ('extends = "default"\nsections = "x"', "'sections' is not a table; write [sections]"),
         ("tags = []", "lacks the text 'first' in [single]"),
     ],
 )

@@ -61,6 +61,26 @@ def test_an_admissible_command_that_is_no_text_is_no_episode():
         from_line(json.dumps(line).encode())
 
 
+@pytest.mark.parametrize("change", [{"task_type": ["x"]}, {"task_type": "pick"}])
+def test_a_task_type_that_there_is_not_is_no_episode(change):
+    with pytest.raises(ValueError, match="not an episode: task_type is "):
+        from_line(json.dumps({**json.loads(to_line(episode())), **change}).encode())
+
+
+@pytest.mark.parametrize("said", ["\ud800 hi", 3, None])
+def test_a_reply_that_no_file_can_hold_is_no_episode(said):
+    line = json.loads(to_line(episode()))
+    line["steps"][0]["reply"]["text"] = said
+    with pytest.raises(ValueError, match="not an episode"):
+        from_line(json.dumps(line).encode())
+
+
+def test_escaped_characters_beyond_the_first_plane_are_read():
+    line = json.loads(to_line(episode()))
+    line["steps"][0]["reply"]["text"] = "\U0001f600"
+    assert from_line(json.dumps(line).encode()).steps[0].reply.text == "\U0001f600"
+
+
 @pytest.mark.parametrize("line", [b"", b"{}", b"[]", b"null", b'{"steps": 3}', b"\xff", b"[" * 10_000])
 def test_anything_else_is_no_episode(line):
     with pytest.raises(ValueError, match="not an episode"):

@@ -117,6 +117,13 @@ def test_an_incomplete_checkpoint_is_passed_over_for_an_older_one(copied, caplog
     assert f"global_step_8 is incomplete ({victim} is missing)" in caplog.text
 
 
+@pytest.mark.parametrize("content", ["", "[]", '{"files": []}', '{"files": {'])
+def test_a_damaged_manifest_is_no_checkpoint_s(copied, caplog, content):
+    (copied / "global_step_8" / "trainer" / "manifest.json").write_text(content)
+    assert newest_checkpoint(copied).path == copied / "global_step_4"
+    assert "global_step_8 is incomplete (trainer/manifest.json is damaged)" in caplog.text
+
+
 def test_a_cut_file_is_noticed_by_its_size(copied):
     file = copied / "global_step_8" / "adapter_model.safetensors"
     file.write_bytes(file.read_bytes()[:-1])

@@ -2,6 +2,8 @@
 
 import json
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from alfworld_sft.collect.config import CollectConfig
@@ -80,6 +82,15 @@ def test_a_file_without_its_run_names_the_template_in_its_rows(data, games, tmp_
     file.write_bytes((data / "train.parquet").read_bytes())
     found = chosen(file, games)
     assert (found.template.name, found.config.prompt.history_length) == ("compact", None)
+
+
+def test_one_file_of_several_templates_is_refused(data, games, tmp_path):
+    other = collected(games, tmp_path, "prompt.template=default")
+    file = tmp_path / "mixed.parquet"
+    tables = [pq.read_table(folder / "train.parquet") for folder in (data, other)]
+    pq.write_table(pa.concat_tables(tables), file)
+    with pytest.raises(DatasetError, match=r"mix compact with history_length=None and default"):
+        chosen(file, games, "data.multiturn.enable=true")
 
 
 def test_data_that_names_no_template_needs_one(games, tmp_path):

@@ -27,7 +27,7 @@ def parse_cell(text: str) -> object:
     for read in (json.loads, _parse_literal):
         try:
             value = read(stripped)
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
+        except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
             continue
         if isinstance(value, str):
             inner = parse_cell(value) if looks_nested(value) else text
@@ -68,6 +68,8 @@ def explain_unreadable(text: str) -> str:
         return f"it begins like JSON and cannot be read ({error.msg} at character {error.pos + 1}); {_ADVICE}"
     except RecursionError:
         return f"it is nested too deep; {_ADVICE}"
+    except ValueError as error:
+        return f"it begins like JSON and cannot be read ({error}); {_ADVICE}"
     return f"it is none of the forms that are read; {_ADVICE}"
 
 

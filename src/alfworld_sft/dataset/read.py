@@ -291,13 +291,12 @@ def _json_records(file: Path, wanted: Mapping[str, str]) -> Iterator[dict[str, A
                 continue
             try:
                 record = json.loads(line)
-            except (json.JSONDecodeError, RecursionError) as error:
-                why = (
-                    f"{error.msg} at character {error.pos + 1}"
-                    if isinstance(error, json.JSONDecodeError)
-                    else "too deep"
-                )
+            except json.JSONDecodeError as error:
+                why = f"{error.msg} at character {error.pos + 1}"
                 raise DatasetError(f"{file} line {number}: not JSON ({why}); {_ADVICE}") from None
+            except (ValueError, RecursionError) as error:  # a number of too many digits
+                why = "too deep" if isinstance(error, RecursionError) else str(error)
+                raise DatasetError(f"{file} line {number}: not read ({why}); {_ADVICE}") from None
             if not isinstance(record, dict):
                 raise DatasetError(f"{file} line {number}: not a JSON object; {_ADVICE}")
             yield record

@@ -49,6 +49,10 @@ def _read_metrics(path: Path) -> dict[str, Any]:
         raise RunFolderError(
             f"{path}: it holds no {RESULT_FILE}; --to inspect exports a finished run of 'alfworld-sft evaluate'"
         ) from None
+    except (ValueError, TypeError, RecursionError) as error:
+        raise RunFolderError(
+            f"{path / RESULT_FILE} is damaged ({error}); write it anew: alfworld-sft evaluate --resume {path}"
+        ) from None
 
 
 def _samples(protocol: Mapping[str, Any], journal: Journal, template: Template) -> Iterator[Any]:

@@ -58,7 +58,11 @@ def import_foreign(files: Sequence[Path], kind: Format, config: ImportConfig, ou
             begin_folder(folder, stamp)
             with (folder / JOURNAL).open("wb") as journal:
                 selection = Selection(
-                    config.games, GameFinder(games.refs), template, config.seed, lambda e: journal.write(to_line(e))
+                    config.games,
+                    GameFinder(games.refs, config.games.split),
+                    template,
+                    config.seed,
+                    lambda e: journal.write(to_line(e)),
                 )
                 records = (record for file in files for record in read_foreign(file, kind))
                 imported = list(selection.select(records))
@@ -118,8 +122,8 @@ def write_recorded(run: RunFolder, config: ImportConfig, imported: Sequence[Impo
     rows_by_game: dict[str, GameRows] = {}
     for one in imported:
         if rows := kept.get(one.index):
-            before = rows_by_game.get(one.game_id, GameRows(one.task_type, 0))
-            rows_by_game[one.game_id] = GameRows(one.task_type, before.rows + rows)
+            before = rows_by_game.get(one.group, GameRows(one.task_type, 0))
+            rows_by_game[one.group] = GameRows(one.task_type, before.rows + rows)
     held_out = held_out_games(rows_by_game, options.val_fraction, config.seed)
     episodes = run.episodes()
     with dataset_files(run.path) as files:
@@ -129,7 +133,7 @@ def write_recorded(run: RunFolder, config: ImportConfig, imported: Sequence[Impo
             if one.index not in kept:
                 continue
             raw = trajectory_of(episode, one.recorded.messages) if episode else unplayed_trajectory(one)
-            files.write(raw, recorded_rows(one, options.rows_per), held_out=one.game_id in held_out)
+            files.write(raw, recorded_rows(one, options.rows_per), held_out=one.group in held_out)
             summary.kept += 1
             summary.untrained_turns += len(one.recorded.turns) - len(one.targets)
     summary.rows_train, summary.rows_val = files.train.rows, files.val.rows

@@ -21,7 +21,8 @@ from alfworld_sft.world.language import NOTHING_HAPPENS
 class Imported:
     """A recorded conversation with what is known of it. `targets` holds the places of the replies that are trained.
 
-    `success` is None where neither a replay nor the record says it; `played` says whether the game was found.
+    `success` is None where neither a replay nor the record says it; `played` says whether the game was found. What has
+    one `group` begins alike and stays together in train or val.
     """
 
     index: int
@@ -32,6 +33,7 @@ class Imported:
     success: bool | None
     targets: frozenset[int]
     played: bool
+    group: str
 
     @property
     def id(self) -> str:

@@ -11,8 +11,8 @@ from alfworld_sft.foreign.read import ForeignEpisode
 from alfworld_sft.foreign.replay import find_replay, is_its_game
 from alfworld_sft.foreign.rows import Imported, trained_as_recorded, trained_when_played
 from alfworld_sft.foreign.tally import Tally
-from alfworld_sft.games.finder import GameFinder
-from alfworld_sft.games.layout import may_stand_for, split_in
+from alfworld_sft.games.finder import GameFinder, beginning_of
+from alfworld_sft.games.layout import EVAL_SPLITS, may_stand_for, split_in
 from alfworld_sft.prompts.template import Template
 from alfworld_sft.seeds import derive_seed
 from alfworld_sft.types import Episode
@@ -54,8 +54,11 @@ class Selection:
     def _import(self, recorded: ForeignEpisode) -> Imported | None:
         found = find_replay(recorded, self._finder)
         if found is None or not is_its_game(recorded, found[1]):
+            alike = found[0] if found else None
+            if alike and alike.split in EVAL_SPLITS and self._is_unwanted(recorded, alike.split, alike.task_type):
+                return None  # it may be that game, whose answers were changed
             self.tally.unknown.add(f"{recorded.place}: {recorded.task or recorded.game!r}")
-            return self._without_game(recorded) if self._template is None else None
+            return self._without_game(recorded, alike) if self._template is None else None
         game, replay = found
         if self._is_unwanted(recorded, game.split, game.task_type):
             return None
@@ -70,19 +73,31 @@ class Selection:
         played = play_recorded(recorded, game, self._template, index=index, seed=seed)
         self._keep(played.episode)
         targets, success = trained_when_played(played), played.episode.success
-        return Imported(index, recorded, game.id, game.split, game.task_type, success, targets, played=True)
+        return Imported(
+            index, recorded, game.id, game.split, game.task_type, success, targets, played=True, group=game.id
+        )
 
-    def _without_game(self, recorded: ForeignEpisode) -> Imported | None:
+    def _without_game(self, recorded: ForeignEpisode, alike: Game | None) -> Imported | None:
+        """Import a record of no game at hand; `alike` is one that begins as it does."""
         goal = read_task(recorded.task)
         task_type = task_type_of(goal) if goal else ""
         named = split_in(recorded.game or "")
         if self._is_unwanted(recorded, named, task_type):
             return None
-        start = "\n".join((recorded.task, recorded.opening, recorded.game or ""))
+        start = (
+            beginning_of(recorded.task, recorded.opening) if recorded.task else f"{recorded.opening}\n{recorded.game}"
+        )
         game_id = f"unknown/{hashlib.sha256(start.encode()).hexdigest()[:16]}"
-        targets = trained_as_recorded(recorded)
         return Imported(
-            self.tally.imported, recorded, game_id, named or "", task_type, recorded.success, targets, played=False
+            self.tally.imported,
+            recorded,
+            game_id,
+            named or "",
+            task_type,
+            recorded.success,
+            trained_as_recorded(recorded),
+            played=False,
+            group=alike.id if alike else game_id,
         )
 
     def _is_unwanted(self, recorded: ForeignEpisode, split: str | None, task_type: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from alfworld_sft.errors import GameFileError
-from alfworld_sft.games.layout import GAME_SUFFIX, read_task_folder
+from alfworld_sft.games.layout import GAME_SUFFIX, may_stand_for, read_task_folder
 from alfworld_sft.games.refs import GameRef
 from alfworld_sft.world import Game
 from alfworld_sft.world.language import IN_ROOM, WITH_ARTICLE
@@ -18,11 +18,14 @@ _MOST_LOADED = 512
 
 
 class GameFinder:
-    """Finds games by what they say at their start; a game is loaded when it may be one that is looked for."""
+    """Finds games by what they say at their start; a game is loaded when it may be one that is looked for.
 
-    def __init__(self, refs: Iterable[GameRef]) -> None:
+    Games that may stand for those of the `split` come first: one game can be in two splits.
+    """
+
+    def __init__(self, refs: Iterable[GameRef], split: str | None = None) -> None:
         self._by_key: dict[_Key | None, list[GameRef]] = {}
-        self._refs = sorted(refs)
+        self._refs = sorted(refs, key=lambda ref: (split is not None and not may_stand_for(ref.split, split), ref))
         for ref in self._refs:
             self._by_key.setdefault(_key_of_folder(ref.id), []).append(ref)
         self._loaded: dict[GameRef, Game | None] = {}
@@ -70,6 +73,12 @@ def _key_of_folder(game_id: str) -> _Key | None:
 def _furniture(opening: str) -> frozenset[str]:
     said = IN_ROOM.parse(opening.strip())
     return frozenset(WITH_ARTICLE.parse(said[0])) if said else frozenset()
+
+
+def beginning_of(task: str, opening: str) -> str:
+    """Return what a game's beginning says, the same for each wording of its goal and order of the room's furniture."""
+    goal, furniture = read_task(task), _furniture(opening)
+    return f"{goal or task}\n{' '.join(sorted(furniture)) or opening}"
 
 
 def is_named(game_id: str, named: str | None) -> bool:

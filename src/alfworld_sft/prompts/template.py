@@ -169,6 +169,11 @@ def _parse_toml(name: str, text: str) -> dict[str, Any]:
     unknown = data.keys() - {"extends", "tags", "reply_format", "lists_admissible", "sections", "single", "multi"}
     if unknown:
         raise TemplateError(f"template {name} has the unknown key '{min(unknown)}'")
+    for table in ("sections", "single", "multi"):
+        if not isinstance(data.get(table, {}), dict):
+            raise TemplateError(
+                f"template {name}: '{table}' is not a table; write [{table}] and what belongs to it below"
+            )
     if "extends" not in data:
         return data
     base = _read_packaged(str(data.pop("extends")))

@@ -407,10 +407,12 @@ def _unused_path(path: Path) -> Path:
 def _missing_part(path: Path) -> str | None:
     """Return the first missing part of a checkpoint, or None if it is complete."""
     try:
-        files: dict[str, int] = json.loads((path / TRAINER / MANIFEST).read_bytes())["files"]
-    except (OSError, ValueError, KeyError, TypeError):
+        files = list(json.loads((path / TRAINER / MANIFEST).read_bytes())["files"].items())
+    except OSError:
         return f"{TRAINER}/{MANIFEST} is missing"
-    for name, size in files.items():
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return f"{TRAINER}/{MANIFEST} is damaged"
+    for name, size in files:
         file = path / name
         if not file.is_file():
             return f"{name} is missing"

@@ -73,7 +73,8 @@ def _prompt_options(config: TrainConfig) -> tuple[str, int | None]:
     wanted = config.trainer.eval_template
     found = {
         (wanted or template, window)
-        for template, window in (_file_prompt_options(f, config) for f in train_files(config))
+        for f in train_files(config)
+        for template, window in _file_prompt_options(f, config)
     }
     (template, window), *others = sorted(found, key=repr)
     if others:
@@ -101,17 +102,17 @@ def _check_template(config: TrainConfig) -> None:
             raise DatasetError(f"trainer.eval_games: {error}") from None
 
 
-def _file_prompt_options(file: Path, config: TrainConfig) -> tuple[str | None, int | None]:
-    """Return the template and window of a file's run; without its stamp, the template that a row names."""
+def _file_prompt_options(file: Path, config: TrainConfig) -> set[tuple[str | None, int | None]]:
+    """Return the template and window of a file's run; without its stamp, the templates that its rows name."""
     try:
         prompt = PromptSection.model_validate(read_stamp(file.parent)["config"]["prompt"])
-        return prompt.template, None if config.data.multiturn.enable else prompt.history_length
+        return {(prompt.template, None if config.data.multiturn.enable else prompt.history_length)}
     except (RunFolderError, KeyError, TypeError, ValueError):
-        row = next(read_rows([file], columns_of(config)), None)
         if not config.data.multiturn.enable:
             logger.warning(
                 "trainer.eval_games: %s has no run.json beside it that tells the history in its prompts; games are"
                 " played with all of it",
                 file,
             )
-        return (row.extra.get("template") if row else None), None
+        named = {row.extra.get("template") for row in read_rows([file], columns_of(config))} or {None}
+        return {(name if isinstance(name, str) else None, None) for name in named}
