@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Shared by the two scripts beside it: check the arguments, make sure that training is installed, call torchrun (launch.py).
 #   train <name of the script> <nproc> <save_path> <data_dir> -- <options of the mode> -- <overrides…>
 set -euo pipefail

@@ -149,6 +149,9 @@ def test_an_empty_thought_that_nobody_asked_for_is_left_out_of_a_conversation(re
     assert strip_empty_thought(reply, tags) == kept
 
 
-def test_sections_are_found_as_fast_in_hostile_replies():
-    for hostile in ("<think>", "</think>", "<think></think>", "<action><think>"):
-        find_sections(hostile * 200_000)
+@pytest.mark.parametrize(
+    ("hostile", "found"), [("<think>", 1), ("</think>", 1), ("<think></think>", 200_000), ("<action><think>", 1)]
+)
+def test_sections_are_found_in_hostile_replies_in_one_pass(hostile, found):
+    """A scanner that goes back would not end before the job is cancelled."""
+    assert len(find_sections(hostile * 200_000)) == found

@@ -70,4 +70,5 @@ def test_a_game_that_cannot_be_read_is_noted_and_the_run_goes_on(tmp_path):
         heard = run(folder, games, 6)
         assert heard.count(None) == 2
         assert folder.played == 4
+        assert len(folder.failed) == 2
         assert all("it has changed since" in reason for reason in folder.failed.values())
