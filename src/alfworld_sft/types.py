@@ -7,7 +7,7 @@ from it. This module imports the standard library alone, so every other room may
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 Role = Literal["system", "user", "assistant"]
 Form = Literal["single", "multi"]
@@ -28,14 +28,7 @@ TaskType = Literal[
     "pick_cool_then_place_in_recep",
     "pick_two_obj_and_place",
 ]
-TASK_TYPES: tuple[TaskType, ...] = (
-    "pick_and_place_simple",
-    "look_at_obj_in_light",
-    "pick_clean_then_place_in_recep",
-    "pick_heat_then_place_in_recep",
-    "pick_cool_then_place_in_recep",
-    "pick_two_obj_and_place",
-)
+TASK_TYPES: tuple[TaskType, ...] = get_args(TaskType)
 """The six household tasks, in the order of ALFWorld's own numbering (1 to 6)."""
 
 
@@ -212,7 +205,12 @@ class Episode:
     @property
     def id(self) -> str:
         """Unique within a run and readable: the episode's number and its game."""
-        return f"{self.index:06d}:{self.game_id}"
+        return episode_id(self.index, self.game_id)
+
+
+def episode_id(index: int, game_id: str) -> str:
+    """Return the id of the episode of this number, of a game."""
+    return f"{index:06d}:{game_id}"
 
 
 SHORT_NAMES: dict[TaskType | None, str] = dict(

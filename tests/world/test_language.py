@@ -8,6 +8,7 @@ from typing import get_args
 import pytest
 
 from alfworld_sft.games.generator.logic import grammar_text
+from alfworld_sft.types import Wording
 from alfworld_sft.world import language
 from alfworld_sft.world.language import (
     COMMANDS,
@@ -74,8 +75,8 @@ def test_no_text_of_one_pattern_is_a_text_of_another():
             assert [p for p in (*COMMANDS, *SENTENCES) if p.parse(text) is not None] == [pattern]
 
 
-@pytest.mark.parametrize("version", get_args(language.GrammarVersion))
-def test_each_version_puts_things_down_in_its_own_words(version: language.GrammarVersion):
+@pytest.mark.parametrize("version", get_args(Wording))
+def test_each_version_puts_things_down_in_its_own_words(version: Wording):
     command, sentence = language.PUT[version], language.PUT_DOWN[version]
     texts = {
         "move": ("move mug 1 to desk 1", "You move the mug 1 to the desk 1."),

@@ -164,8 +164,13 @@ def _select_episodes(
     for episode in episodes:
         if summary:
             summary.add(episode)
-        if episode.success or not require_success:
+        if is_kept(episode.success, require_success):
             yield episode
+
+
+def is_kept(success: bool | None, require_success: bool) -> bool:
+    """Return whether an episode's rows are written: all, or those of episodes that are known to be won."""
+    return bool(success) or not require_success
 
 
 def _explain_empty(run: RunFolder, summary: Summary, require_success: bool) -> str:

@@ -9,7 +9,7 @@ What the policy said is context, as it said it, and an untrained turn unless it 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -39,18 +39,13 @@ class Rendering:
 
 
 def rows_of(episode: Episode, rendering: Rendering) -> Iterator[Row]:
-    """Yield the rows of one episode in turn order.
-
-    Columns: data_source, messages (the conversation up to and including this turn), prompt_data and response_data
-    ({"content": …}), ability, reward_model and extra_info (JSON strings).
-    """
+    """Yield the rows of one episode in turn order."""
     prompts = list(prompts_of(episode, rendering.template, history_length=rendering.history_length))
     messages = as_dicts(conversation_of(episode, rendering))
     opening = len(messages) - 2 * len(episode.steps)  # a system message, where the template has one
     untrained = [turn for turn, step in enumerate(episode.steps, 1) if not is_reply_trained(step, rendering)]
     wanted = _turns_with_a_row(episode, rendering.rows_per)
     elsewhere = _alternatives_without_a_row(episode, prompts, wanted)
-    reward_model = compact_json({"style": "rule", "ground_truth": float(episode.success)})
     for turn, (prompt, step) in enumerate(zip(prompts, episode.steps, strict=True), 1):
         if turn not in wanted:
             continue
@@ -63,15 +58,24 @@ def rows_of(episode: Episode, rendering: Rendering) -> Iterator[Row]:
             info["answer_by"] = "teacher"
         if tried := [*_tried_commands(step, lesson), *elsewhere.get(turn, [])]:
             info["alternatives"] = tried
-        yield {
-            "data_source": DATA_SOURCE,
-            "messages": [*messages[:before], answer],
-            "prompt_data": {"content": USER_LABEL + prompt.messages[-1].content},
-            "response_data": {"content": answer["content"]},
-            "ability": "agent",
-            "reward_model": reward_model,
-            "extra_info": compact_json(info),
-        }
+        yield make_row([*messages[:before], answer], prompt.messages[-1].content, float(episode.success), info)
+
+
+def make_row(messages: list[dict[str, str]], prompt: str, won: float | None, info: Mapping[str, Any]) -> Row:
+    """Return a row: the conversation up to and including the reply to train on, and the same as a single turn.
+
+    Columns: data_source, messages, prompt_data and response_data ({"content": …}), ability, reward_model and extra_info
+    (JSON strings).
+    """
+    return {
+        "data_source": DATA_SOURCE,
+        "messages": messages,
+        "prompt_data": {"content": USER_LABEL + prompt},
+        "response_data": {"content": messages[-1]["content"]},
+        "ability": "agent",
+        "reward_model": compact_json({"style": "rule", "ground_truth": won}),
+        "extra_info": compact_json(info),
+    }
 
 
 def count_rows(episode: Episode, rows_per: RowsPer) -> int:
@@ -80,7 +84,11 @@ def count_rows(episode: Episode, rows_per: RowsPer) -> int:
 
 
 def _turns_with_a_row(episode: Episode, rows_per: RowsPer) -> list[int]:
-    targets = [turn for turn, step in enumerate(episode.steps, 1) if is_target(step)]
+    return with_a_row([turn for turn, step in enumerate(episode.steps, 1) if is_target(step)], rows_per)
+
+
+def with_a_row(targets: list[int], rows_per: RowsPer) -> list[int]:
+    """Return which of an episode's targets, in their order, get a row of their own."""
     return targets if rows_per == "turn" else targets[-1:]
 
 

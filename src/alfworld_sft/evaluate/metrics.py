@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from alfworld_sft.evaluate.statistics import Interval, effective_count, pass_at_k, wilson_interval
 from alfworld_sft.runs.rollout import runs_in_circle
@@ -13,7 +13,7 @@ from alfworld_sft.types import TASK_TYPES, Episode
 from alfworld_sft.usage import Usage
 
 Failure = Literal["error", "invalid", "loop", "step limit"]
-FAILURES: tuple[Failure, ...] = ("error", "invalid", "loop", "step limit")
+FAILURES: tuple[Failure, ...] = get_args(Failure)
 LOOP_REPEATS = 8
 """Repeats of an exchange that count as a loop, unless the protocol ends the episode sooner."""
 UNKNOWN_TYPE = "unknown"

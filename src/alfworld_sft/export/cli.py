@@ -11,6 +11,7 @@ import typer
 
 from alfworld_sft.collect.config import CollectConfig
 from alfworld_sft.counts import counted
+from alfworld_sft.dataset.build import is_kept
 from alfworld_sft.dataset.read import Columns, dataset_file, read_rows
 from alfworld_sft.dataset.rows import Rendering
 from alfworld_sft.errors import ConfigError, RunFolderError
@@ -105,7 +106,7 @@ def _trained_episodes(
 ) -> Iterator[Episode]:
     """Yield the episodes whose rows are in a split."""
     for episode in journal.episodes():
-        kept = episode.success or not config.dataset.require_success
+        kept = is_kept(episode.success, config.dataset.require_success)
         if kept and (episode.game_id in held_out) == (split == "val"):
             yield episode
 

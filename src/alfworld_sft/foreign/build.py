@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from alfworld_sft.dataset.build import Summary, build_dataset
+from alfworld_sft.dataset.build import Summary, build_dataset, is_kept
 from alfworld_sft.dataset.read import refuse_duplicates
 from alfworld_sft.dataset.rows import Rendering
 from alfworld_sft.dataset.split import GameRows, held_out_games
@@ -93,7 +93,7 @@ def _refuse_nothing(
         reasons = ((tally.unread, "not read"), (tally.unwanted, "left out"), (tally.unknown, "of games not at hand"))
         said = "; ".join(f"{r.records} {why}, the first: {r.first}" for r, why in reasons if r.records)
         raise DatasetError(f"{names}: none of {tally.records} records can be imported: {said or 'there are none'}")
-    if not any(one.targets and (one.success or not require_success) for one in imported):
+    if not any(one.targets and is_kept(one.success, require_success) for one in imported):
         way_out = "keep lost ones with dataset.require_success=false" if require_success else "check --format"
         raise DatasetError(f"{names}: no reply of {tally.imported} episodes is a training target; {way_out}")
 
@@ -118,7 +118,7 @@ def write_recorded(run: RunFolder, config: ImportConfig, imported: Sequence[Impo
     """Write a dataset of conversations as they were recorded; return what went into it."""
     options, summary = config.dataset, Summary()
     kept = {one.index: count_recorded_rows(one, options.rows_per) for one in imported
-            if one.success or not options.require_success}  # fmt: skip
+            if is_kept(one.success, options.require_success)}  # fmt: skip
     rows_by_game: dict[str, GameRows] = {}
     for one in imported:
         if rows := kept.get(one.index):

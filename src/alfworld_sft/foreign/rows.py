@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from alfworld_sft.dataset.rows import DATA_SOURCE, USER_LABEL, Row, RowsPer, as_dicts, compact_json, is_target
+from alfworld_sft.dataset.rows import Row, RowsPer, as_dicts, is_target, make_row, with_a_row
 from alfworld_sft.foreign.episodes import IMPORTED, Played
 from alfworld_sft.foreign.read import ForeignEpisode
 from alfworld_sft.foreign.replay import told_by
+from alfworld_sft.types import episode_id
 from alfworld_sft.world.language import NOTHING_HAPPENS
 
 
@@ -38,7 +39,7 @@ class Imported:
     @property
     def id(self) -> str:
         """As of an Episode: the number and the game."""
-        return f"{self.index:06d}:{self.game_id}"
+        return episode_id(self.index, self.game_id)
 
     @property
     def replies(self) -> list[int]:
@@ -65,24 +66,16 @@ def recorded_rows(one: Imported, rows_per: RowsPer) -> Iterator[Row]:
     """Yield the rows of a recorded conversation in turn order, in the columns of `dataset.rows.rows_of`."""
     messages = as_dicts(one.recorded.messages)
     replies = one.replies
-    ground_truth = None if one.success is None else float(one.success)
-    for place in _rows_at(one, rows_per):
+    won = None if one.success is None else float(one.success)
+    for place in with_a_row(sorted(one.targets), rows_per):
         turn = replies.index(place) + 1
         before = [message["content"] for message in messages[:place]]
-        yield {
-            "data_source": DATA_SOURCE,
-            "messages": messages[: place + 1],
-            "prompt_data": {"content": USER_LABEL + "\n\n".join(before)},
-            "response_data": {"content": messages[place]["content"]},
-            "ability": "agent",
-            "reward_model": compact_json({"style": "rule", "ground_truth": ground_truth}),
-            "extra_info": compact_json(_extra_info(one, turn, replies)),
-        }
+        yield make_row(messages[: place + 1], "\n\n".join(before), won, _extra_info(one, turn, replies))
 
 
 def count_recorded_rows(one: Imported, rows_per: RowsPer) -> int:
     """Return how many rows `recorded_rows` yields."""
-    return len(_rows_at(one, rows_per))
+    return len(with_a_row(sorted(one.targets), rows_per))
 
 
 def unplayed_trajectory(one: Imported) -> dict[str, Any]:
@@ -96,11 +89,6 @@ def unplayed_trajectory(one: Imported) -> dict[str, Any]:
         "episode_length": len(one.recorded.turns),
         "steps": [],
     }
-
-
-def _rows_at(one: Imported, rows_per: RowsPer) -> list[int]:
-    targets = sorted(one.targets)
-    return targets if rows_per == "turn" else targets[-1:]
 
 
 def _extra_info(one: Imported, turn: int, replies: list[int]) -> dict[str, Any]:

@@ -14,9 +14,8 @@ from alfworld_sft.policies.expert.predict import predict
 from alfworld_sft.policies.expert.prior import NO_PRIOR
 from alfworld_sft.policies.expert.thoughts import summarise
 from alfworld_sft.prompts.formats import write_reply
-from alfworld_sft.types import Prompt, Reply
+from alfworld_sft.types import Prompt, Reply, Wording
 from alfworld_sft.world import Game
-from alfworld_sft.world.language import GrammarVersion
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +41,7 @@ class RandomPlayer:
 class _Player:
     """Plays one episode at random."""
 
-    grammar: GrammarVersion
+    grammar: Wording
 
     async def act(self, prompt: Prompt) -> Reply:
         """Answer with a random command: the same prompt always gets the same reply."""

@@ -6,9 +6,8 @@ import hashlib
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, Literal, NamedTuple
 
-from alfworld_sft.types import TaskType
+from alfworld_sft.types import TaskType, Wording
 from alfworld_sft.world.grammar import Variant
-from alfworld_sft.world.language import GrammarVersion
 from alfworld_sft.world.treatments import HEATING_AND_COOLING, TREATMENTS, Treatment
 
 SymbolKind = Literal["agent", "object", "receptacle", "location", "otype", "rtype"]
@@ -137,7 +136,7 @@ class Game:
         return self._fingerprint[0]
 
     @property
-    def grammar(self) -> GrammarVersion:
+    def grammar(self) -> Wording:
         """The version of the game's wording: "move" (since November 2024) or "put"."""
         return self.variant.version
 

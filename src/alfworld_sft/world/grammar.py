@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple, TypeAlias
 
-from alfworld_sft.world.language import TASK_PREFIX, GrammarVersion
+from alfworld_sft.types import Wording
+from alfworld_sft.world.language import TASK_PREFIX
 from alfworld_sft.world.sexpr import SExpr, parse_sexpr
 
 
@@ -24,7 +25,7 @@ from alfworld_sft.world.sexpr import SExpr, parse_sexpr
 class Variant:
     """What differs between the known games: the wording, whether `help` exists, and where one can clean."""
 
-    version: GrammarVersion
+    version: Wording
     has_help: bool
     cleaning_types: frozenset[str]
 
@@ -41,7 +42,7 @@ class _Domain(NamedTuple):
 
 class _Grammar(NamedTuple):
     author: Author
-    version: GrammarVersion
+    version: Wording
     has_help: bool
 
 

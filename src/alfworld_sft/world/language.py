@@ -1,6 +1,6 @@
 """What can be said to the game, and what does it say? Every command and every sentence once, to write and to read.
 
-The wording has two versions (`GrammarVersion`). They differ in how things are put down, and in what is arrived at: a
+The wording has two versions (`Wording`). They differ in how things are put down, and in what is arrived at: a
 receptacle ("You arrive at desk 1.") or a location ("You arrive at loc 4."). Reading needs no version: no text of the
 one is a text of the other with another meaning.
 """
@@ -13,8 +13,8 @@ from functools import lru_cache
 from string import Formatter
 from typing import Literal, NamedTuple, get_args
 
-GrammarVersion = Literal["move", "put"]
-"""How objects are put down: `move x to y` since November 2024, `put x in/on y` before."""
+from alfworld_sft.types import Wording
+
 TreatmentVerb = Literal["clean", "heat", "cool"]
 CommandVerb = Literal[
     "go", "open", "close", "take", "put", "clean", "heat", "cool", "use", "slice", "examine", "look", "inventory",
@@ -134,7 +134,7 @@ GO = Command("go", "go to {receptacle}")
 OPEN = Command("open", "open {receptacle}")
 CLOSE = Command("close", "close {receptacle}")
 TAKE = Command("take", "take {object} from {receptacle}")
-PUT: Mapping[GrammarVersion, Command] = {
+PUT: Mapping[Wording, Command] = {
     "move": Command("put", "move {object} to {receptacle}"),
     "put": Command("put", "put {object} in/on {receptacle}"),
 }
@@ -162,7 +162,7 @@ ARRIVED = Sentence("You arrive at {place}. {sight}")
 OPENED = Sentence("You open the {receptacle}. {sight}")
 CLOSED = Sentence("You close the {receptacle}.")
 TAKEN = Sentence("You pick up the {object} from the {receptacle}.")
-PUT_DOWN: Mapping[GrammarVersion, Sentence] = {
+PUT_DOWN: Mapping[Wording, Sentence] = {
     "move": Sentence("You move the {object} to the {receptacle}."),
     "put": Sentence("You put the {object} in/on the {receptacle}."),
 }

@@ -14,7 +14,8 @@ from alfworld_sft.policies.expert.belief import Belief, Place, class_of, number_
 from alfworld_sft.policies.expert.goal import Goal
 from alfworld_sft.policies.expert.prior import Prior
 from alfworld_sft.policies.expert.search import Search, next_place, steps_to_see
-from alfworld_sft.world.language import EXAMINE, GO, LOOK, OPEN, PUT, TAKE, TREAT, USE, GrammarVersion, TreatmentVerb
+from alfworld_sft.types import Wording
+from alfworld_sft.world.language import EXAMINE, GO, LOOK, OPEN, PUT, TAKE, TREAT, USE, TreatmentVerb
 from alfworld_sft.world.treatments import TREATMENTS
 
 Aim = Literal["find", "fetch", "treat", "deliver", "light", "drop", "lost"]
@@ -38,7 +39,7 @@ class Mind:
     goal: Goal
     prior: Prior
     search: Search
-    grammar: GrammarVersion
+    grammar: Wording
 
     def decide(self) -> Decision:
         """Return the next command with its reason."""

@@ -20,9 +20,8 @@ from alfworld_sft.policies.expert.prior import NO_PRIOR, Prior, learned_prior
 from alfworld_sft.policies.expert.search import Search
 from alfworld_sft.policies.expert.thoughts import summarise, think
 from alfworld_sft.prompts.formats import write_reply
-from alfworld_sft.types import Prompt, Reply, View
+from alfworld_sft.types import Prompt, Reply, View, Wording
 from alfworld_sft.world import Game
-from alfworld_sft.world.language import GrammarVersion
 
 _MISTAKEN_THOUGHTS = ("I try something else.", "Perhaps this helps.", "I will try this.")
 
@@ -82,7 +81,7 @@ class Expert:
 class ExpertPlayer:
     """The expert in one episode: what stays the same through it."""
 
-    grammar: GrammarVersion
+    grammar: Wording
     prior: Prior
     search: Search
     noise: float
