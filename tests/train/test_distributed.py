@@ -9,13 +9,15 @@ pytest.importorskip("peft", reason="training is an extra: pip install 'alfworld-
 
 from safetensors.torch import load_file, save_file
 
+from alfworld_sft import system
 from alfworld_sft.errors import UserError
 from alfworld_sft.models.chat_encoder import ChatEncoder
 from alfworld_sft.models.load import load_tokenizer
-from alfworld_sft.train import distributed, loop
+from alfworld_sft.system import usable_cores
+from alfworld_sft.train import loop
 from alfworld_sft.train.config import build_train_config
 from alfworld_sft.train.data.batches import micro_batches, total_weight
-from alfworld_sft.train.distributed import choose_device, count_processes, full_tensor, join_processes, usable_cores
+from alfworld_sft.train.distributed import choose_device, count_processes, full_tensor, join_processes
 from alfworld_sft.train.model.optim import trained_parameters
 from tests.train.helpers_loop import losses, options, run, run_as, run_together, write_dataset, write_model
 
@@ -128,7 +130,7 @@ def test_more_processes_than_gpus_are_refused(monkeypatch):
 
 
 def test_auto_starts_a_process_per_gpu_or_per_core_while_each_has_a_row(monkeypatch, tmp_path):
-    monkeypatch.setattr(distributed, "CPU_QUOTA", tmp_path / "cpu.max")
+    monkeypatch.setattr(system, "CPU_QUOTA", tmp_path / "cpu.max")
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
     assert count_processes("auto", "auto", 16) == 3
@@ -140,7 +142,7 @@ def test_auto_starts_a_process_per_gpu_or_per_core_while_each_has_a_row(monkeypa
 @pytest.mark.parametrize(("quota", "cores"), [("250000 100000", 2), ("max 100000", 8), ("50000 100000", 1)])
 def test_a_container_limits_the_cores(quota, cores, monkeypatch, tmp_path):
     (tmp_path / "cpu.max").write_text(quota)
-    monkeypatch.setattr(distributed, "CPU_QUOTA", tmp_path / "cpu.max")
+    monkeypatch.setattr(system, "CPU_QUOTA", tmp_path / "cpu.max")
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
     assert usable_cores() == cores
 

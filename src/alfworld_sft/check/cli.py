@@ -14,7 +14,7 @@ from alfworld_sft.check.dataset_files import report_files
 from alfworld_sft.check.findings import Section, Severity, as_json
 from alfworld_sft.check.foreign import report_foreign
 from alfworld_sft.check.overlaps import report_overlaps
-from alfworld_sft.check.run import available_cores, replay_journal, report_replay
+from alfworld_sft.check.run import replay_journal, report_replay
 from alfworld_sft.counts import counted
 from alfworld_sft.errors import ConfigError, UserError
 from alfworld_sft.foreign.read import Format
@@ -22,6 +22,7 @@ from alfworld_sft.games.listed import ListedGames, known_games
 from alfworld_sft.runs.played_games import games_of_run
 from alfworld_sft.runs.store import JOURNAL, RUN_FILE, read_stamp
 from alfworld_sft.strict_json import to_json
+from alfworld_sft.system import usable_cores
 from alfworld_sft.terminal import printable
 from alfworld_sft.train.preflight import FormReport, check_forms, refuse_wrong
 
@@ -62,7 +63,7 @@ def check_command(
     forms: list[FormReport] = []
     sections: list[Section] = []
     for section, form in _check(
-        data, overrides or [], source or [], foreign, jobs or available_cores(),
+        data, overrides or [], source or [], foreign, jobs or usable_cores(),
         {"model": model, "shown": samples if show_mask else 0, "plain": plain},
     ):  # fmt: skip
         sections.append(section)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -89,11 +88,6 @@ def replay_journal(path: Path, games: PlayedGames, jobs: int) -> tuple[Journal, 
         for part in pool.map(_replay_here, chunks):
             total.merge(part)
     return journal, total
-
-
-def available_cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _chunks(journal: Journal) -> Iterator[list[list[Line]]]:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from alfworld_sft.counts import counted, size_in_words
 from alfworld_sft.doctor.line import Line, fine, fix, note
+from alfworld_sft.system import usable_cores
 
 GIB = 2**30
 LEAST_MEMORY = 2 * GIB
@@ -56,7 +57,7 @@ def look_at_machine(*folders: Path) -> Machine:
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]  # runs raise the soft limit by themselves
     return Machine(
         python=f"{platform.python_version()} in {sys.prefix}",
-        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        cores=usable_cores(),
         cpu_flags=_cpu_flags(),
         memory=_available_memory(),
         gpus=_gpus(),

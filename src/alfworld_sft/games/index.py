@@ -26,7 +26,7 @@ import platformdirs
 
 from alfworld_sft.errors import UserError, os_reason
 from alfworld_sft.files import whole_file
-from alfworld_sft.games.layout import GAME_FILE, GAME_SUFFIX, TRAJ_FILE, read_task_folder
+from alfworld_sft.games.layout import GAME_FILE, GAME_SUFFIX, TRAJ_FILE, has_no_text_game, read_task_folder
 from alfworld_sft.types import TASK_TYPES, TaskType
 from alfworld_sft.world.gamefile import MAX_FILE_BYTES, sentence_problem
 
@@ -150,7 +150,7 @@ def _stamp(stat: os.stat_result) -> Stamp:
 
 def _entry(folder: Path, path: str, found: _Found, known: Mapping[str, IndexEntry]) -> IndexEntry:
     stamp = found.games[path]
-    if "movable" in path or "Sliced" in path:
+    if has_no_text_game(path):
         return IndexEntry(path, () if isinstance(stamp, OSError) else stamp, "", None, None, MOVABLE_OR_SLICED)
     if isinstance(stamp, OSError):
         return _unreadable(path, stamp)

@@ -107,6 +107,11 @@ def split_in(place: str) -> Split | None:
     return next((split for split in SPLITS if split in parts), None)
 
 
+def has_no_text_game(place: str) -> bool:
+    """Return whether a trial's path says that ALFWorld's text world leaves it out: movable receptacles, slicing."""
+    return "movable" in place or "Sliced" in place
+
+
 def read_task_folder(name: str) -> tuple[TaskType, int] | None:
     """Read task type and scene from a folder's name, as in `look_at_obj_in_light-Bowl-None-DeskLamp-301`."""
     parts = name.split("-")

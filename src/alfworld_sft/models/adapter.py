@@ -10,7 +10,8 @@ from typing import Any
 from alfworld_sft.errors import UserError
 from alfworld_sft.models.reference import fetched_folder, is_path
 
-CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+"""The files of an adapter, as PEFT names them."""
 
 
 class AdapterError(UserError):
@@ -25,16 +26,18 @@ def read_adapter_config(folder: Path) -> dict[str, Any]:
     their configs.
     """
     try:
-        config: dict[str, Any] = json.loads((folder / CONFIG).read_bytes())
+        config: dict[str, Any] = json.loads((folder / ADAPTER_CONFIG).read_bytes())
         kind, megatron = config.get("peft_type"), config.get("megatron_config")
     except (OSError, ValueError, AttributeError, RecursionError) as error:
-        raise AdapterError(f"{folder / CONFIG} cannot be read: {error}") from None
+        raise AdapterError(f"{folder / ADAPTER_CONFIG} cannot be read: {error}") from None
     if kind != "LORA":
-        raise AdapterError(f"{folder / CONFIG}: peft_type={kind} is not supported, only LORA is")
+        raise AdapterError(f"{folder / ADAPTER_CONFIG}: peft_type={kind} is not supported, only LORA is")
     if megatron:
-        raise AdapterError(f"{folder / CONFIG}: megatron_config makes PEFT import code that it names; not supported")
-    if not (folder / WEIGHTS).is_file():
-        raise AdapterError(f"{folder} has no {WEIGHTS}; weights are read from safetensors alone")
+        raise AdapterError(
+            f"{folder / ADAPTER_CONFIG}: megatron_config makes PEFT import code that it names; not supported"
+        )
+    if not (folder / ADAPTER_WEIGHTS).is_file():
+        raise AdapterError(f"{folder} has no {ADAPTER_WEIGHTS}; weights are read from safetensors alone")
     return config
 
 
@@ -46,11 +49,11 @@ def base_of_adapter(folder: Path) -> str:
     name = read_adapter_config(folder).get("base_model_name_or_path")
     merge = f"alfworld-sft merge {shlex.quote(str(folder))} DIR --base"
     if not isinstance(name, str) or not name:
-        raise AdapterError(f"{folder / CONFIG} names no base model; name it: {merge} NAME")
+        raise AdapterError(f"{folder / ADAPTER_CONFIG} names no base model; name it: {merge} NAME")
     place = name if is_path(name) else fetched_folder(name)
     if place is None:
         raise AdapterError(
-            f"{folder / CONFIG} names the base model {name}, which is not on this machine; to fetch it, name it:"
-            f" {merge} {shlex.quote(name)}"
+            f"{folder / ADAPTER_CONFIG} names the base model {name}, which is not on this machine; to fetch it, name"
+            f" it: {merge} {shlex.quote(name)}"
         )
     return str(place)

@@ -27,6 +27,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers import logging as transformers_logging
 
 from alfworld_sft.errors import UserError
+from alfworld_sft.models.adapter import ADAPTER_CONFIG
 from alfworld_sft.models.reference import is_path, unusable_path
 
 
@@ -52,7 +53,7 @@ def load_tokenizer(name: str) -> Any:
 
 def load_config(name: str) -> Any:
     """Load a model's config; raises ModelError, also for an adapter's folder."""
-    if (Path(name) / "adapter_config.json").is_file():  # transformers would load the base that it names
+    if (Path(name) / ADAPTER_CONFIG).is_file():  # transformers would load the base that it names
         raise ModelError(f"{name} holds an adapter, not a full model; merge it first: alfworld-sft merge {name} DIR")
     with _one_line(name):
         return AutoConfig.from_pretrained(name, local_files_only=_only_local(name), trust_remote_code=False)

@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 
 from alfworld_sft.errors import UserError, os_reason
 from alfworld_sft.files import whole_folder
-from alfworld_sft.models.adapter import base_of_adapter, read_adapter_config
+from alfworld_sft.models.adapter import ADAPTER_CONFIG, ADAPTER_WEIGHTS, base_of_adapter, read_adapter_config
 from alfworld_sft.models.chat_encoder import read_end_id
 from alfworld_sft.models.load import base_of, cast_weights, first_line, load_config, load_model, load_tokenizer
 from alfworld_sft.models.reference import expand_home, unusable_path
@@ -25,7 +25,6 @@ from alfworld_sft.models.stopping import stop_at
 
 logger = logging.getLogger(__name__)
 
-WEIGHTS = "adapter_model.safetensors"
 SAME = 1e-3
 """Largest difference of a logit, relative to the largest one, that rounding causes when an adapter is merged."""
 DType = Literal["auto", "bfloat16", "float16", "float32"]
@@ -61,7 +60,7 @@ def load_whole(name: str, base: str | None = None) -> tuple[Any, torch.dtype]:
     `name` is a hub name, a model's folder, or a checkpoint; raises UserError.
     """
     folder = Path(name)
-    if (folder / "adapter_config.json").is_file():
+    if (folder / ADAPTER_CONFIG).is_file():
         return _load_adapter(folder, base)
     if folder.is_dir() and not (folder / "config.json").is_file():
         raise MergeError(f"{folder} holds neither an adapter nor a model; give global_step_N or final of a run")
@@ -144,7 +143,7 @@ def _check_names(checkpoint: Path, adapted: Any) -> None:
     """Raise ValueError for a stored weight without a place or a place without a weight: PEFT silently ignores both."""
     from peft import get_peft_model_state_dict  # noqa: PLC0415
 
-    with safe_open(checkpoint / WEIGHTS, framework="pt") as file:
+    with safe_open(checkpoint / ADAPTER_WEIGHTS, framework="pt") as file:
         stored = set(file.keys())
     allowed = set(get_peft_model_state_dict(adapted, save_embedding_layers=True))
     needed = set(get_peft_model_state_dict(adapted, save_embedding_layers=False))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from alfworld_sft.errors import UserError, file_errors
 from alfworld_sft.files import sha256_of, whole_folder
-from alfworld_sft.models.adapter import WEIGHTS, base_of_adapter, read_adapter_config
+from alfworld_sft.models.adapter import ADAPTER_CONFIG, ADAPTER_WEIGHTS, base_of_adapter, read_adapter_config
 from alfworld_sft.models.merge import merge
 from alfworld_sft.models.stamp import CheckpointError
 from alfworld_sft.rl.config import RLConfig
@@ -31,7 +31,7 @@ def with_full_model(config: RLConfig, ranks: Ranks, *, resumes: bool) -> RLConfi
     another adapter.
     """
     given = Path(config.model.partial_pretrain).expanduser()
-    if not (given / "adapter_config.json").is_file():
+    if not (given / ADAPTER_CONFIG).is_file():
         return config
     merged = config.local_dir / START
     problem: UserError | None = None
@@ -49,7 +49,7 @@ def with_full_model(config: RLConfig, ranks: Ranks, *, resumes: bool) -> RLConfi
 def _merge_once(adapter: Path, merged: Path, *, resumes: bool) -> None:
     source = merged / SOURCE
     read_adapter_config(adapter)
-    digest = sha256_of(adapter / WEIGHTS)
+    digest = sha256_of(adapter / ADAPTER_WEIGHTS)
     if resumes and source.is_file():
         if source.read_text(encoding="utf-8") != digest:
             raise CheckpointError(

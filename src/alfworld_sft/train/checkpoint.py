@@ -31,6 +31,7 @@ from transformers import __version__ as transformers
 
 from alfworld_sft import __version__
 from alfworld_sft.files import remove_folder, whole_folder
+from alfworld_sft.models.adapter import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from alfworld_sft.models.load import base_of, load_model
 from alfworld_sft.models.stamp import STAMP_FILE, STAMP_FORMAT, CheckpointError, read_stamp
 from alfworld_sft.strict_json import to_json
@@ -270,14 +271,14 @@ def _write_model(folder: Path, model: Any, weights: dict[str, Tensor], tokenizer
     if not hasattr(model, "peft_config"):
         model.save_pretrained(folder, state_dict=_add_tied_weight(model, weights))
         return
-    save_file({_peft_name(name): tensor for name, tensor in weights.items()}, folder / "adapter_model.safetensors")
+    save_file({_peft_name(name): tensor for name, tensor in weights.items()}, folder / ADAPTER_WEIGHTS)
     base_of(model).generation_config.save_pretrained(folder)
     config = model.peft_config["default"]
     base = Path(config.base_model_name_or_path or "")
     record = config.to_dict() | {"inference_mode": True, "base_model_name_or_path": str(base)}
     if base.is_dir():
         record["base_model_name_or_path"] = str(base.absolute())
-    _write_json(folder / "adapter_config.json", {key: _json_value(value) for key, value in sorted(record.items())})
+    _write_json(folder / ADAPTER_CONFIG, {key: _json_value(value) for key, value in sorted(record.items())})
 
 
 def _add_tied_weight(model: Any, weights: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -295,7 +296,7 @@ def _peft_name(name: str) -> str:
 
 def _restore_weights(path: Path, model: Any) -> None:
     adapted = hasattr(model, "peft_config")
-    files = [path / "adapter_model.safetensors"] if adapted else sorted(path.glob("model*.safetensors"))
+    files = [path / ADAPTER_WEIGHTS] if adapted else sorted(path.glob("model*.safetensors"))
     stored = {name: tensor for file in files for name, tensor in load_file(file).items()}
     if adapted:  # older versions kept the adapter's name at the end of an embedding's weights
         stored = {_peft_name(name): tensor for name, tensor in stored.items()}

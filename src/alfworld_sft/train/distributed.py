@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -22,13 +21,11 @@ from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
 from alfworld_sft.errors import UserError
+from alfworld_sft.system import usable_cores
 
 Strategy = Literal["ddp", "fsdp2"]
 TIMEOUT = timedelta(minutes=30)
 """How long a process waits for the others: one of them may be writing a checkpoint to a slow disk."""
-
-
-CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,16 +116,6 @@ def count_processes(wish: int | Literal["auto"], device: Literal["auto", "cpu", 
     if choose_device(device, 0, 1).type == "cuda":
         return int(torch.cuda.device_count())
     return min(usable_cores(), rows)
-
-
-def usable_cores() -> int:
-    """Return the number of cores that this process may use, within what its container allows."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = CPU_QUOTA.read_text(encoding="ascii").split()
-        return max(1, min(cores, int(quota) // int(period)))
-    except (OSError, ValueError):  # no container, or "max"
-        return cores
 
 
 def distribute(

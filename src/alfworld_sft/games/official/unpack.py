@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from alfworld_sft.errors import DownloadError
-from alfworld_sft.games.layout import DATA_FOLDER, SPLITS
+from alfworld_sft.games.layout import DATA_FOLDER, SPLITS, has_no_text_game
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -144,7 +144,7 @@ def _target(member: zipfile.ZipInfo, keep: Collection[str]) -> PurePosixPath | N
     parts = PurePosixPath(member.filename).parts[-4:]
     if member.is_dir() or len(parts) < 4 or parts[0] not in SPLITS or parts[3] not in keep:
         return None
-    if "movable" in member.filename or "Sliced" in member.filename:
+    if has_no_text_game(member.filename):
         return None
     return PurePosixPath(DATA_FOLDER, *parts)
 

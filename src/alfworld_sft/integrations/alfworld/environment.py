@@ -10,7 +10,7 @@ from typing import Any
 
 from alfworld_sft.errors import UserError
 from alfworld_sft.games.index import MOVABLE_OR_SLICED, UNCHECKED, UNSOLVABLE, IndexEntry, index_folder
-from alfworld_sft.games.layout import GAME_FILE, TRAJ_FILE, name_data_dir
+from alfworld_sft.games.layout import GAME_FILE, TRAJ_FILE, has_no_text_game, name_data_dir
 from alfworld_sft.integrations.alfworld import gym
 from alfworld_sft.integrations.alfworld.alfred import AlfredDemangler, AlfredExpert, AlfredInfos
 from alfworld_sft.integrations.alfworld.core import EnvInfos, UncoveredError
@@ -147,7 +147,7 @@ def _game_files(folder: Path, task_types: Sequence[str], *, verbose: bool) -> It
 
 def _why_not(entry: IndexEntry | None, root: str, task_types: Sequence[str]) -> str | None:
     """Return why a trial's folder gives no game; None where it does."""
-    if "movable" in root or "Sliced" in root:
+    if has_no_text_game(root):
         return MOVABLE_OR_SLICED
     if entry is None:
         return f"it lacks a {GAME_FILE}"

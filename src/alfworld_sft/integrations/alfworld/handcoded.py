@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from alfworld_sft.errors import UserError
+from alfworld_sft.games.layout import TRAJ_FILE
 from alfworld_sft.integrations.alfworld.facts import NEGATION, Proposition
 from alfworld_sft.types import TASK_TYPES
 from alfworld_sft.world.language import (
@@ -77,7 +78,7 @@ class Subgoal(NamedTuple):
 
 def read_task(game_file: str | Path) -> Task:
     """Read the task from the `traj_data.json` beside a game file; raises UserError where that is not to be had."""
-    file = Path(game_file).parent / "traj_data.json"
+    file = Path(game_file).parent / TRAJ_FILE
     try:
         data = json.loads(file.read_bytes())
         params = {name: str(value).lower() for name, value in data["pddl_params"].items()}

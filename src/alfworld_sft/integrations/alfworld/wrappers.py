@@ -6,10 +6,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from alfworld_sft.games.layout import GAME_SUFFIX
 from alfworld_sft.integrations.alfworld.core import EnvInfos, GameState, UncoveredError, Wrapper
 from alfworld_sft.integrations.alfworld.pddl import PddlEnv
-
-GAME_SUFFIX = ".tw-pddl"
 
 
 class Filter(Wrapper):

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from alfworld_sft.errors import ConfigError, UserError
+from alfworld_sft.models.adapter import ADAPTER_CONFIG
 from alfworld_sft.policies.base import short_name
 
 HOST = "127.0.0.1"
@@ -64,7 +65,7 @@ def serve_command(serve: str, model: str) -> ServeCommand:
 def _vllm(executable: str, model: str, options: Sequence[str]) -> ServeCommand:
     """Return the vLLM command for a model on the hub, a model's folder, or a base model with a checkpoint's adapter."""
     name, listening = short_name(model), ("--host", HOST, "--port", PORT)
-    adapter = Path(model, "adapter_config.json")
+    adapter = Path(model, ADAPTER_CONFIG)
     if not adapter.is_file():
         return ServeCommand((executable, "serve", model, *listening, "--served-model-name", name, *options), name)
     base, rank = _read_adapter(adapter)
@@ -104,7 +105,7 @@ def _check_folder(model: str) -> None:
     if not folder.is_dir():
         if model.startswith((".", "/", "~")) or model.count("/") > 1:
             raise UserError(f"policy.model={model}: there is no such folder")
-    elif not any((folder / name).is_file() for name in ("config.json", "adapter_config.json")):
+    elif not any((folder / name).is_file() for name in ("config.json", ADAPTER_CONFIG)):
         raise UserError(
             f"policy.model={model} holds neither a model nor an adapter; give global_step_N or final of a run"
         )
