@@ -91,4 +91,4 @@ def test_an_evaluation_in_which_every_episode_failed_does_not_end_as_a_success(d
     assert done.stdout == ""
     line = done.stderr.splitlines()[-1]
     assert line.startswith("error: all 6 episodes failed (episode ")
-    assert line.endswith(f"when that is mended: alfworld-sft evaluate --resume {tmp_path / 'run'}")
+    assert line.endswith(f"once that is fixed: alfworld-sft evaluate --resume {tmp_path / 'run'}")

@@ -100,7 +100,7 @@ def test_another_base_is_refused(trained, tmp_path):
 
 
 def test_a_base_beside_a_whole_model_is_refused(model, tmp_path):
-    with pytest.raises(MergeError, match=r"--base elsewhere has no effect: .* holds a whole model and no adapter"):
+    with pytest.raises(MergeError, match=r"--base elsewhere has no effect: .* holds a full model and no adapter"):
         merge(model, tmp_path / "merged", base="elsewhere")
     assert not (tmp_path / "merged").exists()
 

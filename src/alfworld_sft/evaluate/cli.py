@@ -118,7 +118,7 @@ def _refuse_if_all_failed(job: EvaluateJob) -> None:
     if failed and len(failed) >= job.total:
         index, reason = next(iter(failed.items()))
         raise UserError(
-            f"all {job.total} episodes failed (episode {index}: {reason}); when that is mended:"
+            f"all {job.total} episodes failed (episode {index}: {reason}); once that is fixed:"
             f" {resume_command('evaluate', job.run.path)}"
         )
 

@@ -65,7 +65,7 @@ def load_whole(name: str, base: str | None = None) -> tuple[Any, torch.dtype]:
     if folder.is_dir() and not (folder / "config.json").is_file():
         raise MergeError(f"{folder} holds neither an adapter nor a model; give global_step_N or final of a run")
     if base is not None:
-        raise MergeError(f"--base {base} has no effect: {folder} holds a whole model and no adapter; leave it out")
+        raise MergeError(f"--base {base} has no effect: {folder} holds a full model and no adapter; leave it out")
     return _load_base(name)
 
 

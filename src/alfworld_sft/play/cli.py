@@ -32,7 +32,7 @@ _STYLES = {"game": "", "policy": "cyan", "note": "bold"}
 
 
 class WatchConfig(Section):
-    """What `play --policy` can be told of the policy."""
+    """The policy keys that `play --policy` accepts."""
 
     policy: PolicySection = PolicySection()
 

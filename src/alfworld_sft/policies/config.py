@@ -113,6 +113,11 @@ class PolicySection(Section):
         return self.expert_acts
 
     @property
+    def loads_model_here(self) -> bool:
+        """Whether this machine loads `model`; elsewhere its name belongs to the server."""
+        return self.name == "local" or bool(self.serve)
+
+    @property
     def prices(self) -> Prices | None:
         """What tokens cost, or None if unknown."""
         if self.price_prompt is None or self.price_completion is None:

@@ -79,7 +79,7 @@ def _refuse_changes(run: RunFolder, games: GameSource, template: Template) -> No
 
 
 def _note_other_version(run: RunFolder) -> None:
-    """Warn if another version of this package goes on with a run, and record it in the stamp's `resumed_with`."""
+    """Warn if another version of this package resumes a run, and record it in the stamp's `resumed_with`."""
     earlier = str(run.stamp.get("resumed_with") or _read_text(run, "versions", "alfworld-sft"))
     last = earlier.rpartition(", ")[2]
     if last != __version__:

@@ -45,8 +45,7 @@ def with_absolute_paths(config: ConfigT) -> ConfigT:
     """Return the config with paths that stay valid when the run is resumed from another folder."""
     games, policy, prompt = config.games, config.policy, config.prompt
     updates: dict[str, Any] = {"games": games.model_copy(update={"source": absolute_source(games.source)})}
-    loaded_here = policy.name == "local" or policy.serve is not None  # otherwise the name belongs to the server
-    if policy.model and loaded_here and Path(policy.model).is_dir():
+    if policy.model and policy.loads_model_here and Path(policy.model).is_dir():
         updates["policy"] = policy.model_copy(update={"model": str(Path(policy.model).absolute())})
     if prompt.template.endswith(".toml"):
         updates["prompt"] = prompt.model_copy(update={"template": str(Path(prompt.template).absolute())})

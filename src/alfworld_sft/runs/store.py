@@ -226,7 +226,7 @@ def make_again(stamp: Mapping[str, Any], path: Path) -> str:
 
 
 def resume_command(kind: object, path: Path) -> str:
-    """Return the command that goes on with a run."""
+    """Return the command that resumes a run."""
     return f"alfworld-sft {kind} --resume {shlex.quote(str(path))}"
 
 

@@ -71,7 +71,7 @@ def reach_of(config: RunConfig) -> dict[str, str]:
     found: dict[str, str | None] = {}
     if policy.name == "server":
         found |= {"policy.serve": policy.serve, "policy.base_url": policy.base_url}
-    if policy.name == "local" or policy.serve:  # otherwise only the server interprets a model's name
+    if policy.loads_model_here:
         found["policy.model"] = policy.model
     if config.prompt.template.endswith(".toml"):
         found["prompt.template"] = config.prompt.template

@@ -17,8 +17,7 @@ def weights_fingerprint(policy: PolicySection) -> str | None:
     Of each file it takes the size and some blocks of bytes all over it, so that the largest model costs no time:
     training changes every block. A model on the hub has none.
     """
-    here = policy.name == "local" or policy.serve is not None
-    if not here or not policy.model or not (folder := Path(policy.model).expanduser()).is_dir():
+    if not policy.loads_model_here or not policy.model or not (folder := Path(policy.model).expanduser()).is_dir():
         return None
     found = hashlib.sha256()
     for file in sorted(file for pattern in _WEIGHTS for file in folder.glob(pattern)):

@@ -25,7 +25,7 @@ METRICS_FILE = "metrics.jsonl"
 TENSORBOARD, WANDB = "tensorboard", "wandb"
 LOGS = (METRICS_FILE, TENSORBOARD, WANDB, WANDB_ID)
 """The files that a RunLog writes in a run's folder."""
-_WAY_OUT = "make room or mend its permissions; the same command then resumes from the last checkpoint"
+_WAY_OUT = "make room or fix its permissions; the same command then resumes from the last checkpoint"
 CONSOLE_INTERVAL_S = 5.0
 """Minimum interval of progress on the console; the first and the last step are always shown."""
 
