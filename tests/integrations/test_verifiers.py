@@ -51,6 +51,12 @@ def test_tasks_are_the_games_of_the_split():
     assert tasks[5].data.task in tasks[5].data.prompt_text
 
 
+def test_a_templates_system_message_is_the_tasks():
+    task = next(iter(AlfworldTaskset(AlfworldConfig(source=EMBEDDED, template="trinity"))))
+    assert "<action>" in (task.data.system_prompt or "")
+    assert next(iter(AlfworldTaskset(AlfworldConfig(source=EMBEDDED)))).data.system_prompt is None
+
+
 def test_a_source_without_games_is_an_error():
     with pytest.raises(GamesNotFoundError, match="does not exist"):
         list(AlfworldTaskset(AlfworldConfig(source="no/such/folder")))
