@@ -62,13 +62,13 @@ def test_inspect_finds_the_task_and_a_model_without_actions_wins_nothing(tmp_pat
     assert [len(s.messages) for s in log.samples] == [6] * 5
 
 
-@pytest.mark.usefixtures("no_download")
 def test_a_templates_system_message_comes_first():
     for name, roles in (("trinity", ["system", "user"]), ("eto", None)):
         asked = alfworld(source=EMBEDDED, template=name).dataset[0].input
         assert roles == (None if isinstance(asked, str) else [message.role for message in asked])
 
 
+@pytest.mark.usefixtures("no_download")
 def test_scores_and_actions_are_those_of_our_own_runner(tmp_path):
     refs = find_games(EMBEDDED, "valid_seen").refs
     games = games_by_task(refs)
