@@ -17,11 +17,11 @@ def test_a_second_training_into_one_folder_is_refused_and_disturbs_nothing(data,
     refused: list[str] = []
 
     def second(moment):
-        (tmp_path / ".global_step_4.partial").mkdir()  # as if the first were saving
+        (tmp_path / ".global_step_4.0123456789ab.partial").mkdir()  # as if the first were saving
         with pytest.raises(RunFolderError) as error:
             run(options(data, model, tmp_path))
         refused.append(str(error.value))
-        assert (tmp_path / ".global_step_4.partial").is_dir()
+        assert (tmp_path / ".global_step_4.0123456789ab.partial").is_dir()
         return {}
 
     run(options(data, model, tmp_path, "trainer.total_epochs=1"), [second])
