@@ -193,7 +193,8 @@ class Bench:
         out = self.place / "sft_models"
         name = "multiturn" if self.arm.form == "multi" else "single"
         every = math.ceil(self.known["dataset"]["rows_train"] / self.arm.rows_per_step / self.options.points)
-        words = [REPOSITORY / f"examples/sft/run_alfworld_sft_{name}.sh", self.options.processes, out, data, f"model.path={model}"]
+        script = REPOSITORY / f"examples/sft/run_alfworld_sft_{name}.sh"
+        words = [script, self.options.processes, out, data, f"model.path={model}"]
         words += [*self.arm.training, f"trainer.save_freq={every}", "trainer.max_ckpt_to_keep=3"]
         while True:
             for checkpoint in self.unplayed(out, every):
