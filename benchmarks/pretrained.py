@@ -113,6 +113,7 @@ ARMS = (
     Arm("default, multi, taught", "default", "multi", 150, 256, 0, base="default, multi, 3e-3", seed=4242),
     Arm("default, multi, taught twice", "default", "multi", 150, 256, 0, base="default, multi, taught", seed=4243),
     Arm("add_wm1, multi", "add_wm1", "multi", 400, 256, 20, lr="3e-3"),
+    Arm("add_wm1, multi, more episodes", "add_wm1", "multi", 1400, 256, 20, lr="3e-3"),
     Arm("add_wm1, multi, taught", "add_wm1", "multi", 150, 256, 0, base="add_wm1, multi", seed=4242),
     Arm("default, single", "default", "single", 200, 256, 20),
     Arm("add_wm1, single", "add_wm1", "single", 200, 256, 20),
