@@ -7,7 +7,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 minutes=${MINUTES:-12}
-[[ $minutes =~ ^[0-9]+$ ]] && ((minutes >= 3)) || { echo "error: MINUTES=$minutes: write a whole number, 3 or more" >&2; exit 2; }
+[[ $minutes =~ ^[0-9]+$ && $minutes -ge 3 ]] || { echo "error: MINUTES=$minutes: write a whole number, 3 or more" >&2; exit 2; }
 folder=${OUTPUT_DIR:-$(mktemp -d "${TMPDIR:-/tmp}/alfworld-sft-demo.XXXXXX")}
 mkdir -p "$folder"
 alfworld_sft=$(dirname "$(scripts/ensure_training_installed.sh)")/alfworld-sft

@@ -242,6 +242,12 @@ def test_a_kill_before_the_new_folder_has_the_name_leaves_the_old_one(tmp_path: 
     assert (tmp_path / "folder" / "inner" / "file").read_text() == "old"
 
 
+def test_a_folder_never_takes_the_name_of_another_that_was_replaced(tmp_path: Path):
+    write_folder(tmp_path / f".folder.bak.{HEX}.replaced", "another's")
+    by_writing_it_again(tmp_path / "folder")
+    assert names(tmp_path) == [f".folder.bak.{HEX}.replaced"]
+
+
 def test_a_folder_is_removed_and_a_file_renamed(tmp_path: Path):
     write_folder(tmp_path / "folder", "old")
     (tmp_path / "file").touch()

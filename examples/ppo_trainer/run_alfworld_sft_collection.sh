@@ -12,7 +12,7 @@ lacks_for_vllm() {
     local lacks=()
     command -v vllm > /dev/null || [ -x "$(dirname "$alfworld_sft")/vllm" ] || lacks+=("no vllm on the PATH")
     nvidia-smi --list-gpus 2> /dev/null | grep -q GPU || lacks+=("no GPU")
-    [ ${#lacks[@]} -eq 0 ] || (IFS=,; echo "${lacks[*]}" | sed 's/,/ and /')
+    [ ${#lacks[@]} -eq 0 ] || echo "${lacks[0]}${lacks[1]:+ and ${lacks[1]}}"
 }
 
 case "${COLLECT_SFT:-True}" in

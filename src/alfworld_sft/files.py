@@ -106,9 +106,7 @@ def remove_partial(folder: Path) -> None:
     for leftover in folder.glob(f".*.*{PARTIAL}"):
         if _HIDDEN.fullmatch(leftover.name):
             _remove(leftover)
-    for leftover in folder.glob(f".*.*{REPLACED}"):
-        if found := _HIDDEN.fullmatch(leftover.name):
-            _restore(leftover, folder / found["name"])
+    _restore_replaced(folder)
 
 
 def sha256_of(path: Path) -> str:
@@ -122,12 +120,16 @@ def _hidden_name(path: Path, ending: str = PARTIAL) -> Path:
     return path.with_name(f".{path.name}.{uuid4().hex[:12]}{ending}")
 
 
-def _restore(replaced: Path, path: Path) -> None:
-    """Give a folder its name back if nothing has taken it, else delete it."""
-    if path.exists():
-        _remove(replaced)
-    else:
-        replaced.rename(path)
+def _restore_replaced(folder: Path, name: str | None = None) -> None:
+    """Give replaced folders their names back where nothing has taken them, else delete them; of one `name` or all."""
+    for replaced in folder.glob(f".*.*{REPLACED}"):
+        found = _HIDDEN.fullmatch(replaced.name)
+        if found is None or name not in (None, found["name"]):
+            continue
+        if (folder / found["name"]).exists():
+            _remove(replaced)
+        else:
+            replaced.rename(folder / found["name"])
 
 
 def _name_the_target(error: BaseException, partial: Path, path: Path) -> None:
@@ -155,9 +157,8 @@ def _remove_abandoned(path: Path) -> None:
         with suppress(OSError), _lock_folder(leftover) as held:
             if held:
                 _remove(leftover)
-    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*{REPLACED}"):
-        with suppress(OSError):
-            _restore(leftover, path)
+    with suppress(OSError):
+        _restore_replaced(path.parent, path.name)
 
 
 def _remove(path: Path) -> None:

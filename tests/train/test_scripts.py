@@ -108,4 +108,4 @@ def test_two_processes_train_by_torchrun(tmp_path):
 @pytest.mark.skipif(SHELLCHECK is None, reason="shellcheck is in the dev extra: pip install 'alfworld-sft[dev]'")
 @pytest.mark.parametrize("script", sorted(REPOSITORY.glob("[!.]*/**/*.sh")), ids=lambda script: script.name)
 def test_shellcheck_is_content(script):
-    subprocess.run([SHELLCHECK, "-x", "-P", "SCRIPTDIR", "--severity=warning", script], check=True)
+    subprocess.run([SHELLCHECK, "-x", "-P", "SCRIPTDIR", script], check=True)

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ from alfworld_sft.errors import DatasetError, os_reason
 from alfworld_sft.types import Message
 
 ROWS_PER_BATCH = 256
-FIRST_ROWS = 32
+_FIRST_ROWS = 32
 """Rows of a file that tell how it was written."""
 SUFFIXES = (".parquet", ".csv", ".jsonl")
 
@@ -91,6 +92,11 @@ class TrainingRow:
     def turns(self) -> int:
         """The number of replies in the conversation."""
         return sum(message.role == "assistant" for message in self.messages)
+
+
+def first_rows(file: Path, columns: Columns, option: str = "DATA") -> list[TrainingRow]:
+    """Return the first rows of a file as training reads them; raises DatasetError."""
+    return list(islice(read_rows([file], columns, option), _FIRST_ROWS))
 
 
 def stand_for_episodes(rows: Sequence[TrainingRow]) -> bool:

@@ -9,15 +9,10 @@ import httpx
 
 from alfworld_sft.doctor.line import Line, fine, fix
 from alfworld_sft.errors import ConfigError
-from alfworld_sft.policies.llm.connection import read_header
+from alfworld_sft.policies.llm.connection import ACCOUNT, read_header
 from alfworld_sft.proxy_and_tls import proxy_for, tls_context
 
 TIMEOUT_S = 10.0
-_HEADERS = {
-    "Authorization": "OPENAI_API_KEY",
-    "OpenAI-Organization": "OPENAI_ORG_ID",
-    "OpenAI-Project": "OPENAI_PROJECT_ID",
-}
 _ELSEWHERE = ("http://example.com", "https://example.com")
 """Stands for any address that is not this machine: does the proxy's own address make sense?"""
 
@@ -42,10 +37,13 @@ def judge_server(base_url: str, model: str | None) -> Iterator[Line]:
     """Yield a line on whether the server answers and knows the model; key and account are sent to it as in a run."""
     url = base_url.rstrip("/")
     try:
-        said = {name: read_header(variable) for name, variable in _HEADERS.items()}
-        headers = {
-            name: f"Bearer {value}" if name == "Authorization" else value for name, value in said.items() if value
+        key, organization, project = map(read_header, ACCOUNT)
+        said = {
+            "Authorization": key and f"Bearer {key}",
+            "OpenAI-Organization": organization,
+            "OpenAI-Project": project,
         }
+        headers = {name: value for name, value in said.items() if value}
         proxy = proxy_for(url)
         with httpx.Client(
             timeout=TIMEOUT_S, trust_env=False, proxy=proxy.url if proxy else None, verify=tls_context() or True

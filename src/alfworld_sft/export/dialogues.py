@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import groupby, islice
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from alfworld_sft.dataset.read import FIRST_ROWS, Columns, TrainingRow, dataset_file, read_rows, stand_for_episodes
+from alfworld_sft.dataset.read import Columns, TrainingRow, dataset_file, first_rows, read_rows, stand_for_episodes
 from alfworld_sft.errors import DatasetError
 from alfworld_sft.types import Message
 
@@ -69,7 +69,7 @@ def read_single_turns(folder: Path, split: str) -> Iterator[Dialogue]:
     Raises DatasetError, also where the dataset has one row for each episode.
     """
     file = _file_of(folder, split)
-    if stand_for_episodes(list(islice(read_rows([file], _SINGLE_TURN, "RUN"), FIRST_ROWS))):
+    if stand_for_episodes(first_rows(file, _SINGLE_TURN, "RUN")):
         raise DatasetError(
             f"{folder}: it has one row for each episode, so the single-turn form of most turns is missing;"
             " use --form multi, or collect with dataset.rows_per=turn"

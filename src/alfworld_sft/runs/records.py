@@ -30,7 +30,7 @@ def from_line(line: bytes) -> Episode:
     """Read `to_line`'s output; raises ValueError for anything else. Half a surrogate pair becomes a question mark."""
     try:
         data = json.loads(line)
-        if b"\\ud" in line.lower():  # an escape that may be half of a surrogate pair
+        if b"\\ud" in line or b"\\uD" in line:  # an escape that may be half of a surrogate pair
             data = json.loads(writable(json.dumps(data, ensure_ascii=False)))
         for name in ("game_id", "split", "task", "task_type", "template", "policy"):
             if not isinstance(data[name], str):

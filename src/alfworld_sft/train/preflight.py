@@ -6,13 +6,12 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from alfworld_sft.dataset.read import FIRST_ROWS, dataset_file, read_rows, stand_for_episodes
+from alfworld_sft.dataset.read import dataset_file, first_rows, stand_for_episodes
 from alfworld_sft.train.check import Report, check_dataset, report_lengths
 from alfworld_sft.train.config import TrainConfig, build_train_config
 from alfworld_sft.train.data.inputs import columns_of
@@ -81,13 +80,12 @@ def _check_form(
     config = _config_of(words, form)
     name = "multi-turn" if config.data.multiturn.enable else "single-turn"
     found = FormReport(name, check_dataset([train], [val] if val else [], columns_of(config)))
-    if not config.data.multiturn.enable and not found.report.problems:
-        first = list(islice(read_rows([train], columns_of(config)), FIRST_ROWS))
-        if stand_for_episodes(first):
-            found.report.warnings.append(
-                "train: it has one row for each episode, so training single turns is refused: it would read the last"
-                " reply alone"
-            )
+    single = not config.data.multiturn.enable
+    if single and not found.report.problems and stand_for_episodes(first_rows(train, columns_of(config))):
+        found.report.warnings.append(
+            "train: it has one row for each episode, so training single turns is refused: it would read the last"
+            " reply alone"
+        )
     if model is not None and not found.report.problems:
         _count_tokens(found, config, model, {"val": val, "train": train}, shown=shown, plain=plain)
     return found

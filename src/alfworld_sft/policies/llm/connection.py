@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 from alfworld_sft.errors import ConfigError
 from alfworld_sft.proxy_and_tls import proxy_for, tls_context
 
+ACCOUNT = ("OPENAI_API_KEY", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID")
+"""The variables that say who asks: the key, its organization and its project."""
 CONNECT_TIMEOUT_S = 15.0
 KEEPALIVE_S = 3.0
 """Idle connections are closed before the server closes them (uvicorn: 5 s), which could break a request in flight."""
@@ -30,9 +32,7 @@ class Connection:
 
         self.library: Any = openai
         self._timeout_s = timeout_s
-        self.key, self._organization, self._project = (
-            "" if managed else read_header(name) for name in ("OPENAI_API_KEY", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID")
-        )
+        self.key, self._organization, self._project = ("" if managed else read_header(name) for name in ACCOUNT)
         limits = type(self.library.DEFAULT_CONNECTION_LIMITS)
         http_library = limits.__module__.partition(".")[0]  # httpx, or httpx2
         self.proxy = None if managed else proxy_for(base_url, http_library)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from itertools import islice
 from pathlib import Path
 
 from alfworld_sft.dataset.read import (
-    FIRST_ROWS,
     Columns,
     dataset_file,
-    read_rows,
+    first_rows,
     refuse_duplicates,
     stand_for_episodes,
     unread_columns,
@@ -71,7 +69,7 @@ def check_inputs(config: TrainConfig) -> None:
             logger.warning("data.val_files: %s is trained on, so the validation loss will be too optimistic", file)
     for option, files in (("data.train_files", train), ("data.val_files", val)):
         for file in files:
-            first = list(islice(read_rows([file], columns, option), FIRST_ROWS))
+            first = first_rows(file, columns, option)
             if not columns.multiturn and stand_for_episodes(first):
                 raise DatasetError(
                     f"{option}={file}: it has one row for each episode, so single turns would train the last reply"
