@@ -111,3 +111,24 @@ def test_a_command_that_stops_already_is_left_alone():
         send()
     with pytest.raises(SystemExit), sigterm_interrupts():  # the next command can be stopped again
         send()
+
+
+def test_a_second_sigterm_may_come_at_any_line_of_the_handler_of_the_first():
+    """Torchrun's follows one to all processes; a handler that holds a lock would wait for itself."""
+    program = """
+import os, signal, sys
+from alfworld_sft.signals import sigterm_noted
+lines = set()
+def follow(frame, event, _):
+    if event == "line" and (line := (frame.f_code.co_filename, frame.f_lineno)) not in lines:
+        lines.add(line)
+        signal.raise_signal(signal.SIGTERM)
+    return follow
+with sigterm_noted() as request:
+    sys.settrace(follow)
+    request.handle(signal.SIGTERM, None)
+    sys.settrace(None)
+print(request.received, len(lines) > 1)
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=30)
+    assert ended.stdout == "True True\n", ended.stderr

@@ -6,6 +6,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
@@ -13,20 +14,25 @@ INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
 """Exit codes of a command that was stopped."""
 
 
-_arrived = threading.Event()
+@dataclass(slots=True)
+class _Process:
+    """What this process knows: plain values, for a handler that takes a lock waits for itself at a second signal."""
+
+    came: bool = False
+    stops: bool = False
 
 
-_stopping = threading.Event()
+_process = _Process()
 
 
 def ignore_further_sigterm() -> None:
     """Let no SIGTERM interrupt what is left of this command: it stops already, and its message is still to come."""
-    _stopping.set()
+    _process.stops = True
 
 
 def sigterm_came() -> bool:
     """Return whether SIGTERM has come to this process while one of the contexts of this module was open."""
-    return _arrived.is_set()
+    return _process.came
 
 
 class StopRequest:
@@ -49,9 +55,9 @@ class StopRequest:
 
     def handle(self, _: int, frame: FrameType | None) -> None:
         """Note the signal; a second one changes nothing, for cleaning up is not to be interrupted."""
-        _arrived.set()
+        _process.came = True
         first, self.received = not self.received, True
-        if first and self._interrupts and not _stopping.is_set():
+        if first and self._interrupts and not _process.stops:
             _interrupt(frame)
 
 
@@ -59,7 +65,7 @@ class StopRequest:
 def sigterm_noted() -> Iterator[StopRequest]:
     """Note SIGTERM for as long as the block lasts, which looks after it; in the main thread only."""
     request = StopRequest()
-    _stopping.clear()
+    _process.stops = False
     with _handler(signal.SIGTERM, request.handle):
         yield request
 
@@ -68,7 +74,7 @@ def sigterm_noted() -> Iterator[StopRequest]:
 def sigterm_interrupts() -> Iterator[StopRequest]:
     """Let SIGTERM stop the block as Ctrl-C does; what then exits with 130 exits with 143."""
     request = StopRequest()
-    _stopping.clear()
+    _process.stops = False
     try:
         with _handler(signal.SIGTERM, request.handle), request.interrupting():
             yield request
