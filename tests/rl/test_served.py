@@ -86,6 +86,15 @@ def test_each_step_is_played_by_its_own_adapter_and_learned_from(agent, games, t
     assert not (tmp_path / "served").exists()
 
 
+def test_what_others_put_beside_the_adapters_stays(agent, games, tmp_path, openai_key):
+    notes, left = tmp_path / "served" / "notes.txt", tmp_path / "served" / "alfworld-sft-0123abcd-step-7"
+    left.mkdir(parents=True)
+    notes.write_text("mine")
+    with serving(FakeVLLM(agent)) as fake:
+        learn(served(agent, games, tmp_path, fake))
+    assert list((tmp_path / "served").iterdir()) == [notes]
+
+
 def test_no_run_reuses_an_adapters_name(agent, games, tmp_path, openai_key):
     vllm = FakeVLLM(agent)
     with serving(vllm) as fake:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,7 +22,8 @@ from alfworld_sft.train.distributed import Ranks
 from alfworld_sft.train.play import playable_copy
 
 SERVED = "served"
-"""Folder of the adapter that a server is to load, inside the run's folder."""
+"""Folder of the adapters that a server is to load, inside the run's folder; it may hold what others put there."""
+_NAMES = "alfworld-sft-{run}-step-{step}"
 
 
 class StepPlayers(Protocol):
@@ -81,7 +82,7 @@ class ServedPlayers:
         """Yield a policy whose server has loaded the model's present adapter. Raises UserError if it does not."""
         options = self._options
         policy = AdapterServer(
-            f"alfworld-sft-{self._run}-step-{step}",
+            _NAMES.format(run=self._run, step=step),
             options.base_url,
             sampling_of(options),
             Patience(options.timeout_s, options.attempts),
@@ -89,14 +90,23 @@ class ServedPlayers:
             keep_token_ids=True,
         )
         folder = self._folder / policy.model
+        if self._ranks.first:
+            self._remove_adapters()  # a killed run has left one
         try:
             write_adapter(folder, model, self._tokenizer, self._ranks)
             self._let_first(lambda: policy.load(folder))
             yield policy
         finally:
             if self._ranks.first:
-                remove_folder(self._folder)
+                self._remove_adapters()
         self._let_first(policy.unload)
+
+    def _remove_adapters(self) -> None:
+        """Delete this run's adapters, and the folder if nothing else is in it."""
+        for adapter in self._folder.glob(_NAMES.format(run="*", step="*")):
+            remove_folder(adapter)
+        with suppress(OSError):
+            self._folder.rmdir()
 
     def _let_first(self, act: Callable[[], None]) -> None:
         """Let the first process act; raise its UserError in every process."""
