@@ -11,6 +11,8 @@ from typing import Literal, NamedTuple, get_args
 
 Role = Literal["system", "user", "assistant"]
 Form = Literal["single", "multi"]
+DType = Literal["auto", "float32", "bfloat16", "float16"]
+"""In which numbers a model plays, or is stored; auto: what the device is fastest with, or what the model has."""
 ReplyFormat = Literal["tags", "verl-agent", "trinity", "eto", "react"]
 """How a reply is written: in this package's tags, or as a published protocol has it (`prompts.formats`)."""
 MAX_STEPS = 50

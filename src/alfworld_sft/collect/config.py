@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Self
 
 from pydantic import Field, model_validator
 
 from alfworld_sft.config import Section
+from alfworld_sft.dataset.rows import Predictions, RowsPer
 from alfworld_sft.games.layout import SPLITS_IN_WORDS, Split
 from alfworld_sft.policies.config import CollectingPolicySection
 from alfworld_sft.runs.config import EnvSection, GamesToPlay, RunConfig
@@ -31,7 +32,7 @@ class CollectedEnvSection(EnvSection):
 class WorldModelSection(Section):
     """What `<prediction>` contains in the training text, and which other actions are tried."""
 
-    predictions: Literal["grounded", "model"] = Field(
+    predictions: Predictions = Field(
         "grounded", description="grounded: the observation that followed; model: the policy's own prediction."
     )
     alternatives: int = Field(
@@ -46,7 +47,7 @@ class DatasetSection(Section):
     """Which episodes become rows, and how they are split."""
 
     require_success: bool = Field(False, description="Keep won episodes only.")
-    rows_per: Literal["turn", "episode"] = Field(
+    rows_per: RowsPer = Field(
         "turn",
         description="turn: one row per action, for single-turn and multi-turn training; episode: one row with the full"
         " conversation, much smaller, for multi-turn training only.",

@@ -25,6 +25,7 @@ USER_LABEL = "user: "
 
 Row = dict[str, Any]
 RowsPer = Literal["turn", "episode"]
+Predictions = Literal["grounded", "model"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ class Rendering:
 
     template: Template
     history_length: int | None = None
-    predictions: Literal["grounded", "model"] = "grounded"
+    predictions: Predictions = "grounded"
     rows_per: RowsPer = "turn"
 
 

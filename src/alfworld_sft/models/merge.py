@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import warnings
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -22,12 +22,12 @@ from alfworld_sft.models.load import base_of, cast_weights, first_line, load_con
 from alfworld_sft.models.reference import expand_home, unusable_path
 from alfworld_sft.models.stamp import CheckpointError, base_fingerprint, read_stamp
 from alfworld_sft.models.stopping import stop_at
+from alfworld_sft.types import DType
 
 logger = logging.getLogger(__name__)
 
 SAME = 1e-3
 """Largest difference of a logit, relative to the largest one, that rounding causes when an adapter is merged."""
-DType = Literal["auto", "bfloat16", "float16", "float32"]
 
 
 class MergeError(UserError):

@@ -8,7 +8,14 @@ from pydantic import AfterValidator, Field, model_validator
 
 from alfworld_sft.config import Needs, Section
 from alfworld_sft.models.reference import expand_home
+from alfworld_sft.policies.expert.search import Search
+from alfworld_sft.types import DType
 from alfworld_sft.usage import Prices
+
+Constrain = Literal["none", "action"]
+"""What a model's reply is restricted to: nothing, or an admissible command where its action stands."""
+Truncated = Literal["retry", "keep"]
+"""What is done with a server's reply that `max_tokens` cut off."""
 
 
 class PolicySection(Section):
@@ -47,7 +54,7 @@ class PolicySection(Section):
         description="expert: sees only the prompt; planner: sees the full state and follows a shortest plan; random;"
         " server: a language model at an OpenAI-compatible server; local: a language model in this process.",
     )
-    search: Literal["prior", "sweep"] = Field(
+    search: Search = Field(
         "prior",
         description="How the expert searches: prior: likely places first; sweep: fixed order (short histories).",
     )
@@ -77,10 +84,10 @@ class PolicySection(Section):
         description="Nucleus sampling threshold of a model; null leaves it to the server.",
     )
     max_tokens: int = Field(512, ge=1, description="Maximum tokens per reply of a model.")
-    constrain: Literal["none", "action"] = Field(
+    constrain: Constrain = Field(
         "none", description="action: a model's action can only be one of the admissible commands, shown or not."
     )
-    truncated: Literal["retry", "keep"] = Field(
+    truncated: Truncated = Field(
         "retry",
         description="Server replies cut off by max_tokens: retry draws again, then fails the episode; keep, the default"
         " with a teacher, uses them.",
@@ -88,7 +95,7 @@ class PolicySection(Section):
     timeout_s: float = Field(120.0, gt=0, description="Seconds to wait for a server's reply.")
     attempts: int = Field(6, ge=1, le=100, description="Maximum requests to a server per reply, with growing pauses.")
     keep_token_ids: bool = Field(False, description="Keep a model's token ids and log-probabilities, if available.")
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+    dtype: DType = Field(
         "auto", description="Dtype that a local model computes in; auto: bfloat16 on a GPU, float32 elsewhere."
     )
     max_batch: int = Field(64, ge=1, description="Maximum batch size of a local model, in turns.")
@@ -180,4 +187,4 @@ class CollectingPolicySection(PolicySection):
 class EvaluatedPolicySection(PolicySection):
     """The policy that is evaluated; a truncated reply is kept, not drawn again."""
 
-    truncated: Literal["retry", "keep"] = Field("keep", description=PolicySection.model_fields["truncated"].description)
+    truncated: Truncated = Field("keep", description=PolicySection.model_fields["truncated"].description)

@@ -14,6 +14,14 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+Estimator = Literal["grpo", "rloo", "gigpo", "progress"]
+Scale = Literal["group", "none"]
+"""What a group's rewards are divided by: their deviation, or nothing."""
+Anchors = Literal["game", "batch"]
+"""Among which episodes a state counts as met again."""
+CutOff = Literal["zero", "kept"]
+"""The advantage of an episode that the step limit cut off."""
+
 Values = NDArray[np.float64]
 
 GRPO_EPSILON = 1e-4
@@ -50,16 +58,16 @@ class ScoredEpisode:
 class AdvantageOptions:
     """Which estimator, and its numbers; `advantages` explains them."""
 
-    advantage: Literal["grpo", "rloo", "gigpo", "progress"] = "grpo"
-    scale_rewards: Literal["group", "none"] = "group"
+    advantage: Estimator = "grpo"
+    scale_rewards: Scale = "group"
     invalid_penalty: float = 0.0
     gamma: float = 1.0
     step_weight: float = 1.0
-    anchors: Literal["game", "batch"] = "game"
+    anchors: Anchors = "game"
     lam: float = 1.0
     progress_reward: float = 0.1
     lost_distance: int = 50
-    cut_off: Literal["zero", "kept"] = "zero"
+    cut_off: CutOff = "zero"
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +138,7 @@ def _positions(keys: Iterable[Hashable]) -> dict[Hashable, list[int]]:
     return dict(found)
 
 
-def _centered(values: Values, scale: Literal["group", "none"], epsilon: float) -> Values:
+def _centered(values: Values, scale: Scale, epsilon: float) -> Values:
     """Return values minus their mean, divided by their standard deviation if wanted; exactly 0 if all are equal."""
     if len(values) < 2 or np.ptp(values) <= EQUAL:
         return np.zeros_like(values)
@@ -138,9 +146,7 @@ def _centered(values: Values, scale: Literal["group", "none"], epsilon: float) -
     return centered / (values.std(ddof=1) + epsilon) if scale == "group" else centered
 
 
-def _centered_by(
-    values: Values, groups: Iterable[list[int]], scale: Literal["group", "none"], epsilon: float
-) -> Values:
+def _centered_by(values: Values, groups: Iterable[list[int]], scale: Scale, epsilon: float) -> Values:
     found = np.zeros_like(values)
     for group in groups:
         found[group] = _centered(values[group], scale, epsilon)

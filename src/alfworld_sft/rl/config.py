@@ -14,8 +14,12 @@ from pydantic import Field, model_validator
 from alfworld_sft.config import Needs, Section, build_config
 from alfworld_sft.games.layout import SPLITS_IN_WORDS, Split
 from alfworld_sft.games.sources import GENERATE
+from alfworld_sft.rl.advantages import Anchors, CutOff, Estimator, Scale
+from alfworld_sft.rl.weights import LossType
 from alfworld_sft.runs.config import EnvSection, GamesToPlay, PromptSection
+from alfworld_sft.train.choices import RatioLevel, Schedule
 from alfworld_sft.train.config import ALIASES, LimitsSection, OptimSection, RunSection, TrainingConfig
+from alfworld_sft.types import DType, Form
 
 HINTS = {
     "algorithm.adv_estimator": "write rl.advantage=grpo, rloo, gigpo or progress",
@@ -54,7 +58,7 @@ class RLGamesSection(GamesToPlay):
 class RLPromptSection(PromptSection):
     """How the policy is prompted: as in the data that it was fine-tuned on."""
 
-    form: Literal["single", "multi"] = Field("multi", description=PromptSection.model_fields["form"].description)
+    form: Form = Field("multi", description=PromptSection.model_fields["form"].description)
 
 
 class SampledPolicySection(Section):
@@ -82,7 +86,7 @@ class SampledPolicySection(Section):
     max_batch: int = Field(
         64, ge=1, description="Episodes that a process plays at once, and so the turns of a batch of the local model."
     )
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+    dtype: DType = Field(
         "auto", description="Dtype that the local model plays in; auto: bfloat16 on a GPU, float32 elsewhere."
     )
     timeout_s: float = Field(120.0, gt=0, description="Seconds to wait for a server's reply.")
@@ -113,16 +117,16 @@ class RLSection(Section):
         description="policy_gradient: clipped policy gradient with advantages; best_of: train the won episodes by"
         " likelihood (expert iteration).",
     )
-    advantage: Literal["grpo", "rloo", "gigpo", "progress"] = Field(
+    advantage: Estimator = Field(
         "grpo",
         description="grpo, rloo: an episode's reward against those of its game; gigpo: also by step, between equal"
         " observations; progress: by step, from the exact distance to the goal.",
     )
-    scale_rewards: Literal["group", "none"] = Field(
+    scale_rewards: Scale = Field(
         "group", description="group: divide by the standard deviation of the game's rewards; none: do not."
     )
     step_weight: float = Field(1.0, ge=0, description="gigpo: weight of the advantage by step.")
-    anchors: Literal["game", "batch"] = Field(
+    anchors: Anchors = Field(
         "game", description="gigpo: equal observations count within one game (verl-agent) or the batch (Trinity)."
     )
     gamma: float | None = Field(
@@ -132,7 +136,7 @@ class RLSection(Section):
     progress_reward: float = Field(
         0.1, gt=0, description="progress: reward of a step nearer to the goal; winning is 1."
     )
-    cut_off: Literal["zero", "kept"] = Field(
+    cut_off: CutOff = Field(
         "zero",
         description="progress: potential where an episode is cut off. zero: the best policy stays the same; kept: by"
         " the distance, so that lost episodes also differ by how close they came.",
@@ -149,10 +153,10 @@ class RLSection(Section):
     num_iterations: int = Field(1, ge=1, description="Updates per batch of episodes.")
     epsilon: float = Field(0.2, gt=0, lt=1, description="Clipping range of the probability ratio, below 1.")
     epsilon_high: float | None = Field(None, gt=0, description="The same above 1; null: epsilon.")
-    importance_sampling_level: Literal["token", "sequence"] = Field(
+    importance_sampling_level: RatioLevel = Field(
         "token", description="Ratios of tokens (GRPO), or their geometric mean over a sequence (GSPO)."
     )
-    loss_type: Literal["dapo", "dr_grpo", "grpo"] = Field(
+    loss_type: LossType = Field(
         "dapo",
         description="dapo: mean over all trained tokens; dr_grpo: sum divided by a constant; grpo: mean over episodes"
         " of their means.",
@@ -185,9 +189,7 @@ class RLOptimSection(OptimSection):
 
     lr: float = Field(2e-5, gt=0, description="Peak learning rate.")
     warmup_steps_ratio: float = Field(0.0, ge=0, le=1, description="Share of the steps used for linear warm-up.")
-    lr_scheduler: Literal["cosine", "linear", "constant"] = Field(
-        "constant", description=OptimSection.model_fields["lr_scheduler"].description
-    )
+    lr_scheduler: Schedule = Field("constant", description=OptimSection.model_fields["lr_scheduler"].description)
 
 
 class RLConfig(TrainingConfig):

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,6 +17,7 @@ from alfworld_sft.errors import UserError
 from alfworld_sft.signals import INTERRUPTED, TERMINATED, sigterm_came
 from alfworld_sft.train.config import TrainConfig, TrainingConfig, build_train_config
 from alfworld_sft.train.packages import require_training_packages
+from alfworld_sft.types import DType
 
 if TYPE_CHECKING:
     from alfworld_sft.train.learner import TrainingResult
@@ -143,7 +144,7 @@ def merge_command(
     output: Annotated[Path, typer.Argument(help="Folder of the merged model.")],
     base: Annotated[str | None, typer.Option(help="Path of the base model, if it has moved.")] = None,
     dtype: Annotated[
-        Literal["auto", "bfloat16", "float16", "float32"],
+        DType,
         typer.Option(help="Dtype of the stored weights; auto: the base model's."),
     ] = "auto",
 ) -> None:

@@ -14,6 +14,8 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_v
 from alfworld_sft.config import Needs, Section, build_config
 from alfworld_sft.games.layout import SPLITS_IN_WORDS, Split
 from alfworld_sft.models.reference import expand_home
+from alfworld_sft.policies.config import Constrain
+from alfworld_sft.train.choices import AttentionChoice, DeviceChoice, OptimizerName, Schedule, Strategy, Weighting
 from alfworld_sft.types import MAX_STEPS, MOST_STEPS
 
 ALIASES = {
@@ -76,7 +78,7 @@ class MultiturnSection(TrainSection):
 
     enable: bool = Field(False, description="Train on full conversations; false trains on prompt and response.")
     messages_key: str = Field("messages", description="Column with the conversation, a list of {role, content}.")
-    weighting: Literal["uniform", "cumulative"] = Field(
+    weighting: Weighting = Field(
         "uniform",
         description="uniform: each turn counts once; cumulative: once per row that contains it, as in verl and TRL.",
     )
@@ -139,13 +141,13 @@ class ModelSection(TrainSection):
         description="Dtype of the frozen weights and of the computation; auto: bfloat16 on a GPU, and on a CPU that"
         " multiplies it for adapters on a wide model; else float32.",
     )
-    attention: Literal["auto", "packed", "sdpa"] = Field(
+    attention: AttentionChoice = Field(
         "auto",
         description="packed: no computation across sequences of a micro-batch (variable-length kernel on a GPU); sdpa:"
         " with a mask; auto: packed if the architecture allows it.",
     )
     compile: bool = Field(False, description="Compile each layer with torch.compile; worthwhile only on a GPU.")
-    strategy: Annotated[Literal["ddp", "fsdp2"], BeforeValidator(_resolve_strategy)] = Field(
+    strategy: Annotated[Strategy, BeforeValidator(_resolve_strategy)] = Field(
         "ddp", description="ddp: every process holds the full model; fsdp2: the model is sharded over processes."
     )
 
@@ -162,7 +164,7 @@ class OptimSection(TrainSection):
         ),
     )
 
-    name: Literal["adamw", "muon"] = Field(
+    name: OptimizerName = Field(
         "adamw", description="adamw; or muon for the matrices inside the layers, with adamw for the rest."
     )
     lr: float = Field(1e-4, gt=0, description="Peak learning rate.")
@@ -171,9 +173,7 @@ class OptimSection(TrainSection):
     momentum: float = Field(0.95, ge=0, lt=1, description="Muon's momentum.")
     warmup_steps_ratio: float = Field(0.1, ge=0, le=1, description="Share of the steps used for linear warm-up.")
     clip_grad: float = Field(1.0, ge=0, description="Maximum gradient norm; 0 disables clipping.")
-    lr_scheduler: Literal["cosine", "linear", "constant"] = Field(
-        "cosine", description="Learning-rate schedule after the warm-up."
-    )
+    lr_scheduler: Schedule = Field("cosine", description="Learning-rate schedule after the warm-up.")
     min_lr_ratio: float = Field(0.0, ge=0, le=1, description="Final learning rate as a share of the peak.")
 
 
@@ -243,7 +243,7 @@ class RunSection(TrainSection):
     )
     eval_max_steps: int = Field(MAX_STEPS, ge=1, le=MOST_STEPS, description="Maximum steps per episode in these games.")
     eval_max_tokens: int = Field(512, ge=1, description="Maximum tokens per reply in these games.")
-    eval_constrain: Literal["none", "action"] = Field(
+    eval_constrain: Constrain = Field(
         "none", description="action: in these games, actions are restricted to the admissible commands."
     )
     max_ckpt_to_keep: int | None = Field(
@@ -255,7 +255,7 @@ class RunSection(TrainSection):
         description="auto: resume from the newest complete checkpoint; disable: start anew; or a checkpoint's path.",
     )
     seed: int = Field(1, ge=0, lt=2**32, description="Seed for the order of the data and the initial adapter weights.")
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: the GPU if there is one, else the CPU.")
+    device: DeviceChoice = Field("auto", description="auto: the GPU if there is one, else the CPU.")
     processes: Literal["auto"] | Annotated[int, Field(ge=1, le=1024)] = Field(
         1,
         description="Processes to start on this machine; auto: one per GPU, or per core. On a CPU two processes are"

@@ -22,8 +22,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from alfworld_sft.errors import UserError
 from alfworld_sft.system import usable_cores
+from alfworld_sft.train.choices import DeviceChoice, Strategy
 
-Strategy = Literal["ddp", "fsdp2"]
 TIMEOUT = timedelta(minutes=30)
 """How long a process waits for the others: one of them may be writing a checkpoint to a slow disk."""
 
@@ -74,9 +74,7 @@ class Ranks:
 
 
 @contextmanager
-def join_processes(
-    device: Literal["auto", "cpu", "cuda"] = "auto", environ: Mapping[str, str] = os.environ
-) -> Iterator[Ranks]:
+def join_processes(device: DeviceChoice = "auto", environ: Mapping[str, str] = os.environ) -> Iterator[Ranks]:
     """Join the processes started by torchrun, and leave them at the end; free every DDP module first.
 
     Raises UserError if there are more processes on this machine than GPUs.
@@ -94,7 +92,7 @@ def join_processes(
     dist.destroy_process_group()  # not after an error: the others may be waiting, and this process exits
 
 
-def choose_device(wish: Literal["auto", "cpu", "cuda"], local_rank: int, local_world: int) -> torch.device:
+def choose_device(wish: DeviceChoice, local_rank: int, local_world: int) -> torch.device:
     """Return this process's device; raises UserError if the requested one is unavailable."""
     gpus = torch.cuda.device_count()
     if wish == "cpu" or (wish == "auto" and gpus == 0):
@@ -109,7 +107,7 @@ def choose_device(wish: Literal["auto", "cpu", "cuda"], local_rank: int, local_w
     return torch.device("cuda", local_rank)
 
 
-def count_processes(wish: int | Literal["auto"], device: Literal["auto", "cpu", "cuda"], rows: int) -> int:
+def count_processes(wish: int | Literal["auto"], device: DeviceChoice, rows: int) -> int:
     """Return how many processes to start here: as wished, or one per GPU, or one per core while each has a row."""
     if wish != "auto":
         return wish

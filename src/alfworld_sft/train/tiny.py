@@ -12,7 +12,7 @@ import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
@@ -36,6 +36,7 @@ from alfworld_sft.prompts.tags import compose_reply
 from alfworld_sft.prompts.template import load_template
 from alfworld_sft.runs.rollout import Protocol, run_episode
 from alfworld_sft.seeds import derive_seed
+from alfworld_sft.train.choices import Architecture, ChatFormat, TokenizerKind
 from alfworld_sft.types import Prompt, Reply
 from alfworld_sft.world import Game
 from alfworld_sft.world.language import LOOK
@@ -90,8 +91,8 @@ class TinyOptions:
     and keys, and learns from scratch in a fraction of the episodes (`docs/learning.md`).
     """
 
-    model_type: Literal["qwen2", "qwen3"] = "qwen2"
-    tokenizer: Literal["word", "bpe"] = "word"
+    model_type: Architecture = "qwen2"
+    tokenizer: TokenizerKind = "word"
     vocab_size: int | None = None
     width: int = 128
     layers: int = 4
@@ -100,7 +101,7 @@ class TinyOptions:
     feed_forward: int | None = None
     tied: bool = True
     system: str | None = None
-    chat: Literal["chatml", "short"] = "chatml"
+    chat: ChatFormat = "chatml"
     max_length: int = 8192
     seed: int = 0
 
@@ -189,7 +190,7 @@ def train_tokenizer(texts: Iterable[str], options: TinyOptions) -> Any:
     return tokenizer
 
 
-def chat_template(system: str | None = None, chat: Literal["chatml", "short"] = "chatml") -> str:
+def chat_template(system: str | None = None, chat: ChatFormat = "chatml") -> str:
     """Return the template; a default system message is put before a conversation that has none."""
     template = CHAT_TEMPLATE if chat == "chatml" else SHORT_CHAT_TEMPLATE
     if system is None:

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from alfworld_sft.errors import ConfigError
+from alfworld_sft.train.choices import Architecture, ChatFormat, TokenizerKind
 
 
 def tiny_model(
     folder: Annotated[Path, typer.Argument(help="Where the model is written, in the Hugging Face layout.")],
     model_type: Annotated[
-        Literal["qwen2", "qwen3"], typer.Option(help="Architecture; qwen3 learns much faster from scratch.")
+        Architecture, typer.Option(help="Architecture; qwen3 learns much faster from scratch.")
     ] = "qwen2",
-    tokenizer: Annotated[
-        Literal["word", "bpe"], typer.Option(help="word: one token per word; bpe: byte-level BPE.")
-    ] = "word",
+    tokenizer: Annotated[TokenizerKind, typer.Option(help="word: one token per word; bpe: byte-level BPE.")] = "word",
     corpus: Annotated[
         list[Path] | None,
         typer.Option(help="Datasets or text files for the tokenizer. Default: the text of the games."),
@@ -39,7 +38,7 @@ def tiny_model(
     max_length: Annotated[int, typer.Option(min=64, help="Maximum sequence length in tokens.")] = 8192,
     system: Annotated[str | None, typer.Option(help="Default system message of the chat template.")] = None,
     chat: Annotated[
-        Literal["chatml", "short"],
+        ChatFormat,
         typer.Option(help="chatml: Qwen2.5's format; short: three tokens per turn."),
     ] = "chatml",
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of the random weights.")] = 0,

@@ -21,7 +21,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
@@ -43,10 +43,8 @@ from alfworld_sft.policies.llm.reply_reader import ReplyReader
 from alfworld_sft.policies.llm.sampling import Sampling
 from alfworld_sft.policies.llm.structured import room_for_action
 from alfworld_sft.policies.llm.turn import Turn
-from alfworld_sft.types import Prompt, Reply
+from alfworld_sft.types import DType, Prompt, Reply
 from alfworld_sft.world import Game
-
-DType = Literal["auto", "float32", "bfloat16", "float16"]
 
 GATHER_S = 0.002
 """How long a batch waits for episodes that are about to ask."""

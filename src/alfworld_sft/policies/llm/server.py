@@ -11,10 +11,11 @@ from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from alfworld_sft.errors import PolicyError, PolicyUnavailableError
 from alfworld_sft.policies.base import Player, short_name
+from alfworld_sft.policies.config import Truncated
 from alfworld_sft.policies.llm.endpoint import Answer, Endpoint
 from alfworld_sft.policies.llm.protocol import (
     FilteredError,
@@ -61,7 +62,7 @@ class OpenAIServer:
         sampling: Sampling | None = None,
         patience: Patience | None = None,
         *,
-        truncated: Literal["retry", "keep"] = "retry",
+        truncated: Truncated = "retry",
         keep_token_ids: bool = False,
         constrain: bool = False,
         managed: ManagedServer | None = None,

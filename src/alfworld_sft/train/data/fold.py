@@ -11,12 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
-from typing import Literal
 
+from alfworld_sft.train.choices import Weighting
 from alfworld_sft.types import Message
-
-Weighting = Literal["uniform", "cumulative"]
-"""uniform: a turn counts once, in the shortest row that trains it; cumulative: once in every row that trains it."""
 
 
 @dataclass(frozen=True, slots=True)

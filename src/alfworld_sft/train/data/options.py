@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from alfworld_sft.train.choices import Weighting
 from alfworld_sft.train.config import TrainConfig
-from alfworld_sft.train.data.fold import Weighting
 
 Truncation = Literal["turn", "right", "left", "error"]
 """turn: cut after the last reply that fits; right and left: cut at that end; error: refuse."""

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from alfworld_sft.models.families import attends_plainly
 from alfworld_sft.models.load import ModelError, first_line, load_config
 from alfworld_sft.models.products import WIDE, fast_products, mkl_is_slow
+from alfworld_sft.train.choices import AttentionChoice
 
 logger = logging.getLogger(__name__)
 
@@ -97,7 +98,7 @@ def _mask(branches: Sequence[tuple[int, int]]) -> Tensor:
     return torch.cat([before, own], dim=1)
 
 
-def choose_attention(name: str, wish: Literal["auto", "packed", "sdpa"], longest: int | None) -> str:
+def choose_attention(name: str, wish: AttentionChoice, longest: int | None) -> str:
     """Return the attention to load a model with: ours, if the architecture's is plain for rows of `longest` tokens.
 
     None stands for rows as long as the model's context.

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from alfworld_sft.errors import UserError
+from alfworld_sft.train.choices import OptimizerName, Schedule
 from alfworld_sft.train.distributed import full_tensor, shard_like
 from alfworld_sft.train.model.muon import Muon
 
-Schedule = Literal["cosine", "linear", "constant"]
 OptimizerState = dict[str, dict[str, Any]]
 """Name of a parameter → its optimizer state: tensors of its shape, and the number of steps."""
 
@@ -50,7 +50,7 @@ class Optimizer:
         self,
         module: nn.Module,
         *,
-        name: Literal["adamw", "muon"],
+        name: OptimizerName,
         lr: float,
         betas: tuple[float, float],
         weight_decay: float,

@@ -16,11 +16,12 @@ al. 2025, arXiv 2507.18071, eq. 7). The weights of the tokens come from `rl.weig
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from alfworld_sft.train.choices import RatioLevel
 from alfworld_sft.train.data.pack import IGNORED
 from alfworld_sft.train.model.loss import TokenLoss
 
@@ -47,7 +48,7 @@ class PolicyLoss:
     tokens: PolicyTokens
     clip_low: float = 0.2
     clip_high: float = 0.2
-    level: Literal["token", "sequence"] = "token"
+    level: RatioLevel = "token"
     beta: float = 0.0
 
     @property
