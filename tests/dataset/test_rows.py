@@ -1,4 +1,5 @@
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -36,6 +37,29 @@ def test_grounded_predictions_say_what_really_came_next():
     said = step(2)
     assert "<prediction>Seen 3.</prediction>" in training_text(said, WORLD_MODEL)
     assert "<prediction>guess 2</prediction>" in training_text(said, replace(WORLD_MODEL, predictions="model"))
+
+
+def test_grounded_answers_stand_in_their_own_row_alone():
+    """A model that reads true predictions before learns to believe its own."""
+    rows = list(rows_of(episode(turns=3), replace(WORLD_MODEL, predictions="grounded_answer")))
+    said = [[m["content"] for m in row["messages"] if m["role"] == "assistant"] for row in rows]
+    assert [re.findall("<prediction>(.*?)</prediction>", "".join(texts)) for texts in said] == [
+        ["Seen 2."],
+        ["guess 1", "Seen 3."],
+        ["guess 1", "guess 2", "Seen 4."],
+    ]
+    infos = [json.loads(row["extra_info"]) for row in rows]
+    assert [info["untrained_turns"] for info in infos] == [[], [1], [1, 2]]
+    assert infos[0]["alternatives"] == [{"action": "look", "observation": "Seen 2."}]
+    assert [row["response_data"] for row in rows] == [
+        row["response_data"] for row in rows_of(episode(turns=3), WORLD_MODEL)
+    ]
+
+
+def test_a_guess_that_came_true_is_trained_where_it_stands():
+    true = replace(step(1), reply=Reply(step(1).reply.text.replace("guess 1", "Seen 2.")))
+    rows = list(rows_of(episode(steps=(true, step(2, won=True))), replace(WORLD_MODEL, predictions="grounded_answer")))
+    assert [json.loads(row["extra_info"])["untrained_turns"] for row in rows] == [[], []]
 
 
 def test_a_template_without_predictions_leaves_the_reply_alone():

@@ -33,7 +33,9 @@ class WorldModelSection(Section):
     """What `<prediction>` contains in the training text, and which other actions are tried."""
 
     predictions: Predictions = Field(
-        "grounded", description="grounded: the observation that followed; model: the policy's own prediction."
+        "grounded",
+        description="grounded: the observation that followed; grounded_answer: that in the reply that a row trains, and"
+        " before it the policy's own prediction, as when it plays; model: the policy's own prediction.",
     )
     alternatives: int = Field(
         0,
@@ -79,6 +81,15 @@ class CollectConfig(RunConfig):
             raise ValueError(
                 "dataset.rows_per=episode: a turn's alternatives belong to the turn's row; use dataset.rows_per=turn"
                 " with worldmodel.alternatives"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_predictions(self) -> Self:
+        if self.worldmodel.predictions == "grounded_answer" and self.dataset.rows_per == "episode":
+            raise ValueError(
+                "dataset.rows_per=episode: grounded answers leave the conversation, so each needs a row of its own; use"
+                " dataset.rows_per=turn with worldmodel.predictions=grounded_answer"
             )
         return self
 

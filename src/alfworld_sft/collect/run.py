@@ -48,10 +48,11 @@ def _check_template(config: CollectConfig) -> None:
             f"policy.rationalize: the template {name} asks for no <think> that a model could write;"
             " choose one that does, such as prompt.template=default"
         )
-    if config.worldmodel.predictions == "model" and "<prediction>" not in reply:
+    predictions = config.worldmodel.predictions
+    if predictions != "grounded" and "<prediction>" not in reply:
         raise ConfigError(
-            f"worldmodel.predictions=model: the template {name} asks for no <prediction>; leave it out, or choose one"
-            " that does, such as prompt.template=add_wm1"
+            f"worldmodel.predictions={predictions}: the template {name} asks for no <prediction>; leave it out, or"
+            " choose one that does, such as prompt.template=add_wm1"
         )
 
 

@@ -17,7 +17,7 @@ from alfworld_sft.prompts.tags import replace_section, strip_empty_thought
 from alfworld_sft.prompts.template import Template
 from alfworld_sft.prompts.transcript import Transcript, prompts_of
 from alfworld_sft.strict_json import to_json
-from alfworld_sft.types import Advice, Episode, Message, Prompt, Step
+from alfworld_sft.types import Episode, Message, Prompt, Step
 
 DATA_SOURCE = "agent_sft_collection"
 USER_LABEL = "user: "
@@ -25,7 +25,9 @@ USER_LABEL = "user: "
 
 Row = dict[str, Any]
 RowsPer = Literal["turn", "episode"]
-Predictions = Literal["grounded", "model"]
+Predictions = Literal["grounded", "grounded_answer", "model"]
+"""What stands in `<prediction>`. grounded: the observation that followed; grounded_answer: that in the reply that a row
+trains, and in the conversation before it what the policy said, as when it plays; model: what the policy said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +55,12 @@ def rows_of(episode: Episode, rendering: Rendering) -> Iterator[Row]:
         before = opening + 2 * turn - 1
         answer = messages[before]
         info = _extra_info(episode, turn, [t for t in untrained if t < turn])
-        lesson = step.teacher if turn in untrained else None
-        if lesson is not None:
-            answer = {"role": "assistant", "content": teacher_text(lesson, rendering)}
-            info["answer_by"] = "teacher"
-        if tried := [*_tried_commands(step, lesson), *elsewhere.get(turn, [])]:
+        leaves = turn in untrained
+        if leaves:
+            answer = {"role": "assistant", "content": answer_text(step, rendering)}
+            if step.teacher:
+                info["answer_by"] = "teacher"
+        if tried := [*_tried_commands(step, leaves=leaves), *elsewhere.get(turn, [])]:
             info["alternatives"] = tried
         yield make_row([*messages[:before], answer], prompt.messages[-1].content, float(episode.success), info)
 
@@ -105,14 +108,19 @@ def conversation_of(episode: Episode, rendering: Rendering) -> tuple[Message, ..
 def training_text(step: Step, rendering: Rendering) -> str:
     """Return the reply as the conversation shows it: a grounded prediction is replaced by the actual next observation.
 
-    Where a teacher has the answer to train on, the reply stays as it was said.
+    Where a teacher has the answer to train on, or answers alone are grounded, the reply stays as it was said.
     """
-    return step.reply.text if step.teacher else _ground(step.reply.text, step.next_observation, rendering)
+    as_said = step.teacher or rendering.predictions == "grounded_answer"
+    return step.reply.text if as_said else _ground(step.reply.text, step.next_observation, rendering)
 
 
-def teacher_text(advice: Advice, rendering: Rendering) -> str:
-    """Return the teacher's reply as trained on: a grounded prediction is what came where its action was tried."""
-    return _ground(advice.reply.text, advice.next_observation, rendering)
+def answer_text(step: Step, rendering: Rendering) -> str:
+    """Return what a turn's row trains: the teacher's reply or the policy's own.
+
+    A grounded prediction is what came, or what came where the teacher's action was tried.
+    """
+    said = step.teacher or step
+    return _ground(said.reply.text, said.next_observation, rendering)
 
 
 def is_target(step: Step) -> bool:
@@ -122,12 +130,12 @@ def is_target(step: Step) -> bool:
 
 
 def is_reply_trained(step: Step, rendering: Rendering) -> bool:
-    """Return whether the reply itself carries loss; beside a teacher it does where a conversation shows the same."""
-    if step.teacher is None or not is_target(step):
-        return is_target(step)
+    """Return whether the reply carries loss as the conversation shows it, being what the turn's row trains."""
+    if not is_target(step):
+        return False
     tags = rendering.template.written_tags
-    taught = teacher_text(step.teacher, rendering)
-    return strip_empty_thought(step.reply.text, tags) == strip_empty_thought(taught, tags)
+    shown, trained = training_text(step, rendering), answer_text(step, rendering)
+    return strip_empty_thought(shown, tags) == strip_empty_thought(trained, tags)
 
 
 def _ground(text: str, observation: str, rendering: Rendering) -> str:
@@ -154,15 +162,16 @@ def _extra_info(episode: Episode, turn: int, untrained_turns: list[int]) -> dict
     }
 
 
-def _tried_commands(step: Step, lesson: Advice | None) -> list[dict[str, str]]:
+def _tried_commands(step: Step, *, leaves: bool) -> list[dict[str, str]]:
     """Return the alternatives of a turn, with the game's answers.
 
-    Where the row's answer is the teacher's `lesson`, the conversation does not continue it: the teacher's command is
-    then among them, and so is the policy's own.
+    Where the row's answer `leaves` the conversation, which then does not continue it, its command is among them, and
+    so is the policy's own.
     """
     tried = {other.command: other.next_observation for other in step.alternatives}
-    if lesson is not None:
-        tried[lesson.command] = lesson.next_observation
+    if leaves:
+        if step.teacher:
+            tried[step.teacher.command] = step.teacher.next_observation
         if step.problem is None:
             tried[step.command] = step.next_observation
     return [{"action": command, "observation": answer} for command, answer in tried.items()]
@@ -180,7 +189,7 @@ def _alternatives_without_a_row(
         if turn not in wanted and wanted:
             row = next((later for later in wanted if later > turn), wanted[-1])
             context = {"turn": turn, "prompt": prompt.messages[-1].content}
-            found.setdefault(row, []).extend({**tried, **context} for tried in _tried_commands(step, None))
+            found.setdefault(row, []).extend({**tried, **context} for tried in _tried_commands(step, leaves=False))
     return found
 
 

@@ -16,7 +16,7 @@ from itertools import chain
 from pathlib import Path
 from random import Random
 
-from alfworld_sft.dataset.rows import Rendering, as_dicts, is_target, teacher_text, training_text
+from alfworld_sft.dataset.rows import Rendering, answer_text, as_dicts, is_target, training_text
 from alfworld_sft.errors import DatasetError
 from alfworld_sft.export.targets import Record
 from alfworld_sft.prompts.formats import read_reply, with_action
@@ -63,7 +63,7 @@ def preference_pairs(
         prompt = transcript.prompt(step.observation, step.admissible_commands)
         chosen = known.teacher or known.played
         if is_target(step) and _is_closer(chosen.distance, known.distance):
-            text = teacher_text(step.teacher, rendering) if step.teacher else training_text(step, rendering)
+            text = answer_text(step, rendering)
             own = [known.played] if step.teacher and step.problem is None else []
             worse = (other for other in chain(own, known.others) if not _is_closer(other.distance, known.distance))
             other = next(worse, None)

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, get_args
 
-from alfworld_sft.dataset.rows import Rendering, conversation_of, is_reply_trained
+from alfworld_sft.dataset.rows import Predictions, Rendering, conversation_of, is_reply_trained
 from alfworld_sft.dataset.show import count_tokens
 from alfworld_sft.report.read import Run, template_of
 from alfworld_sft.types import Episode, Message
@@ -40,8 +40,9 @@ def rendering_of(run: Run) -> Rendering | None:
     template = template_of(run)
     if template is None:
         return None
-    grounded = run.kind == "collect" and run.stamped("config", "worldmodel", "predictions") != "model"
-    return Rendering(template, predictions="grounded" if grounded else "model")
+    said = run.stamped("config", "worldmodel", "predictions") if run.kind == "collect" else "model"
+    predictions: Predictions = next((known for known in get_args(Predictions) if known == said), "grounded")
+    return Rendering(template, predictions=predictions)
 
 
 def load_encoder(model: str) -> ChatEncoder:
