@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from alfworld_sft.prompts.tags import replace_section, strip_empty_thought
 from alfworld_sft.prompts.template import Template
@@ -39,6 +39,11 @@ class Rendering:
     history_length: int | None = None
     predictions: Predictions = "grounded"
     rows_per: RowsPer = "turn"
+
+
+def predictions_named(name: object, otherwise: Predictions) -> Predictions:
+    """Return what a run's `worldmodel.predictions` says, or `otherwise` where it says nothing that is known."""
+    return next((known for known in get_args(Predictions) if known == name), otherwise)
 
 
 def rows_of(episode: Episode, rendering: Rendering) -> Iterator[Row]:
@@ -110,8 +115,9 @@ def training_text(step: Step, rendering: Rendering) -> str:
 
     Where a teacher has the answer to train on, or answers alone are grounded, the reply stays as it was said.
     """
-    as_said = step.teacher or rendering.predictions == "grounded_answer"
-    return step.reply.text if as_said else _ground(step.reply.text, step.next_observation, rendering)
+    if _is_shown_as_said(step, rendering):
+        return step.reply.text
+    return _ground(step.reply.text, step.next_observation, rendering)
 
 
 def answer_text(step: Step, rendering: Rendering) -> str:
@@ -131,11 +137,15 @@ def is_target(step: Step) -> bool:
 
 def is_reply_trained(step: Step, rendering: Rendering) -> bool:
     """Return whether the reply carries loss as the conversation shows it, being what the turn's row trains."""
-    if not is_target(step):
-        return False
+    if not is_target(step) or not _is_shown_as_said(step, rendering):
+        return is_target(step)
     tags = rendering.template.written_tags
-    shown, trained = training_text(step, rendering), answer_text(step, rendering)
-    return strip_empty_thought(shown, tags) == strip_empty_thought(trained, tags)
+    return strip_empty_thought(step.reply.text, tags) == strip_empty_thought(answer_text(step, rendering), tags)
+
+
+def _is_shown_as_said(step: Step, rendering: Rendering) -> bool:
+    """Return whether the conversation shows the reply as it was said, which the turn's answer may then differ from."""
+    return step.teacher is not None or rendering.predictions == "grounded_answer"
 
 
 def _ground(text: str, observation: str, rendering: Rendering) -> str:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, get_args
+from typing import TYPE_CHECKING, NamedTuple
 
-from alfworld_sft.dataset.rows import Predictions, Rendering, conversation_of, is_reply_trained
+from alfworld_sft.dataset.rows import Rendering, conversation_of, is_reply_trained, predictions_named
 from alfworld_sft.dataset.show import count_tokens
 from alfworld_sft.report.read import Run, template_of
 from alfworld_sft.types import Episode, Message
@@ -41,8 +41,7 @@ def rendering_of(run: Run) -> Rendering | None:
     if template is None:
         return None
     said = run.stamped("config", "worldmodel", "predictions") if run.kind == "collect" else "model"
-    predictions: Predictions = next((known for known in get_args(Predictions) if known == said), "grounded")
-    return Rendering(template, predictions=predictions)
+    return Rendering(template, predictions=predictions_named(said, "grounded"))
 
 
 def load_encoder(model: str) -> ChatEncoder:

@@ -6,12 +6,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from rich.text import Text
 
 from alfworld_sft.dataset.read import Columns, TrainingRow, parse_row
-from alfworld_sft.dataset.rows import Predictions, Rendering, rows_of
+from alfworld_sft.dataset.rows import Rendering, predictions_named, rows_of
 from alfworld_sft.errors import UserError
 from alfworld_sft.runs.template import template_of_run
 from alfworld_sft.train.config import build_train_config
@@ -62,7 +62,6 @@ def _rendering(stamp: Mapping[str, Any], folder: Path, template: str | None) -> 
     prompt, world = (part if isinstance(part := config.get(name), Mapping) else {} for name in ("prompt", "worldmodel"))
     if prompt.get("template", "") is None:
         raise UserError("the rows are conversations as they were recorded, without a template; show one with --row N")
-    said = world.get("predictions")
-    predictions: Predictions = next((known for known in get_args(Predictions) if known == said), "model")
+    predictions = predictions_named(world.get("predictions"), "model")
     played = template_of_run(stamp, folder, template)
     return Rendering(played, predictions=predictions, rows_per="episode")
