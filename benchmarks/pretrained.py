@@ -60,8 +60,8 @@ DIFFERENCES = {
 class Arm:
     """One run of the guide.
 
-    `base` is the pretrained model, random weights of Qwen3's kind of the same size, or another arm: its model then
-    collects the episodes with the expert as its teacher, and is trained further on what the teacher says.
+    `base` is the pretrained model, random weights of Qwen3's kind of the same size, or another arm: its model then is
+    trained further, on what a teacher says to episodes that it plays, or on the expert's with `guesses`.
     """
 
     name: str
@@ -75,7 +75,9 @@ class Arm:
     rows_per_step: int = 16
     lr: str = "1e-3"
     seed: int = 42
-    """Of the games: a model that learned from some meets others with its teacher."""
+    """Of the games: a model that learned from some is trained further on others."""
+    guesses: bool = False
+    """Whether the conversations hold what the expert guessed, not what came, as predictions before a row's answer."""
 
     @property
     def training(self) -> list[str]:
@@ -102,6 +104,8 @@ TAUGHT = (
     "dataset.val_fraction=0", "runner.concurrency=32",
 )  # fmt: skip
 """How a model plays with its teacher, as `docs/learning.md` recommends."""
+MORE = "add_wm1, multi, more episodes"
+GUESSES = ("worldmodel.predictions=grounded_answer", "policy.guesses=hopeful")
 
 ARMS = (
     Arm("compact", "compact", "multi", 3000, 24, 140),
@@ -113,7 +117,8 @@ ARMS = (
     Arm("default, multi, taught", "default", "multi", 150, 256, 0, base="default, multi, 3e-3", seed=4242),
     Arm("default, multi, taught twice", "default", "multi", 150, 256, 0, base="default, multi, taught", seed=4243),
     Arm("add_wm1, multi", "add_wm1", "multi", 400, 256, 20, lr="3e-3"),
-    Arm("add_wm1, multi, more episodes", "add_wm1", "multi", 1400, 256, 20, lr="3e-3"),
+    Arm(MORE, "add_wm1", "multi", 1400, 256, 20, lr="3e-3"),
+    Arm("add_wm1, multi, then guesses", "add_wm1", "multi", 500, 256, 0, MORE, lr="2e-3", seed=4242, guesses=True),
     Arm("add_wm1, multi, taught", "add_wm1", "multi", 150, 256, 0, base="add_wm1, multi", seed=4242),
     Arm("default, single", "default", "single", 200, 256, 20),
     Arm("add_wm1, single", "add_wm1", "single", 200, 256, 20),
@@ -178,10 +183,11 @@ class Bench:
             script = REPOSITORY / "examples/ppo_trainer/run_alfworld_sft_collection.sh"
             variables = {"PROMPT_TEMPLATE": arm.template, "NUM_EPISODES": str(arm.episodes)}
             words = [script, "--name", folder.name, "games.source=generate"]
-            if self.student:
+            if self.student and not arm.guesses:
                 words += ["policy.name=local", f"policy.model={model}", *TAUGHT, *arm.playing, f"seed={arm.seed}"]
             else:
-                words += ["policy.noise=0.15", f"prompt.form={arm.form}"]
+                words += ["policy.noise=0.15", f"prompt.form={arm.form}", f"seed={arm.seed}"]
+                words += GUESSES if arm.guesses else ()
                 variables["SFT_REQUIRE_SUCCESS"] = "True"
             self.command("collecting", words, OUTPUT_DIR=str(folder.parent), **variables)
         elif read_json(folder / "run.json")["status"] != "complete":

@@ -223,6 +223,11 @@ def test_the_key_table_has_a_row_for_every_key():
     [
         (CollectConfig, ["policy.name=planner", "policy.noise=0.2"], {"policy.noise=0.2": "policy.name=expert"}),
         (CollectConfig, ["policy.name=server", "policy.search=sweep"], {"policy.search=sweep": "policy.name=expert"}),
+        (
+            CollectConfig,
+            ["policy.name=random", "policy.guesses=hopeful", "worldmodel.predictions=model"],
+            {"policy.guesses=hopeful": "policy.name=expert"},
+        ),
         (CollectConfig, ["policy.noise_episodes=0.1"], {"policy.noise_episodes=0.1": "policy.noise"}),
         (
             EvaluateConfig,

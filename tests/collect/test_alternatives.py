@@ -111,3 +111,11 @@ def test_predictions_of_the_model_need_a_template_that_asks_for_them(tmp_path):
 def test_rows_per_episode_cannot_hold_alternatives(tmp_path):
     with pytest.raises(ConfigError, match="a turn's alternatives belong to the turn's row"):
         start(tmp_path, "worldmodel.alternatives=2", "dataset.rows_per=episode")
+
+
+def test_guesses_that_no_row_would_show_are_refused(tmp_path):
+    hopeful = ("policy.guesses=hopeful", "prompt.template=add_wm1")
+    with pytest.raises(ConfigError, match="predictions=grounded writes what came in place of every guess"):
+        start(tmp_path, *hopeful)
+    for words in (("worldmodel.predictions=grounded_answer",), ("policy.teacher=expert",)):
+        start(tmp_path / words[0], *hopeful, *words)

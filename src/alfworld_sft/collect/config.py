@@ -94,6 +94,16 @@ class CollectConfig(RunConfig):
         return self
 
     @model_validator(mode="after")
+    def _check_guesses(self) -> Self:
+        unseen = self.worldmodel.predictions == "grounded" and self.policy.teacher is None
+        if unseen and self.policy.guesses != "likeliest":
+            raise ValueError(
+                f"policy.guesses={self.policy.guesses}: worldmodel.predictions=grounded writes what came in place of"
+                " every guess; use worldmodel.predictions=grounded_answer"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _check_teacher(self) -> Self:
         teacher = self.policy.teacher
         if teacher is None:

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from alfworld_sft.config import Needs, Section
 from alfworld_sft.models.reference import expand_home
+from alfworld_sft.policies.expert.predict import Guesses
 from alfworld_sft.policies.expert.search import Search
 from alfworld_sft.types import DType
 from alfworld_sft.usage import Prices
@@ -138,6 +139,7 @@ class CollectingPolicySection(PolicySection):
 
     NEEDS: ClassVar[tuple[Needs, ...]] = (
         *PolicySection.NEEDS,
+        Needs(("guesses",), lambda policy: policy.expert_acts, "policy.name=expert", harmless=("likeliest",)),
         Needs(("rationalize_attempts",), lambda policy: policy.rationalize, "policy.rationalize=true"),
         Needs(("teacher_share",), lambda policy: policy.teacher, "policy.teacher"),
         Needs(
@@ -148,6 +150,11 @@ class CollectingPolicySection(PolicySection):
         ),  # the expert acts, and its actions are admissible
     )
 
+    guesses: Guesses = Field(
+        "likeliest",
+        description="What the expert predicts of places it has not seen. likeliest: what most of them hold; hopeful:"
+        " contents drawn at their shares in the train games and, half of the time, what it looks for.",
+    )
     rationalize: bool = Field(
         False, description="The expert acts, and a language model (policy.name server or local) writes its <think>."
     )

@@ -66,6 +66,7 @@ def _expert(options: PolicySection) -> Policy:
         prior=options.prior,
         noise=options.noise,
         noise_episodes=options.noise_episodes,
+        guesses=options.guesses if isinstance(options, CollectingPolicySection) else "likeliest",
     )
 
 

@@ -295,12 +295,14 @@ def test_options_out_of_range_are_refused():
         Expert(noise=2)
     with pytest.raises(ValueError, match="search must be 'prior' or 'sweep', not 'random'"):
         Expert(search="random")
+    with pytest.raises(ValueError, match="guesses must be 'likeliest' or 'hopeful', not 'true'"):
+        Expert(guesses="true")
 
 
 def test_the_name_tells_what_differs_from_the_defaults():
     assert Expert().name == "expert"
-    assert Expert(search="sweep", prior=False, noise=0.2).name == (
-        "expert (search=sweep, no prior, noise=0.2 in every episode)"
+    assert Expert(search="sweep", prior=False, noise=0.2, guesses="hopeful").name == (
+        "expert (search=sweep, no prior, noise=0.2 in every episode, hopeful guesses)"
     )
 
 

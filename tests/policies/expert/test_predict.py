@@ -1,3 +1,6 @@
+from collections import Counter
+from random import Random
+
 import pytest
 
 from alfworld_sft.policies.expert.expert import Expert
@@ -62,3 +65,41 @@ def test_every_prediction_that_the_belief_decides_comes_true():
             if "you see" in step.next_observation and verb in ("go", "open", "examine"):
                 seen.add(place)
     assert decided > 50
+
+
+def test_hopeful_guesses_know_what_is_known():
+    mind = Expert().begin(study(), 0).mind(view(*SEEN, now=NOW))
+    for command in ("go to drawer 1", "go to drawer 2", "move mug 1 to desk 1", "examine desk 1", "inventory"):
+        assert predict(mind, command, Random(0)) == predict(mind, command)
+
+
+def test_hopeful_guesses_hold_what_is_looked_for_half_of_the_time():
+    mind = Expert().begin(study(), 0).mind(view(now=ROOM, task="put a mug in desk"))
+    assert mind.goal.object == "mug"
+    guesses = [predict(mind, "go to shelf 1", Random(seed)) for seed in range(400)]
+    assert sum("mug" in guess for guess in guesses) == pytest.approx(200, abs=40)
+    assert all(guess.count("mug") <= 1 for guess in guesses)
+    numbers = Counter(guess.split("mug ")[1][0] for guess in guesses if "mug" in guess)
+    assert set(numbers) == {"1", "2", "3"}
+    assert len(set(guesses)) > 50, "what else there is is drawn"
+
+
+def test_with_the_thing_in_hand_a_hopeful_guess_holds_the_lamp():
+    past = ((ROOM, "go to desk 1"), ("You arrive at desk 1. On the desk 1, you see a mug 1.", "take mug 1 from desk 1"))
+    lit = view(*past, now="You pick up the mug 1 from the desk 1.", task="look at mug under the desklamp")
+    mind = Expert().begin(study(), 0).mind(lit)
+    guesses = [predict(mind, "go to shelf 1", Random(seed)) for seed in range(100)]
+    assert sum("desklamp" in guess for guess in guesses) == pytest.approx(50, abs=20)
+
+
+def test_the_same_prompt_gets_the_same_hopeful_guess_and_the_same_action():
+    def replies(guesses):
+        expert = Expert(guesses=guesses, noise=0.2)
+        return [step.reply.text for step in play(study(), expert, "add_wm1", seed=3).steps]
+
+    hopeful, likeliest = replies("hopeful"), replies("likeliest")
+    assert hopeful == replies("hopeful") != likeliest
+    tags = ("think", "prediction", "action")
+    for texts in zip(hopeful, likeliest, strict=True):
+        one, other = (parse_reply(text, tags, ()) for text in texts)
+        assert (one.think, one.action) == (other.think, other.action)

@@ -1,4 +1,5 @@
 from collections import Counter
+from random import Random
 
 import pytest
 
@@ -53,3 +54,17 @@ def test_the_learned_prior_knows_where_things_are():
     assert prior.chance("pillow", "bed") > 0.3
     assert prior.chance("pillow", "drawer") < 0.05
     assert prior.chance("egg", "fridge") > prior.chance("egg", "cabinet")
+
+
+def test_contents_are_drawn_at_their_share_in_a_scene_that_has_the_other_thing():
+    rng = Random(0)
+    drawn = Counter(Prior(COUNTS).draw_contents("desk", "mug", rng) for _ in range(1000))
+    assert set(drawn) == {("mug",), ()}, "scene 2 has no mug, so its pens are never drawn"
+    assert drawn[("mug",)] == pytest.approx(600, abs=60)
+
+
+def test_contents_are_drawn_from_any_scene_with_such_a_place_if_none_has_the_other_thing():
+    drawn = {Prior(COUNTS).draw_contents("desk", "apple", Random(seed)) for seed in range(50)}
+    assert drawn == {("mug",), ("pen",), ()}
+    assert Prior(COUNTS).draw_contents("bed", "mug", Random(0)) == ()
+    assert NO_PRIOR.draw_contents("desk", "mug", Random(0)) == ()

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from random import Random
+from typing import get_args
 
 from alfworld_sft.policies.expert.belief import Belief
 from alfworld_sft.policies.expert.decide import Mind
 from alfworld_sft.policies.expert.goal import read_goal
 from alfworld_sft.policies.expert.mistakes import mistake
-from alfworld_sft.policies.expert.predict import predict
+from alfworld_sft.policies.expert.predict import Guesses, predict
 from alfworld_sft.policies.expert.prior import NO_PRIOR, Prior, learned_prior
 from alfworld_sft.policies.expert.search import Search
 from alfworld_sft.policies.expert.thoughts import summarise, think
@@ -34,16 +35,20 @@ class Expert:
     `prior`: whether it has learned where things lie (never from the game's own scene).
     `noise`: the share of turns that are deliberate mistakes, never trained on, in the share `noise_episodes`
     of the episodes.
+    `guesses`: what it predicts of places that it has not seen, see `predict.py`.
     """
 
     search: Search = "prior"
     prior: bool = True
     noise: float = 0.0
     noise_episodes: float = 1.0
+    guesses: Guesses = "likeliest"
 
     def __post_init__(self) -> None:
         if self.search not in ("prior", "sweep"):
             raise ValueError(f"search must be 'prior' or 'sweep', not {self.search!r}")
+        if self.guesses not in get_args(Guesses):
+            raise ValueError(f"guesses must be 'likeliest' or 'hopeful', not {self.guesses!r}")
         for name in ("noise", "noise_episodes"):
             value = getattr(self, name)
             if not 0.0 <= value <= 1.0:
@@ -60,6 +65,8 @@ class Expert:
         if self.noise:
             where = "every episode" if self.noise_episodes == 1 else f"{self.noise_episodes:g} of the episodes"
             differing.append(f"noise={self.noise:g} in {where}")
+        if self.guesses != "likeliest":
+            differing.append(f"{self.guesses} guesses")
         return f"expert ({', '.join(differing)})" if differing else "expert"
 
     @property
@@ -74,6 +81,7 @@ class Expert:
             prior=learned_prior(game.scene) if self.prior else NO_PRIOR,
             search=self.search,
             noise=self.noise if self.noise and Random(seed).random() < self.noise_episodes else 0.0,
+            guesses=self.guesses,
         )
 
 
@@ -85,6 +93,7 @@ class ExpertPlayer:
     prior: Prior
     search: Search
     noise: float
+    guesses: Guesses
 
     async def act(self, prompt: Prompt) -> Reply:
         """Answer one prompt; raises PolicyError for a task that is none of ALFWorld's."""
@@ -101,7 +110,7 @@ class ExpertPlayer:
         if "think" in prompt.tags:
             parts["think"] = rng.choice(_MISTAKEN_THOUGHTS) if erring else think(mind, decision, rng)
         if "prediction" in prompt.tags:
-            parts["prediction"] = predict(mind, command)
+            parts["prediction"] = predict(mind, command, rng if self.guesses == "hopeful" else None)
         if "observation" in prompt.tags:
             parts["observation"] = summarise(mind.belief.last, rng)
         return Reply(write_reply(prompt.reply_format, prompt.tags, parts), trained=not erring)

@@ -1,10 +1,13 @@
 """What will the game answer? The expert's own guess of the next observation, in the game's words.
 
-Exact where the belief or the list of admissible commands decides it. Where they do not, the likeliest answer: what is
-usually closed is closed, and a receptacle holds what more than half of its class hold in the train games.
+Exact where the belief or the list of admissible commands decides it. Where they do not, what is usually closed is
+closed, and a receptacle holds what `Guesses` says.
 """
 
 from __future__ import annotations
+
+from random import Random
+from typing import Literal
 
 from alfworld_sft.policies.expert.belief import Belief, Place, class_of, in_game_order, number_of
 from alfworld_sft.policies.expert.decide import Mind
@@ -36,9 +39,16 @@ from alfworld_sft.world.language import (
 )
 from alfworld_sft.world.treatments import TREATMENTS
 
+Guesses = Literal["likeliest", "hopeful"]
+"""What a receptacle holds that was not seen. likeliest: what more than half of its class hold in the train games.
+hopeful: contents drawn at their shares there and, half of the time, what is looked for: a language model that learned
+from true observations imagines them so, and is often wrong."""
+_HOPE = 0.5
+_NUMBERS = (1, 2, 3)
 
-def predict(mind: Mind, command: str) -> str:
-    """Return the guess for one command."""
+
+def predict(mind: Mind, command: str, rng: Random | None = None) -> str:
+    """Return the guess for one command: the likeliest, or with `rng` a hopeful one."""
     belief = mind.belief
     listed = belief.view.admissible_commands
     if listed is not None and command not in listed:
@@ -46,9 +56,9 @@ def predict(mind: Mind, command: str) -> str:
     said = read_command(command)
     match said and (said.command.verb, *said.names):
         case ("go", place):
-            return _arrival(mind, place)
+            return _arrival(mind, place, rng)
         case ("open", place):
-            return OPENED.format(place, _describe_opening(mind, belief.place(place)))
+            return OPENED.format(place, _describe_opening(mind, belief.place(place), rng))
         case ("close", place):
             return CLOSED.format(place)
         case ("take", name, place):
@@ -64,7 +74,7 @@ def predict(mind: Mind, command: str) -> str:
         case ("examine", name) if name == belief.held:
             return _object(belief, name)
         case ("examine", place):
-            return _describe_place(mind, belief.place(place))
+            return _describe_place(mind, belief.place(place), rng)
         case ("inventory",):
             return CARRYING.format(belief.held) if belief.held else EMPTY_HANDED
         case ("look",):
@@ -72,7 +82,7 @@ def predict(mind: Mind, command: str) -> str:
     return NOTHING_HAPPENS
 
 
-def _arrival(mind: Mind, name: str) -> str:
+def _arrival(mind: Mind, name: str, rng: Random | None) -> str:
     belief = mind.belief
     if name in belief.in_reach():
         return NOTHING_HAPPENS
@@ -82,28 +92,41 @@ def _arrival(mind: Mind, name: str) -> str:
         heard = {p.arrival for p in belief.places.values() if p.arrival}
         unused = (LOCATION.format(str(n)) for n in range(1, len(heard) + 2))
         arrived = place.arrival or next(location for location in unused if location not in heard)
-    return ARRIVED.format(arrived, _describe_place(mind, place))
+    return ARRIVED.format(arrived, _describe_place(mind, place, rng))
 
 
-def _describe_place(mind: Mind, place: Place) -> str:
+def _describe_place(mind: Mind, place: Place, rng: Random | None) -> str:
     if place.access == "open":
-        return _describe_opening(mind, place)
+        return _describe_opening(mind, place, rng)
     if place.probably_closed:
         return IS_CLOSED.format(place.name)
-    return HOLDS.format(place.name, WITH_ARTICLE.format(_contents(mind, place)))
+    return HOLDS.format(place.name, WITH_ARTICLE.format(_contents(mind, place, rng)))
 
 
-def _describe_opening(mind: Mind, place: Place) -> str:
-    return IS_OPEN.format(place.name, WITH_ARTICLE.format(_contents(mind, place)))
+def _describe_opening(mind: Mind, place: Place, rng: Random | None) -> str:
+    return IS_OPEN.format(place.name, WITH_ARTICLE.format(_contents(mind, place, rng)))
 
 
-def _contents(mind: Mind, place: Place) -> tuple[str, ...]:
+def _contents(mind: Mind, place: Place, rng: Random | None) -> tuple[str, ...]:
     seen = place.contents or ()
     if place.complete:
         return seen
     known = {class_of(name) for name in seen}
+    if rng is not None:
+        imagined = _imagine(mind, class_of(place.name), rng)
+        return in_game_order((*seen, *(f"{kind} {rng.choice(_NUMBERS)}" for kind in imagined if kind not in known)))
     usual = mind.prior.usual_contents(class_of(place.name)) if mind.prior.known else ()
     return in_game_order((*seen, *(f"{kind} 1" for kind in usual if kind not in known)))
+
+
+def _imagine(mind: Mind, place_class: str, rng: Random) -> list[str]:
+    goal, held = mind.goal, mind.belief.held
+    wanted = goal.object
+    if held and class_of(held) == goal.object and goal.count == 1:
+        wanted = goal.lamp
+    hoped = rng.random() < _HOPE and wanted
+    drawn = mind.prior.draw_contents(place_class, goal.object, rng)
+    return sorted({*(kind for kind in drawn if kind != wanted), *([wanted] if hoped else [])})
 
 
 def _object(belief: Belief, name: str) -> str:

@@ -21,6 +21,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from random import Random
 from typing import TypeAlias
 
 STRENGTH = 3.0
@@ -73,6 +74,19 @@ class Prior:
             found = tuple(sorted(name for name, number in holding.items() if 2 * number > places))
             self._usual[place_class] = found
         return found
+
+    def draw_contents(self, place_class: str, beside: str, rng: Random) -> tuple[str, ...]:
+        """Return classes that such a receptacle might hold, each drawn at its share in one train scene.
+
+        The scene is drawn from those that have such receptacles and, if any has, something of the class `beside`.
+        """
+        scenes = [scene for scene in self._counts.values() if scene.places[place_class]]
+        scenes = [scene for scene in scenes if beside in scene.holding] or scenes
+        if not scenes:
+            return ()
+        scene = rng.choice(scenes)
+        places = scene.places[place_class]
+        return tuple(name for name, held in sorted(scene.holding.items()) if rng.random() * places < held[place_class])
 
     def _chances_of(self, object_class: str) -> tuple[float, dict[str, float]]:
         places: Counter[str] = Counter()
