@@ -15,6 +15,7 @@ from alfworld_sft.collect.run import resume_run
 from alfworld_sft.dataset.rows import Rendering, rows_of
 from alfworld_sft.errors import ConfigError
 from alfworld_sft.evaluate.config import config_of
+from alfworld_sft.evaluate.worldmodel import score_predictions
 from alfworld_sft.prompts.formats import read_action
 from alfworld_sft.prompts.tags import read_section
 from alfworld_sft.prompts.template import load_template
@@ -97,7 +98,7 @@ def test_where_both_say_the_same_the_student_s_turn_carries_loss(data, tmp_path)
     assert 0 < agreed < len(steps)
     card = (run / "README.md").read_text()
     assert f"Teacher: {len(steps)} answers, {agreed} of them the policy's own action" in card
-    assert "untrained turns; `answer_by`: who wrote the reply |" in card
+    assert "untrained turns; `answer_by`: `teacher`, where its answer is not what was played |" in card
 
 
 def test_the_teacher_acts_in_its_share_of_the_turns(data, tmp_path):
@@ -158,6 +159,11 @@ def test_an_empty_thought_before_the_teacher_s_answer_is_the_same_answer(data, t
     ("words", "line"),
     [
         (["policy.teacher=expert", "dataset.rows_per=episode"], "dataset.rows_per=episode: a teacher's answers leave"),
+        (
+            ["policy.teacher=expert", "prompt.template=add_wm1", "worldmodel.predictions=grounded_answer"],
+            "with policy.teacher only answers are grounded anyway",
+        ),
+        (["policy.teacher=expert", "policy.guesses=hopeful"], "the template default asks for no <prediction>"),
         (["policy.teacher_share=0.5"], "policy.teacher_share=0.5 has no effect without policy.teacher"),
         (["policy.teacher=planner", "prompt.history_length=0"], "policy.teacher=planner follows the game by"),
         (
@@ -201,6 +207,18 @@ def test_show_draws_the_teacher_s_answer_beside_the_student_s(data, tmp_path):
     for step in episode.steps:
         assert f"{step.reply.text}\nthe teacher:\n{step.teacher.reply.text}\n" in drawn
     assert [turn.teacher for turn in turns_of(episode, None, None)] == [s.teacher.command for s in episode.steps]
+
+
+def test_where_the_teacher_acted_its_turns_are_marked_and_its_guesses_not_the_policy_s(data, tmp_path):
+    words = (*WORDS, "prompt.template=add_wm1", "policy.teacher_share=0.5", "num_episodes=1")
+    episode = episodes(collected(tmp_path, data, *words))[0]
+    acted = [step for step in episode.steps if step.reply.said_by]
+    drawn = draw_episode(episode).plain
+    assert drawn.count("the teacher acts:\n") == len(acted) > 0
+    assert all(f"the teacher acts:\n{step.reply.text}\n" in drawn for step in acted)
+    given = [step.command if step.reply.said_by else step.teacher.command for step in episode.steps]
+    assert [turn.teacher for turn in turns_of(episode, None, None)] == given
+    assert score_predictions(lambda: [episode]).of("policy").cases == len(episode.steps) - len(acted)
 
 
 def test_an_evaluated_policy_has_no_teacher():

@@ -62,6 +62,22 @@ def test_a_guess_that_came_true_is_trained_where_it_stands():
     assert [json.loads(row["extra_info"])["untrained_turns"] for row in rows] == [[], []]
 
 
+def test_an_answer_that_leaves_the_conversation_has_no_empty_thought_either():
+    said = tuple(replace(step(n), reply=Reply("<think>\n\n</think>\n\n" + step(n).reply.text)) for n in (1, 2))
+    rendering = replace(WORLD_MODEL, predictions="grounded_answer")
+    assert list(rows_of(episode(steps=said), rendering)) == list(rows_of(episode(steps=(step(1), step(2))), rendering))
+
+
+def test_where_the_teacher_acted_its_guess_stays_and_the_row_has_what_came():
+    acted = replace(step(1), reply=replace(step(1).reply, said_by="teacher"))
+    rows = list(rows_of(episode(steps=(acted, step(2, won=True))), WORLD_MODEL))
+    assert ["guess 1" in message["content"] for message in rows[1]["messages"]].count(True) == 1
+    assert "Seen 2." in rows[0]["response_data"]["content"]
+    infos = [json.loads(row["extra_info"]) for row in rows]
+    assert [info["untrained_turns"] for info in infos] == [[], [1]]
+    assert [info.get("answer_by") for info in infos] == ["teacher", None]
+
+
 def test_a_template_without_predictions_leaves_the_reply_alone():
     assert training_text(step(), Rendering(load_template("default"))) == step().reply.text
 

@@ -18,7 +18,7 @@ from alfworld_sft.export.cli import export_command
 from alfworld_sft.export.preferences import preference_pairs
 from alfworld_sft.games import find_games
 from alfworld_sft.prompts.formats import read_action, read_reply
-from alfworld_sft.prompts.tags import read_section
+from alfworld_sft.prompts.tags import read_section, replace_section
 from alfworld_sft.prompts.template import load_template, template_names
 from alfworld_sft.prompts.transcript import prompts_of
 from alfworld_sft.world import Env
@@ -49,9 +49,11 @@ def replayed(game, commands):
     return env, [env.step(command) for command in commands][-1:]
 
 
-def test_every_pair_holds_what_a_replay_says(played):
+@pytest.mark.parametrize("predictions", ["grounded", "model"])
+def test_every_pair_holds_what_a_replay_says(played, predictions):
     episodes, games = played
-    pairs = [(one, pair) for one in episodes for pair in preference_pairs(one, games[one.game_id], WORLD_MODEL)]
+    rendering = replace(WORLD_MODEL, predictions=predictions)
+    pairs = [(one, pair) for one in episodes for pair in preference_pairs(one, games[one.game_id], rendering)]
     assert len(pairs) > 12
     for one, pair in pairs:
         game, before = games[one.game_id], [step.command for step in one.steps[: pair["turn"] - 1]]
@@ -251,7 +253,8 @@ def test_a_teacher_s_reply_is_chosen_before_the_policy_s_own(tmp_path):
         step = one.steps[pair["turn"] - 1]
         assert read_action(pair["chosen"][0]["content"]) == step.teacher.command
         worse = step.problem is None and step.distance.after >= step.distance.before
-        assert (pair["rejected"][0]["content"] == step.reply.text) == worse
+        said = replace_section(step.reply.text, "prediction", step.next_observation, WORLD_MODEL.template.tags)
+        assert (pair["rejected"][0]["content"] == said) == worse
         own += worse
     assert 0 < own < len(pairs)
     invoke(tmp_path / "run", "--to", "dpo", "-o", tmp_path / "out")

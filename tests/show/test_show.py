@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -110,6 +111,21 @@ def test_the_tokens_of_an_episode_carry_loss_where_it_is_trained(folder: Path, m
     assert "⟦prediction|guess 2⟧" in result.stdout
     assert "⟦prediction|guess 1⟧" not in result.stdout  # a deliberate mistake: context alone
     assert "⟦prediction|Seen" not in result.stdout  # the stamp says nothing of grounded predictions
+
+
+def test_answers_that_leave_the_conversation_are_shown_with_their_loss(folder: Path, model: Path) -> None:
+    stamp = json.loads((folder / "run.json").read_text())
+    config = {**stamp.get("config", {}), "worldmodel": {"predictions": "grounded_answer"}}
+    (folder / "run.json").write_text(json.dumps({**stamp, "config": config}))
+    (folder / "episodes.jsonl").write_bytes(to_line(wandering(4, turns=3)))
+    shown = run(folder, "--episode", 4, "--model", model).stdout
+    assert "\nepisode 4: " in shown
+    trunk, *branches = shown.split("--- or after")
+    assert [re.findall(r"⟦prediction\|>?(\w+ \d)", part) for part in (trunk, *branches)] == [
+        ["Seen 4"],
+        ["Seen 2"],
+        ["Seen 3"],
+    ]
 
 
 def test_the_tokens_of_a_row_are_shown_in_both_forms(folder: Path, model: Path) -> None:

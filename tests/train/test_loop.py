@@ -16,6 +16,8 @@ from alfworld_sft.errors import DatasetError, UserError
 from alfworld_sft.train import loop
 from alfworld_sft.train.hooks import Moment
 from alfworld_sft.train.learner import DivergedError
+from alfworld_sft.train.model import memory
+from alfworld_sft.train.model.prepare import LossModule
 from tests.train.helpers_loop import losses, metrics, options, rows_of, run, write_dataset
 
 
@@ -73,6 +75,16 @@ def test_what_saves_memory_or_time_changes_no_number(data, model, tmp_path, extr
     run(options(data, model, tmp_path / "other", "trainer.total_epochs=1", extra))
     for (_, loss, _), (_, other, _) in zip(losses(tmp_path / "plain"), losses(tmp_path / "other"), strict=True):
         assert loss == pytest.approx(other, rel=1e-5)
+
+
+def test_rows_whose_activations_are_recomputed_change_no_number(data, model, tmp_path, monkeypatch):
+    run(options(data, model, tmp_path / "plain", "trainer.total_epochs=1"))
+    over, recompute = [], LossModule.recompute_over
+    monkeypatch.setattr(LossModule, "recompute_over", lambda *given: over.append(given[1]) or recompute(*given))
+    monkeypatch.setattr(memory, "KEPT_BYTES", 1)
+    run(options(data, model, tmp_path / "other", "trainer.total_epochs=1"))
+    assert over == [0]
+    assert losses(tmp_path / "other") == losses(tmp_path / "plain")
 
 
 def write_taught(folder):

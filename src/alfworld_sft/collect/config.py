@@ -76,25 +76,26 @@ class CollectConfig(RunConfig):
         return Probes(self.worldmodel.alternatives, self.env.record_distance)
 
     @model_validator(mode="after")
-    def _check_alternatives(self) -> Self:
-        if self.worldmodel.alternatives and self.dataset.rows_per == "episode":
-            raise ValueError(
-                "dataset.rows_per=episode: a turn's alternatives belong to the turn's row; use dataset.rows_per=turn"
-                " with worldmodel.alternatives"
-            )
+    def _check_rows(self) -> Self:
+        leave = "leave the conversation, so each needs a row of its own"
+        grounded_answer = self.worldmodel.predictions == "grounded_answer"
+        wanted = (
+            (self.worldmodel.alternatives, "worldmodel.alternatives", "a turn's alternatives belong to the turn's row"),
+            (grounded_answer, "worldmodel.predictions=grounded_answer", f"grounded answers {leave}"),
+            (self.policy.teacher, "policy.teacher", f"a teacher's answers {leave}"),
+        )
+        for chosen, option, reason in wanted:
+            if chosen and self.dataset.rows_per == "episode":
+                raise ValueError(f"dataset.rows_per=episode: {reason}; use dataset.rows_per=turn with {option}")
         return self
 
     @model_validator(mode="after")
     def _check_predictions(self) -> Self:
-        if self.worldmodel.predictions == "grounded_answer" and self.dataset.rows_per == "episode":
+        if self.worldmodel.predictions == "grounded_answer" and self.policy.teacher:
             raise ValueError(
-                "dataset.rows_per=episode: grounded answers leave the conversation, so each needs a row of its own; use"
-                " dataset.rows_per=turn with worldmodel.predictions=grounded_answer"
+                "worldmodel.predictions=grounded_answer: with policy.teacher only answers are grounded anyway; leave"
+                " it out"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _check_guesses(self) -> Self:
         unseen = self.worldmodel.predictions == "grounded" and self.policy.teacher is None
         if unseen and self.policy.guesses != "likeliest":
             raise ValueError(
@@ -111,11 +112,6 @@ class CollectConfig(RunConfig):
         if self.policy.rationalize:
             raise ValueError(
                 "policy.teacher: with policy.rationalize the expert acts already; leave out one of the two"
-            )
-        if self.dataset.rows_per == "episode":
-            raise ValueError(
-                "dataset.rows_per=episode: a teacher's answers leave the conversation, so each needs a row of its own;"
-                " use dataset.rows_per=turn with policy.teacher"
             )
         if teacher == "planner" and self.prompt.form == "single" and self.prompt.history_length == 0:
             raise ValueError(

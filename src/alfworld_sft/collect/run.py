@@ -54,6 +54,10 @@ def _check_template(config: CollectConfig) -> None:
             f"worldmodel.predictions={predictions}: the template {name} asks for no <prediction>; leave it out, or"
             " choose one that does, such as prompt.template=add_wm1"
         )
+    if config.policy.guesses != "likeliest" and "<prediction>" not in reply:
+        raise ConfigError(
+            f"policy.guesses={config.policy.guesses}: the template {name} asks for no <prediction>; leave it out"
+        )
 
 
 def resume_run(path: Path, allowed: Allowed | None = None) -> CollectJob:

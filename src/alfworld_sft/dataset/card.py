@@ -114,7 +114,7 @@ def model_notes(stamp: Mapping[str, Any]) -> list[str]:
 
 def _more_facts(stamp: Mapping[str, Any]) -> str:
     """Return what `extra_info` has besides: who answered where there is a teacher, and the other actions tried."""
-    facts = "; `answer_by`: who wrote the reply" if "teacher" in stamp else ""
+    facts = "; `answer_by`: `teacher`, where its answer is not what was played" if "teacher" in stamp else ""
     tried = stamp["counts"].get("alternatives", 0)
     return facts + (f"; `alternatives`: {counted(tried, 'other action')} that were tried, in all" if tried else "")
 

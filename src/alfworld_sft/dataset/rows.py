@@ -4,7 +4,7 @@ A turn is not a target if the policy made a deliberate mistake (`Reply.trained`)
 reply. Such a turn stays in the conversation; `extra_info.untrained_turns` names it (turns count from 1).
 
 In an episode with a teacher, a turn's row has the teacher's answer after the conversation that was played up to there.
-What the policy said is context, as it said it, and an untrained turn unless it is the teacher's answer to the letter.
+What was said in play is context, as it was said, and an untrained turn unless it is that answer to the letter.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def rows_of(episode: Episode, rendering: Rendering) -> Iterator[Row]:
         leaves = turn in untrained
         if leaves:
             answer = {"role": "assistant", "content": answer_text(step, rendering)}
-            if step.teacher:
+            if _is_taught(step):
                 info["answer_by"] = "teacher"
         if tried := [*_tried_commands(step, leaves=leaves), *elsewhere.get(turn, [])]:
             info["alternatives"] = tried
@@ -113,7 +113,7 @@ def conversation_of(episode: Episode, rendering: Rendering) -> tuple[Message, ..
 def training_text(step: Step, rendering: Rendering) -> str:
     """Return the reply as the conversation shows it: a grounded prediction is replaced by the actual next observation.
 
-    Where a teacher has the answer to train on, or answers alone are grounded, the reply stays as it was said.
+    In an episode with a teacher, or where answers alone are grounded, the reply stays as it was said.
     """
     if _is_shown_as_said(step, rendering):
         return step.reply.text
@@ -126,7 +126,8 @@ def answer_text(step: Step, rendering: Rendering) -> str:
     A grounded prediction is what came, or what came where the teacher's action was tried.
     """
     said = step.teacher or step
-    return _ground(said.reply.text, said.next_observation, rendering)
+    text = _ground(said.reply.text, said.next_observation, rendering)
+    return strip_empty_thought(text, rendering.template.written_tags)
 
 
 def is_target(step: Step) -> bool:
@@ -137,15 +138,18 @@ def is_target(step: Step) -> bool:
 
 def is_reply_trained(step: Step, rendering: Rendering) -> bool:
     """Return whether the reply carries loss as the conversation shows it, being what the turn's row trains."""
-    if not is_target(step) or not _is_shown_as_said(step, rendering):
-        return is_target(step)
-    tags = rendering.template.written_tags
-    return strip_empty_thought(step.reply.text, tags) == strip_empty_thought(answer_text(step, rendering), tags)
+    said = strip_empty_thought(training_text(step, rendering), rendering.template.written_tags)
+    return is_target(step) and said == answer_text(step, rendering)
 
 
 def _is_shown_as_said(step: Step, rendering: Rendering) -> bool:
     """Return whether the conversation shows the reply as it was said, which the turn's answer may then differ from."""
-    return step.teacher is not None or rendering.predictions == "grounded_answer"
+    return _is_taught(step) or rendering.predictions == "grounded_answer"
+
+
+def _is_taught(step: Step) -> bool:
+    """Return whether a teacher wrote the turn's answer: beside the policy, or in its place."""
+    return step.teacher is not None or step.reply.said_by == "teacher"
 
 
 def _ground(text: str, observation: str, rendering: Rendering) -> str:

@@ -66,7 +66,9 @@ class WorldModelScore:
     by_kind: dict[Predictor, dict[ActionKind, Score]] = field(default_factory=lambda: {p: {} for p in PREDICTORS})
 
     def add(self, step: Step, most_frequent: str) -> None:
-        """Score one step; `most_frequent` is the most frequent answer to its command."""
+        """Score one step of the policy's own; `most_frequent` is the most frequent answer to its command."""
+        if step.reply.said_by:
+            return
         own = read_section(step.reply.text, "prediction")
         self.missing += own is None
         guesses: dict[Predictor, str | None] = dict(

@@ -2,9 +2,9 @@
 
 The distance is the length of the shortest plan: as the run recorded it (`env.record_distance` with
 `worldmodel.alternatives`), else found by replaying the episode in its game. The chosen reply is the recorded one; the
-rejected reply is the same text with another admissible action and, where the template asks for a prediction, with what
-that action would have shown. In an episode with a teacher, the chosen reply is the teacher's, and the rejected one the
-policy's own where that does not bring the goal closer.
+rejected reply is the same text with another admissible action. In an episode with a teacher, the chosen reply is the
+teacher's, and the rejected one the policy's own where that does not bring the goal closer. Where the template asks for
+a prediction, each has what its action showed or would have shown: a pair is not about who guesses better.
 """
 
 from __future__ import annotations
@@ -63,11 +63,15 @@ def preference_pairs(
         prompt = transcript.prompt(step.observation, step.admissible_commands)
         chosen = known.teacher or known.played
         if is_target(step) and _is_closer(chosen.distance, known.distance):
-            text = answer_text(step, rendering)
+            text = _predicting(answer_text(step, rendering), chosen, rendering)
             own = [known.played] if step.teacher and step.problem is None else []
             worse = (other for other in chain(own, known.others) if not _is_closer(other.distance, known.distance))
             other = next(worse, None)
-            said = step.reply.text if other is known.played else _reply_with(text, other, rendering)
+            said = (
+                _predicting(step.reply.text, other, rendering)
+                if other is known.played
+                else _reply_with(text, other, rendering)
+            )
             if other and said:
                 yield {
                     "prompt": as_dicts(prompt.messages),
@@ -139,13 +143,18 @@ def _replayed(episode: Episode, game: Game) -> Iterator[Measured]:
         )
 
 
+def _predicting(text: str, tried: Alternative, rendering: Rendering) -> str:
+    """Return a reply that predicts, where its template asks for that, what an action showed."""
+    tags = rendering.template.tags
+    return replace_section(text, "prediction", tried.next_observation, tags) if "prediction" in tags else text
+
+
 def _reply_with(text: str, other: Alternative | None, rendering: Rendering) -> str | None:
     """Return a reply with another action; None without one, or where the reply's form does not let it be replaced."""
     if other is None:
         return None
     template = rendering.template
-    if "prediction" in template.tags:
-        text = replace_section(text, "prediction", other.next_observation, template.tags)
+    text = _predicting(text, other, rendering)
     said = with_action(template.reply_format, text, template.tags, other.command)
     read = read_reply(template.reply_format, said, template.tags, (other.command,))
     return said if (read.action, read.problem) == (other.command, None) else None

@@ -59,7 +59,7 @@ class PolicySection(Section):
         "prior",
         description="How the expert searches: prior: likely places first; sweep: fixed order (short histories).",
     )
-    prior: bool = Field(True, description="Let the expert's search use object locations counted in train scenes.")
+    prior: bool = Field(True, description="Let the expert's search and guesses use what was counted in train scenes.")
     noise: float = Field(0.0, ge=0, le=0.9, description="Share of the expert's actions that are deliberate mistakes.")
     noise_episodes: float = Field(0.5, ge=0, le=1, description="Share of the episodes that have noise.")
     model: Annotated[str, AfterValidator(expand_home)] | None = Field(

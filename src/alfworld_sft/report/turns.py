@@ -48,9 +48,9 @@ class Row:
 class Turn:
     """One turn as it is drawn. `commands` are the admissible commands, `next` is the observation that came.
 
-    `teacher` is the command that the run's teacher would have given. `before`, `after`, `expert` and `world_says` are
-    `Replayed`'s, and `replayed` says whether there was a replay; `tokens` are those of the reply where a model is
-    named.
+    `teacher` is the command that the run's teacher gave or would have given. `before`, `after`, `expert` and
+    `world_says` are `Replayed`'s, and `replayed` says whether there was a replay; `tokens` are those of the reply where
+    a model is named.
     """
 
     observation: str
@@ -129,6 +129,7 @@ def loop_start(steps: Sequence[Step], repeats: int = LOOP_REPEATS) -> int | None
 
 def _turn(step: Step, replayed: Replayed | None, tokens: tuple[Token, ...] | None) -> Turn:
     text = step.reply.text
+    acted = step.command if step.reply.said_by == "teacher" else None
     return Turn(
         observation=step.observation,
         commands=step.admissible_commands,
@@ -143,7 +144,7 @@ def _turn(step: Step, replayed: Replayed | None, tokens: tuple[Token, ...] | Non
         next=step.next_observation,
         won=step.won,
         trained=step.reply.trained,
-        teacher=step.teacher.command if step.teacher else None,
+        teacher=step.teacher.command if step.teacher else acted,
         replayed=replayed is not None,
         before=replayed.before if replayed else None,
         after=replayed.after if replayed else None,

@@ -52,6 +52,8 @@ def draw_row(row: TrainingRow) -> Text:
 def _add_turn(drawn: Text, turn: int, step: Step) -> None:
     _add(drawn, f"\n--- turn {turn}{'' if is_target(step) else ' (not a training target)'}\n", "dim")
     _add(drawn, f"{step.observation}\n")
+    if step.reply.said_by:
+        _add(drawn, f"the {step.reply.said_by} acts:\n", "dim")
     _add_reply(drawn, step.reply.text)
     if step.problem:
         _add(drawn, f"problem: {step.problem}\n", "red")

@@ -41,19 +41,17 @@ def draw_tokens(rows: Sequence[TrainingRow], model: str, *, multiturn: bool, pla
 def rows_for_tokens(
     episode: Episode, stamp: Mapping[str, Any], folder: Path, template: str | None
 ) -> list[TrainingRow]:
-    """Return the one row that holds the full conversation of an episode, as the run in `folder` renders it.
+    """Return the rows of an episode, one per training target, as the run in `folder` renders them.
 
     Raises UserError where the run's template is not to be had (see `template_of_run`), and where the episode has no
     training target.
     """
     rendering = _rendering(stamp, folder, template)
-    rows = [
-        parse_row(record, MULTI_TURN, f"episode {episode.index}, turn {number}")
-        for number, record in enumerate(rows_of(episode, rendering), 1)
-    ]
+    place = f"episode {episode.index}"
+    rows = [parse_row(record, MULTI_TURN, place) for record in rows_of(episode, rendering)]
     if not rows:
         raise UserError(f"episode {episode.index}: none of its turns is a training target, so no token carries loss")
-    return rows[-1:]
+    return rows
 
 
 def _rendering(stamp: Mapping[str, Any], folder: Path, template: str | None) -> Rendering:
@@ -64,4 +62,4 @@ def _rendering(stamp: Mapping[str, Any], folder: Path, template: str | None) -> 
         raise UserError("the rows are conversations as they were recorded, without a template; show one with --row N")
     predictions = predictions_named(world.get("predictions"), "model")
     played = template_of_run(stamp, folder, template)
-    return Rendering(played, predictions=predictions, rows_per="episode")
+    return Rendering(played, predictions=predictions)

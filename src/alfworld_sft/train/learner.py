@@ -32,7 +32,7 @@ from alfworld_sft.train.log import RunLog
 from alfworld_sft.train.model.attention import Segments
 from alfworld_sft.train.model.flops import FlopCounter, peak_flops
 from alfworld_sft.train.model.loss import LIKELIHOOD, TokenLoss
-from alfworld_sft.train.model.memory import tokens_per_pass
+from alfworld_sft.train.model.memory import pass_limits
 from alfworld_sft.train.model.objectives import Objective
 from alfworld_sft.train.model.optim import Optimizer, lr_factor
 from alfworld_sft.train.model.prepare import LossModule
@@ -100,7 +100,10 @@ class Learner:
         self.branches = loss.packed
         self.budget = config.token_budget if may_share else ONE_ROW
         if ranks.device.type == "cpu":
-            self.budget = min(self.budget, tokens_per_pass(loss))
+            limits = pass_limits(loss)
+            self.budget = min(self.budget, limits.together)
+            if not config.model.enable_gradient_checkpointing:
+                loss.recompute_over(limits.kept)
         self._identity = _identity(config, self.model) | dict(identity)
         if start:
             checkpoints.check_same_run(start, self._identity)

@@ -1,7 +1,7 @@
 """What will the game answer? The expert's own guess of the next observation, in the game's words.
 
-Exact where the belief or the list of admissible commands decides it. Where they do not, what is usually closed is
-closed, and a receptacle holds what `Guesses` says.
+Exact where the belief of the place or the list of admissible commands decides it. Where they do not, what is usually
+closed is closed, and a receptacle holds what `Guesses` says, be it known to lie elsewhere.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Which extra rows ask what the game says next? Those of the actions in the data, and of others that were tried.
 
-An action of the data asks for the conversation's next user message. One that was only tried in a fork of the game
-(`extra_info.alternatives`) has no such message and asks for the game's own words. This module is pure: no tokens.
+An action of the data asks for the conversation's next user message. One in `extra_info.alternatives` asks for the
+game's own words: it was only tried in a fork of the game, or its row's answer is not in the conversation. This module
+is pure: no tokens.
 """
 
 from __future__ import annotations

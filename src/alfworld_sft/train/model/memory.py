@@ -1,10 +1,15 @@
 """How many tokens may a pass hold on a CPU? As many as keep its activations within a bound, measured on short rows.
 
-The bound does not depend on the memory that happens to be free: the split into passes changes a sum's rounding, and a
+A single row may be longer: a conversation with its branches is one. Beyond a second bound its activations are
+recomputed.
+
+The bounds do not depend on the memory that happens to be free: the split into passes changes a sum's rounding, and a
 resumed run is to go on bit by bit.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,16 +20,26 @@ from alfworld_sft.train.model.on_cpu import SIZES
 from alfworld_sft.train.model.prepare import LossModule
 
 ACTIVATION_BYTES = 2**30
+"""What a pass of several rows keeps for the backward pass."""
+KEPT_BYTES = 6 * 2**30
+"""What a pass of one row keeps: 3,000 tokens of a model of 135 M parameters."""
 LEAST, MOST = 512, 4096
 """Tokens: fewer slow down matrix products; more no longer speed them up."""
 PROBE = SIZES
 """Tokens of the shorter probe: a size that is not filled up."""
 
 
-def tokens_per_pass(module: LossModule) -> int:
-    """Return the maximum tokens of a pass on a CPU."""
-    per_token = (activation_bytes(module, 2 * PROBE) - activation_bytes(module, PROBE)) / PROBE
-    return int(min(MOST, max(LEAST, ACTIVATION_BYTES // max(per_token, 1))))
+class Limits(NamedTuple):
+    """Tokens: how many rows together may have in a pass, and how many a row without recomputation."""
+
+    together: int
+    kept: int
+
+
+def pass_limits(module: LossModule) -> Limits:
+    """Return the limits of a pass on a CPU."""
+    per_token = max((activation_bytes(module, 2 * PROBE) - activation_bytes(module, PROBE)) / PROBE, 1)
+    return Limits(int(min(MOST, max(LEAST, ACTIVATION_BYTES // per_token))), int(KEPT_BYTES // per_token))
 
 
 def activation_bytes(module: LossModule, tokens: int) -> int:

@@ -6,6 +6,7 @@ model's folder is run.
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import Any
 
@@ -37,6 +38,16 @@ class LossModule(nn.Module):
             raise ModelError(f"{type(base).__name__}: its output layer is not a plain matrix")
         self.packed = base.config._attn_implementation == PACKED
         self.logit_scale = _logit_scale(base.config) / temperature
+        self._most_kept = math.inf
+        self._switched: list[nn.Module] = []
+
+    def recompute_over(self, tokens: int) -> None:
+        """Recompute the activations of passes over more tokens, as far as the model can; it changes no result."""
+        base = base_of(self.model)
+        if base.supports_gradient_checkpointing:
+            _recompute(base)
+            self._switched = [part for part in base.modules() if getattr(part, "gradient_checkpointing", False)]
+            self._most_kept = tokens
 
     def forward(
         self,
@@ -54,6 +65,8 @@ class LossModule(nn.Module):
         """
         base = base_of(self.model)
         tokens = input_ids.shape[1]
+        for part in self._switched:
+            part.gradient_checkpointing = tokens > self._most_kept
         more = filler(tokens, input_ids.device) if self.packed else 0
         if more:
             input_ids, position_ids = (nn.functional.pad(x, (0, more)) for x in (input_ids, position_ids))
@@ -91,13 +104,16 @@ def prepare(model: Any, *, gradient_checkpointing: bool, compile_layers: bool) -
                 module.forward = partial(_rms_norm, module)
     base_of(model).config.use_cache = False
     if gradient_checkpointing:
-        base = base_of(model)
-        enable = getattr(base, "activation_checkpointing_enable", None) or base.gradient_checkpointing_enable
-        enable({"use_reentrant": False})
+        _recompute(base_of(model))
     if device.type == "cuda":
         varlen_works(device)  # decide before anything is compiled
     if compile_layers:
         compile_each_layer(model)
+
+
+def _recompute(base: Any) -> None:
+    enable = getattr(base, "activation_checkpointing_enable", None) or base.gradient_checkpointing_enable
+    enable({"use_reentrant": False})
 
 
 def compile_each_layer(model: Any) -> None:
