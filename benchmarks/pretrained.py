@@ -284,8 +284,12 @@ class Bench:
 
 
 def pair(before: Path, after: Path) -> dict[str, Any]:
-    """Compare two evaluations on the games that both played, as `alfworld-sft evaluate --compare` does."""
-    return asdict(compare(read_result(before), read_result(after), different_protocols=True))
+    """Compare two evaluations on the games that both played, as `alfworld-sft evaluate --compare` does.
+
+    An episode that outgrows the model's context would do so again, and counts as lost.
+    """
+    results = (read_result(folder, failed_as_lost=True) for folder in (before, after))
+    return asdict(compare(*results, different_protocols=True))
 
 
 def training_figures(run: Path, last: float = math.inf) -> dict[str, Any]:
