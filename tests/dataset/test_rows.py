@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from alfworld_sft.dataset.rows import Rendering, conversation_of, rows_of, training_text
+from alfworld_sft.dataset.rows import Rendering, conversation_of, predictions_of_run, rows_of, training_text
 from alfworld_sft.prompts.template import load_template, template_names
 from alfworld_sft.types import Reply
 from tests.episodes import episode, step
@@ -31,6 +31,20 @@ def test_prompt_and_response_are_the_documented_pair():
         "<think>thought 1</think>\n<prediction>Seen 2.</prediction>\n<action>look</action>"
     )
     assert row["messages"][1] == {"role": "assistant", "content": row["response_data"]["content"]}
+
+
+@pytest.mark.parametrize(
+    ("stamp", "said"),
+    [
+        ({"kind": "collect", "config": {"worldmodel": {"predictions": "grounded_answer"}}}, "grounded_answer"),
+        ({"kind": "collect", "config": {"worldmodel": {"predictions": "true"}}}, "grounded"),
+        ({"kind": "collect", "config": None}, "grounded"),
+        ({"kind": "import", "config": {}}, "grounded"),
+        ({"kind": "evaluate", "config": {"worldmodel": {"predictions": "grounded"}}}, "model"),
+    ],
+)
+def test_a_stored_run_says_what_its_conversations_predict(stamp, said):
+    assert predictions_of_run(stamp) == said
 
 
 def test_grounded_predictions_say_what_really_came_next():

@@ -30,10 +30,10 @@ def run(*words: object) -> Any:
     return CliRunner().invoke(app, [str(word) for word in words])
 
 
-def write_stamp(folder: Path, name: str, played: Template) -> None:
+def write_stamp(folder: Path, name: str, played: Template, kind: str = "collect") -> None:
     """Write what `show` reads of a run's stamp."""
     protocol = {"template_sha256": hash_template(played)}
-    stamp = {"kind": "collect", "config": {"prompt": {"template": name}}, "protocol": protocol}
+    stamp = {"kind": kind, "config": {"prompt": {"template": name}}, "protocol": protocol}
     (folder / "run.json").write_text(json.dumps(stamp))
 
 
@@ -108,9 +108,15 @@ def test_the_tokens_of_an_episode_carry_loss_where_it_is_trained(folder: Path, m
     result = run(folder, "--episode", 4, "--model", model)
     assert result.exit_code == 0, result.output
     assert "⟦think|" in result.stdout
-    assert "⟦prediction|guess 2⟧" in result.stdout
-    assert "⟦prediction|guess 1⟧" not in result.stdout  # a deliberate mistake: context alone
-    assert "⟦prediction|Seen" not in result.stdout  # the stamp says nothing of grounded predictions
+    assert re.findall(r"⟦prediction\|>?(\w+ \d)", result.stdout) == ["Seen 3"]  # turn 1 is a deliberate mistake
+
+
+def test_an_evaluation_s_predictions_are_the_policy_s_own(folder: Path, model: Path) -> None:
+    write_stamp(folder, "add_wm1", load_template("add_wm1"), kind="evaluate")
+    shown = run(folder, "--episode", 4, "--model", model).stdout
+    assert "⟦prediction|guess 2⟧" in shown
+    assert "⟦prediction|guess 1⟧" not in shown
+    assert "⟦prediction|>Seen" not in shown
 
 
 def test_answers_that_leave_the_conversation_are_shown_with_their_loss(folder: Path, model: Path) -> None:

@@ -16,6 +16,7 @@ from typing import Any, Literal, get_args
 from alfworld_sft.prompts.tags import replace_section, strip_empty_thought
 from alfworld_sft.prompts.template import Template
 from alfworld_sft.prompts.transcript import Transcript, prompts_of
+from alfworld_sft.runs.store import IMPORT
 from alfworld_sft.strict_json import to_json
 from alfworld_sft.types import Episode, Message, Prompt, Step
 
@@ -41,9 +42,18 @@ class Rendering:
     rows_per: RowsPer = "turn"
 
 
-def predictions_named(name: object, otherwise: Predictions) -> Predictions:
-    """Return what a run's `worldmodel.predictions` says, or `otherwise` where it says nothing that is known."""
-    return next((known for known in get_args(Predictions) if known == name), otherwise)
+def predictions_of_run(stamp: Mapping[str, Any]) -> Predictions:
+    """Return what stands in `<prediction>` in the conversations of a stored run, as its stamp says.
+
+    In a dataset that is the observation that followed, unless its `worldmodel.predictions` says otherwise; in any
+    other run it is what the policy said.
+    """
+    if stamp.get("kind", "collect") not in ("collect", IMPORT):
+        return "model"
+    config = stamp.get("config")
+    world = config.get("worldmodel") if isinstance(config, Mapping) else None
+    name = world.get("predictions") if isinstance(world, Mapping) else None
+    return next((known for known in get_args(Predictions) if known == name), "grounded")
 
 
 def rows_of(episode: Episode, rendering: Rendering) -> Iterator[Row]:
@@ -153,9 +163,12 @@ def _is_taught(step: Step) -> bool:
 
 
 def _ground(text: str, observation: str, rendering: Rendering) -> str:
-    if rendering.predictions == "model" or "prediction" not in rendering.template.tags:
-        return text
-    return replace_section(text, "prediction", observation, rendering.template.tags)
+    return text if rendering.predictions == "model" else predicting(text, observation, rendering.template)
+
+
+def predicting(text: str, observation: str, template: Template) -> str:
+    """Return a reply with an observation as its prediction, where the template asks for one."""
+    return replace_section(text, "prediction", observation, template.tags) if "prediction" in template.tags else text
 
 
 def _extra_info(episode: Episode, turn: int, untrained_turns: list[int]) -> dict[str, Any]:

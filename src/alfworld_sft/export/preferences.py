@@ -16,11 +16,10 @@ from itertools import chain
 from pathlib import Path
 from random import Random
 
-from alfworld_sft.dataset.rows import Rendering, answer_text, as_dicts, is_target, training_text
+from alfworld_sft.dataset.rows import Rendering, answer_text, as_dicts, is_target, predicting, training_text
 from alfworld_sft.errors import DatasetError
 from alfworld_sft.export.targets import Record
 from alfworld_sft.prompts.formats import read_reply, with_action
-from alfworld_sft.prompts.tags import replace_section
 from alfworld_sft.prompts.transcript import Transcript
 from alfworld_sft.runs.played_games import PlayedGames
 from alfworld_sft.runs.probes import try_command
@@ -63,12 +62,12 @@ def preference_pairs(
         prompt = transcript.prompt(step.observation, step.admissible_commands)
         chosen = known.teacher or known.played
         if is_target(step) and _is_closer(chosen.distance, known.distance):
-            text = _predicting(answer_text(step, rendering), chosen, rendering)
+            text = predicting(answer_text(step, rendering), chosen.next_observation, rendering.template)
             own = [known.played] if step.teacher and step.problem is None else []
             worse = (other for other in chain(own, known.others) if not _is_closer(other.distance, known.distance))
             other = next(worse, None)
             said = (
-                _predicting(step.reply.text, other, rendering)
+                predicting(step.reply.text, other.next_observation, rendering.template)
                 if other is known.played
                 else _reply_with(text, other, rendering)
             )
@@ -143,18 +142,12 @@ def _replayed(episode: Episode, game: Game) -> Iterator[Measured]:
         )
 
 
-def _predicting(text: str, tried: Alternative, rendering: Rendering) -> str:
-    """Return a reply that predicts, where its template asks for that, what an action showed."""
-    tags = rendering.template.tags
-    return replace_section(text, "prediction", tried.next_observation, tags) if "prediction" in tags else text
-
-
 def _reply_with(text: str, other: Alternative | None, rendering: Rendering) -> str | None:
     """Return a reply with another action; None without one, or where the reply's form does not let it be replaced."""
     if other is None:
         return None
     template = rendering.template
-    text = _predicting(text, other, rendering)
+    text = predicting(text, other.next_observation, template)
     said = with_action(template.reply_format, text, template.tags, other.command)
     read = read_reply(template.reply_format, said, template.tags, (other.command,))
     return said if (read.action, read.problem) == (other.command, None) else None

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from alfworld_sft.dataset.rows import Rendering, conversation_of, is_reply_trained, predictions_named
+from alfworld_sft.dataset.rows import Rendering, conversation_of, is_reply_trained, predictions_of_run
 from alfworld_sft.dataset.show import count_tokens
 from alfworld_sft.report.read import Run, template_of
 from alfworld_sft.types import Episode, Message
@@ -38,10 +38,7 @@ class Counted:
 def rendering_of(run: Run) -> Rendering | None:
     """Return how the episodes of a run become conversations; None where the template is unknown."""
     template = template_of(run)
-    if template is None:
-        return None
-    said = run.stamped("config", "worldmodel", "predictions") if run.kind == "collect" else "model"
-    return Rendering(template, predictions=predictions_named(said, "grounded"))
+    return Rendering(template, predictions=predictions_of_run(run.stamp)) if template else None
 
 
 def load_encoder(model: str) -> ChatEncoder:

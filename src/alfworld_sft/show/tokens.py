@@ -11,7 +11,7 @@ from typing import Any
 from rich.text import Text
 
 from alfworld_sft.dataset.read import Columns, TrainingRow, parse_row
-from alfworld_sft.dataset.rows import Rendering, predictions_named, rows_of
+from alfworld_sft.dataset.rows import Rendering, predictions_of_run, rows_of
 from alfworld_sft.errors import UserError
 from alfworld_sft.runs.template import template_of_run
 from alfworld_sft.train.config import build_train_config
@@ -57,9 +57,7 @@ def rows_for_tokens(
 def _rendering(stamp: Mapping[str, Any], folder: Path, template: str | None) -> Rendering:
     config = stamp.get("config")
     config = config if isinstance(config, Mapping) else {}
-    prompt, world = (part if isinstance(part := config.get(name), Mapping) else {} for name in ("prompt", "worldmodel"))
-    if prompt.get("template", "") is None:
+    prompt = config.get("prompt")
+    if isinstance(prompt, Mapping) and prompt.get("template", "") is None:
         raise UserError("the rows are conversations as they were recorded, without a template; show one with --row N")
-    predictions = predictions_named(world.get("predictions"), "model")
-    played = template_of_run(stamp, folder, template)
-    return Rendering(played, predictions=predictions)
+    return Rendering(template_of_run(stamp, folder, template), predictions=predictions_of_run(stamp))

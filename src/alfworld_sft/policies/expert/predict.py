@@ -6,6 +6,7 @@ closed is closed, and a receptacle holds what `Guesses` says, be it known to lie
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from random import Random
 from typing import Literal
 
@@ -53,12 +54,13 @@ def predict(mind: Mind, command: str, rng: Random | None = None) -> str:
     listed = belief.view.admissible_commands
     if listed is not None and command not in listed:
         return NOTHING_HAPPENS
+    guess = _Guess(mind, rng)
     said = read_command(command)
     match said and (said.command.verb, *said.names):
         case ("go", place):
-            return _arrival(mind, place, rng)
+            return guess.arrival(place)
         case ("open", place):
-            return OPENED.format(place, _describe_opening(mind, belief.place(place), rng))
+            return OPENED.format(place, guess.inside(belief.place(place)))
         case ("close", place):
             return CLOSED.format(place)
         case ("take", name, place):
@@ -74,7 +76,7 @@ def predict(mind: Mind, command: str, rng: Random | None = None) -> str:
         case ("examine", name) if name == belief.held:
             return _object(belief, name)
         case ("examine", place):
-            return _describe_place(mind, belief.place(place), rng)
+            return guess.description(belief.place(place))
         case ("inventory",):
             return CARRYING.format(belief.held) if belief.held else EMPTY_HANDED
         case ("look",):
@@ -82,51 +84,58 @@ def predict(mind: Mind, command: str, rng: Random | None = None) -> str:
     return NOTHING_HAPPENS
 
 
-def _arrival(mind: Mind, name: str, rng: Random | None) -> str:
-    belief = mind.belief
-    if name in belief.in_reach():
-        return NOTHING_HAPPENS
-    place = belief.place(name)
-    arrived = name
-    if mind.grammar == "put":  # this wording prints the location's own name, which is known only after a visit
-        heard = {p.arrival for p in belief.places.values() if p.arrival}
-        unused = (LOCATION.format(str(n)) for n in range(1, len(heard) + 2))
-        arrived = place.arrival or next(location for location in unused if location not in heard)
-    return ARRIVED.format(arrived, _describe_place(mind, place, rng))
+@dataclass(frozen=True, slots=True)
+class _Guess:
+    """What the expert believes of places: the likeliest, or with `rng` what it hopes for."""
 
+    mind: Mind
+    rng: Random | None
 
-def _describe_place(mind: Mind, place: Place, rng: Random | None) -> str:
-    if place.access == "open":
-        return _describe_opening(mind, place, rng)
-    if place.probably_closed:
-        return IS_CLOSED.format(place.name)
-    return HOLDS.format(place.name, WITH_ARTICLE.format(_contents(mind, place, rng)))
+    def arrival(self, name: str) -> str:
+        """Return what a place's name and contents will be when it is gone to."""
+        belief = self.mind.belief
+        if name in belief.in_reach():
+            return NOTHING_HAPPENS
+        place = belief.place(name)
+        arrived = name
+        if self.mind.grammar == "put":  # this wording prints the location's own name, known only after a visit
+            heard = {p.arrival for p in belief.places.values() if p.arrival}
+            unused = (LOCATION.format(str(n)) for n in range(1, len(heard) + 2))
+            arrived = place.arrival or next(location for location in unused if location not in heard)
+        return ARRIVED.format(arrived, self.description(place))
 
+    def description(self, place: Place) -> str:
+        """Return how a place will look, be it open or closed."""
+        if place.access == "open":
+            return self.inside(place)
+        if place.probably_closed:
+            return IS_CLOSED.format(place.name)
+        return HOLDS.format(place.name, WITH_ARTICLE.format(self._contents(place)))
 
-def _describe_opening(mind: Mind, place: Place, rng: Random | None) -> str:
-    return IS_OPEN.format(place.name, WITH_ARTICLE.format(_contents(mind, place, rng)))
+    def inside(self, place: Place) -> str:
+        """Return what an open place will show."""
+        return IS_OPEN.format(place.name, WITH_ARTICLE.format(self._contents(place)))
 
+    def _contents(self, place: Place) -> tuple[str, ...]:
+        seen, kind_of_place = place.contents or (), class_of(place.name)
+        if place.complete:
+            return seen
+        known = {class_of(name) for name in seen}
+        if rng := self.rng:
+            imagined = (kind for kind in self._imagine(kind_of_place, rng) if kind not in known)
+            return in_game_order((*seen, *(f"{kind} {rng.choice(_NUMBERS)}" for kind in imagined)))
+        prior = self.mind.prior
+        usual = prior.usual_contents(kind_of_place) if prior.known else ()
+        return in_game_order((*seen, *(f"{kind} 1" for kind in usual if kind not in known)))
 
-def _contents(mind: Mind, place: Place, rng: Random | None) -> tuple[str, ...]:
-    seen = place.contents or ()
-    if place.complete:
-        return seen
-    known = {class_of(name) for name in seen}
-    if rng is not None:
-        imagined = _imagine(mind, class_of(place.name), rng)
-        return in_game_order((*seen, *(f"{kind} {rng.choice(_NUMBERS)}" for kind in imagined if kind not in known)))
-    usual = mind.prior.usual_contents(class_of(place.name)) if mind.prior.known else ()
-    return in_game_order((*seen, *(f"{kind} 1" for kind in usual if kind not in known)))
-
-
-def _imagine(mind: Mind, place_class: str, rng: Random) -> list[str]:
-    goal, held = mind.goal, mind.belief.held
-    wanted = goal.object
-    if held and class_of(held) == goal.object and goal.count == 1:
-        wanted = goal.lamp
-    hoped = rng.random() < _HOPE and wanted
-    drawn = mind.prior.draw_contents(place_class, goal.object, rng)
-    return sorted({*(kind for kind in drawn if kind != wanted), *([wanted] if hoped else [])})
+    def _imagine(self, kind_of_place: str, rng: Random) -> list[str]:
+        goal, held = self.mind.goal, self.mind.belief.held
+        wanted = goal.object
+        if held and class_of(held) == goal.object and goal.count == 1:
+            wanted = goal.lamp
+        hoped = rng.random() < _HOPE and wanted
+        drawn = self.mind.prior.draw_contents(kind_of_place, goal.object, rng)
+        return sorted({*(kind for kind in drawn if kind != wanted), *([wanted] if hoped else [])})
 
 
 def _object(belief: Belief, name: str) -> str:
