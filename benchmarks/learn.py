@@ -42,6 +42,9 @@ PLOT = REPOSITORY / "docs" / "learning.svg"
 GOAL_ONCE = Path(__file__).with_name("templates") / "goal_once.toml"
 VERSIONS = ("torch", "transformers", "tokenizers", "numpy")
 CURVE_POINTS = 3
+NEW = "games.source=generate"
+LATE = "games.task_types=[look_at_obj_in_light,pick_two_obj_and_place]"
+"""The task types that are learned last."""
 LAST_FILES = {"collect": "README.md", "evaluate": "metrics.json"}
 """The file that a command writes last."""
 GREEDY = ("policy.temperature=0",)
@@ -68,6 +71,12 @@ class Recipe:
     train: tuple[str, ...] = ("optim.name=muon", "optim.lr=5e-3", "data.train_batch_size=16")
     taught: int = 0
     """Episodes that the trained model plays with the expert as its teacher; it is then trained further on them."""
+    taught_late: int = 0
+    """The same in games of the task types that are learned last."""
+    again_by_expert: int = 0
+    """Episodes of the noisy expert in the games that the model lost there."""
+    again_by_student: int = 0
+    """Episodes of the model with its teacher in the same games."""
     beside: int = 0
     """New episodes of the noisy expert beside these, of the task types that are learned last."""
     evaluate: tuple[str, ...] = ("policy.max_tokens=24", "policy.max_batch=140", "runner.concurrency=140")
@@ -77,7 +86,10 @@ class Recipe:
 
 SEEDS = (1, 2, 3)
 # Told once, the goal leaves room for a third more episodes in as many tokens.
-FULL = Recipe("full recipe", episodes=42_000, passes=2, template=str(GOAL_ONCE), taught=3_000, beside=12_000)
+FULL = Recipe(
+    "full recipe", episodes=42_000, passes=2, template=str(GOAL_ONCE), taught=2_500, taught_late=2_000,
+    again_by_expert=1_800, again_by_student=500, beside=4_000,
+)  # fmt: skip
 SHORT = Recipe("all of it", episodes=18_000)
 ABLATIONS = (
     SHORT,
@@ -192,10 +204,10 @@ def collect(recipe: Recipe, seed: int, place: Path) -> list[Path]:
     return parts
 
 
-def collecting(recipe: Recipe, out: Path, episodes: int, seed: int, *options: str) -> list[str]:
+def collecting(recipe: Recipe, out: Path, episodes: int, seed: int, *options: str, games: str = NEW) -> list[str]:
     """Return the command line that collects from generated games, all of it to train on; empty where it is done."""
     return making(
-        "collect", out, "games.source=generate", f"num_episodes={episodes}", f"prompt.template={recipe.template}",
+        "collect", out, games, f"num_episodes={episodes}", f"prompt.template={recipe.template}",
         f"prompt.form={recipe.form}", f"seed={seed}", "dataset.val_fraction=0", *options,
     )  # fmt: skip
 
@@ -222,23 +234,29 @@ def train(recipe: Recipe, seed: int, place: Path, parts: Sequence[Path], *, curv
 
 
 def teach(recipe: Recipe, seed: int, place: Path) -> Path:
-    """Let the trained model play with the expert as its teacher, and train it further on what the teacher says.
+    """Train the model further on what its teacher says to it, most of all in the games that it loses.
 
-    It is trained on new episodes of the noisy expert as well, for it would forget what it no longer sees. Returns the
-    run's folder.
+    It plays with the expert as its teacher. The games that it loses then are played again and again, by the expert with
+    mistakes and by itself with its teacher. New episodes of the expert are beside these, for the model would forget
+    what it no longer sees. Returns the run's folder.
     """
-    student = place / "run" / "final"
-    late = "games.task_types=[look_at_obj_in_light,pick_two_obj_and_place]"  # learned last
-    policies = {
-        "taught": (recipe.taught, ("policy.name=local", f"policy.model={student}", "policy.temperature=0.4",
-                                   "env.max_repeats=4", "policy.teacher=expert", *recipe.evaluate)),
-        "beside": (recipe.beside, (*by_expert(recipe), late)),
-    }  # fmt: skip
-    for number, (name, (episodes, options)) in enumerate(policies.items()):
-        execute(collecting(recipe, place / name, episodes, 1000 * seed + 900 + number, *options))
+    student = (
+        "policy.name=local", f"policy.model={place / 'run' / 'final'}", "policy.temperature=0.4", "env.max_repeats=4",
+        "policy.teacher=expert", *recipe.evaluate,
+    )  # fmt: skip
+    lost = f"games.lost_by=[{place / 'taught'},{place / 'taught_late'}]"
+    parts = {
+        "taught": (recipe.taught, NEW, student),
+        "taught_late": (recipe.taught_late, NEW, (*student, LATE)),
+        "again_by_expert": (recipe.again_by_expert, lost, by_expert(recipe)),
+        "again_by_student": (recipe.again_by_student, lost, student),
+        "beside": (recipe.beside, NEW, (*by_expert(recipe), LATE)),
+    }
+    for number, (name, (episodes, games, options)) in enumerate(parts.items()):
+        execute(collecting(recipe, place / name, episodes, 1000 * seed + 900 + number, *options, games=games))
     out = place / "run_taught"
     fine_tune(
-        recipe, seed, [place / name for name in policies], student, out, "trainer.total_epochs=1",
+        recipe, seed, [place / name for name in parts], place / "run" / "final", out, "trainer.total_epochs=1",
         "trainer.save_freq=0", *recipe.train, "optim.lr=1.5e-3", "data.train_batch_size=128",
     )  # fmt: skip
     return out

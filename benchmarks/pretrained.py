@@ -78,6 +78,8 @@ class Arm:
     """Of the games: a model that learned from some is trained further on others."""
     guesses: bool = False
     """Whether the conversations hold what the expert guessed, not what came, as predictions before a row's answer."""
+    late_episodes: int = 0
+    """Further episodes, in a dataset of their own, of the two task types that are learned last."""
 
     @property
     def training(self) -> list[str]:
@@ -105,11 +107,15 @@ TAUGHT = (
 )  # fmt: skip
 """How a model plays with its teacher, as `docs/learning.md` recommends."""
 MORE = "add_wm1, multi, more episodes"
+GUESSED = "add_wm1, multi, then guesses"
+AGAIN = "add_wm1, multi, then guesses, look and pick two"
 GUESSES = ("worldmodel.predictions=grounded_answer", "policy.guesses=hopeful")
+LATE = "games.task_types=[look_at_obj_in_light,pick_two_obj_and_place]"
 
 ARMS = (
     Arm("compact", "compact", "multi", 3000, 24, 140),
     Arm("compact, steps of 128 rows", "compact", "multi", 3000, 24, 140, rows_per_step=128),
+    Arm("compact, 3e-3, more look and pick two", "compact", "multi", 2200, 24, 0, lr="3e-3", late_episodes=800),
     Arm("compact, random weights", "compact", "multi", 3000, 24, 20, base="random", lr="2e-3"),
     Arm("default, multi", "default", "multi", 800, 256, 20),
     Arm("default, multi, 3e-3", "default", "multi", 500, 256, 20, lr="3e-3"),
@@ -118,7 +124,8 @@ ARMS = (
     Arm("default, multi, taught twice", "default", "multi", 150, 256, 0, base="default, multi, taught", seed=4243),
     Arm("add_wm1, multi", "add_wm1", "multi", 400, 256, 20, lr="3e-3"),
     Arm(MORE, "add_wm1", "multi", 1400, 256, 20, lr="3e-3"),
-    Arm("add_wm1, multi, then guesses", "add_wm1", "multi", 500, 256, 0, MORE, lr="2e-3", seed=4242, guesses=True),
+    Arm(GUESSED, "add_wm1", "multi", 500, 256, 0, MORE, lr="2e-3", seed=4242, guesses=True),
+    Arm(AGAIN, "add_wm1", "multi", 250, 256, 0, GUESSED, lr="2e-3", seed=4343, guesses=True, late_episodes=350),
     Arm("add_wm1, multi, taught", "add_wm1", "multi", 150, 256, 0, base="add_wm1, multi", seed=4242),
     Arm("default, single", "default", "single", 200, 256, 20),
     Arm("add_wm1, single", "add_wm1", "single", 200, 256, 20),
@@ -144,11 +151,11 @@ class Bench:
     def run_all(self) -> None:
         """Do what is left of the arm; raises OutOfTimeError when its minutes are over."""
         model = self.make_model(self.arm.base)
-        data = self.collect(model)
+        datasets = self.collect(model)
         some = self.options.curve_games if self.options.smoke else None
         if not self.student:
             self.play_all(model, "before", some or self.arm.before_games)
-        self.play_all(self.train(model, data), "after", some)
+        self.play_all(self.train(model, datasets), "after", some)
         for name in self.known["after"]:
             before = self.student / f"after {name}" if self.student else self.place / f"before {name}"
             if (before / "metrics.json").exists():
@@ -174,34 +181,48 @@ class Bench:
             self.command("model", command_words("smollm2", folder))
         return folder
 
-    def collect(self, model: Path) -> Path:
-        """Collect by the guide's script, and return the dataset's folder; `model` plays if it has a teacher."""
+    def collect(self, model: Path) -> list[Path]:
+        """Collect by the guide's script, and return the datasets' folders; `model` plays if it has a teacher."""
         arm, folder = self.arm, self.state / f"data_{self.arm.template}_{self.arm.form}_{self.arm.episodes}"
         if self.student:
             folder = self.place / "data"
+        self.known["dataset"] = self.collect_one(folder, model, arm.episodes, arm.seed)
+        if not arm.late_episodes:
+            return [folder]
+        late = self.place / "data_late"
+        self.known["dataset_late"] = self.collect_one(late, model, arm.late_episodes, arm.seed + 1, LATE)
+        return [folder, late]
+
+    def collect_one(self, folder: Path, model: Path, episodes: int, seed: int, *extra: str) -> dict[str, Any]:
+        """Collect one dataset, or resume it; return its counts."""
+        arm = self.arm
         if not folder.exists():
             script = REPOSITORY / "examples/ppo_trainer/run_alfworld_sft_collection.sh"
-            variables = {"PROMPT_TEMPLATE": arm.template, "NUM_EPISODES": str(arm.episodes)}
-            words = [script, "--name", folder.name, "games.source=generate"]
+            variables = {"PROMPT_TEMPLATE": arm.template, "NUM_EPISODES": str(episodes)}
+            words = [script, "--name", folder.name, "games.source=generate", f"seed={seed}", *extra]
             if self.student and not arm.guesses:
-                words += ["policy.name=local", f"policy.model={model}", *TAUGHT, *arm.playing, f"seed={arm.seed}"]
+                words += ["policy.name=local", f"policy.model={model}", *TAUGHT, *arm.playing]
             else:
-                words += ["policy.noise=0.15", f"prompt.form={arm.form}", f"seed={arm.seed}"]
+                words += ["policy.noise=0.15", f"prompt.form={arm.form}"]
                 words += GUESSES if arm.guesses else ()
                 variables["SFT_REQUIRE_SUCCESS"] = "True"
             self.command("collecting", words, OUTPUT_DIR=str(folder.parent), **variables)
         elif read_json(folder / "run.json")["status"] != "complete":
             self.command("collecting", command_words("collect", "--resume", folder))
-        self.known["dataset"] = read_json(folder / "run.json")["counts"]
-        return folder
+        counts: dict[str, Any] = read_json(folder / "run.json")["counts"]
+        return counts
 
-    def train(self, model: Path, data: Path) -> Path:
+    def train(self, model: Path, datasets: list[Path]) -> Path:
         """Train by the guide's script, with a break at each point of the curve to play; return the final model."""
         out = self.place / "sft_models"
         name = "multiturn" if self.arm.form == "multi" else "single"
-        every = math.ceil(self.known["dataset"]["rows_train"] / self.arm.rows_per_step / self.options.points)
+        rows = sum(read_json(folder / "run.json")["counts"]["rows_train"] for folder in datasets)
+        every = math.ceil(rows / self.arm.rows_per_step / self.options.points)
         script = REPOSITORY / f"examples/sft/run_alfworld_sft_{name}.sh"
-        words = [script, self.options.processes, out, data, f"model.path={model}"]
+        words = [script, self.options.processes, out, datasets[0], f"model.path={model}"]
+        if len(datasets) > 1:
+            files = f"[{','.join(map(str, datasets))}]"
+            words += [f"data.train_files={files}", f"data.val_files={files}"]
         words += [*self.arm.training, f"trainer.save_freq={every}", "trainer.max_ckpt_to_keep=3"]
         while True:
             for checkpoint in self.unplayed(out, every):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Self
 
 from pydantic import Field, model_validator
@@ -19,6 +20,23 @@ class GamesSection(GamesToPlay):
 
     split: Split = Field("train", description=f"{SPLITS_IN_WORDS}.")
     allow_eval_split: bool = Field(False, description="Allow collecting training data from an evaluation split.")
+    lost_by: list[str] | None = Field(
+        None,
+        min_length=1,
+        description="Only the games that these runs lost: folders of collect or evaluate; null: all of the source.",
+    )
+
+    def with_absolute_paths(self) -> Self:
+        """Return the section with paths that stay valid when the run is resumed from another folder."""
+        if self.lost_by is None:
+            return super().with_absolute_paths()
+        return self.model_copy(update={"lost_by": [str(Path(run).expanduser().absolute()) for run in self.lost_by]})
+
+    @model_validator(mode="after")
+    def _check_lost_by(self) -> Self:
+        if self.lost_by and self.source is not None:
+            raise ValueError("lost_by: those runs say where their games come from; leave games.source out")
+        return self
 
 
 class CollectedEnvSection(EnvSection):

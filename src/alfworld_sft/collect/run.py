@@ -18,6 +18,7 @@ from alfworld_sft.prompts.formats import write_reply
 from alfworld_sft.prompts.tags import Tag
 from alfworld_sft.prompts.template import load_template
 from alfworld_sft.runs.job import Chosen, Job, Play, games_of, play, resumable_on_failure
+from alfworld_sft.runs.played_games import lost_games
 from alfworld_sft.runs.results import results_errors
 from alfworld_sft.runs.resume import resume_job
 from alfworld_sft.runs.run_json import final_stamp
@@ -116,7 +117,11 @@ def _model_stamp(config: CollectConfig, summary: Summary) -> dict[str, Any]:
 
 
 def _choose(config: CollectConfig) -> Chosen:
-    games = games_of(config.games, config.seed)
+    section = config.games
+    if section.lost_by is None:
+        games = games_of(section, config.seed)
+    else:
+        games = lost_games(list(map(Path, section.lost_by)), section.split).shuffled(config.seed, section.task_types)
     total = games.total if config.num_episodes is None else config.num_episodes
     if total is None:
         raise ConfigError(f"games.source={GENERATE} has no end: say how many episodes to play with num_episodes=N")

@@ -43,6 +43,10 @@ class GamesToPlay(Section):
         "normal", description="Difficulty of the games of source=generate: easy, normal, hard, or a number from 0 to 2."
     )
 
+    def with_absolute_paths(self) -> Self:
+        """Return the section with paths that stay valid when the run is resumed from another folder."""
+        return self.model_copy(update={"source": absolute_source(self.source)})
+
 
 class EnvSection(Section):
     """Limits of a game."""

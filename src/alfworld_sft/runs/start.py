@@ -8,7 +8,7 @@ from typing import Any
 
 from alfworld_sft.policies.make import check_constrain, make_policy
 from alfworld_sft.prompts.template import load_template
-from alfworld_sft.runs.config import PREFIXES, RunKind, absolute_source
+from alfworld_sft.runs.config import PREFIXES, RunKind
 from alfworld_sft.runs.job import Chosen, ConfigT, Job
 from alfworld_sft.runs.run_json import stamp_of
 from alfworld_sft.runs.store import create_run
@@ -43,8 +43,8 @@ def start_job(
 
 def with_absolute_paths(config: ConfigT) -> ConfigT:
     """Return the config with paths that stay valid when the run is resumed from another folder."""
-    games, policy, prompt = config.games, config.policy, config.prompt
-    updates: dict[str, Any] = {"games": games.model_copy(update={"source": absolute_source(games.source)})}
+    policy, prompt = config.policy, config.prompt
+    updates: dict[str, Any] = {"games": config.games.with_absolute_paths()}
     if policy.model and policy.loads_model_here and Path(policy.model).is_dir():
         updates["policy"] = policy.model_copy(update={"model": str(Path(policy.model).absolute())})
     if prompt.template.endswith(".toml"):

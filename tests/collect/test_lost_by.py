@@ -1,0 +1,123 @@
+"""Collecting from the games that earlier runs lost."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from alfworld_sft.collect.config import CollectConfig
+from alfworld_sft.collect.run import collect, resume_run, start_run
+from alfworld_sft.config import build_config
+from alfworld_sft.errors import UserError
+from alfworld_sft.evaluate.config import EvaluateConfig
+from alfworld_sft.evaluate.run import evaluate, start_evaluation
+from alfworld_sft.runs.played_games import games_of_run
+from alfworld_sft.runs.store import read_stamp
+
+RANDOM = ("policy.name=random", "env.max_steps=12")
+
+
+@pytest.fixture(autouse=True)
+def no_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ALFWORLD_DATA", raising=False)
+
+
+def run(folder: Path, name: str, *words: str) -> list[dict[str, Any]]:
+    job = start_run(build_config(CollectConfig, [*words]), folder, name=name)
+    with job.run:
+        collect(job)
+    return [json.loads(line) for line in (folder / name / "episodes.jsonl").read_text().splitlines()]
+
+
+def lost(episodes: list[dict[str, Any]]) -> set[str]:
+    return {episode["game_id"] for episode in episodes if not episode["success"]}
+
+
+@pytest.mark.parametrize("source", ["games.source=generate", "games.source=embedded"])
+def test_only_lost_games_are_played_the_very_same_ones(tmp_path: Path, source: str) -> None:
+    first = run(tmp_path, "first", source, "num_episodes=30", "seed=3", "policy.name=expert", "env.max_steps=7")
+    assert 0 < len(lost(first)) < 30
+    again = run(tmp_path, "again", f"games.lost_by=[{tmp_path / 'first'}]", "seed=9")
+    assert {episode["game_id"] for episode in again} == lost(first)
+    assert all(episode["success"] for episode in again)
+    begins = {episode["game_id"]: episode["steps"][0]["observation"] for episode in first}
+    assert {episode["game_id"]: episode["steps"][0]["observation"] for episode in again}.items() <= begins.items()
+    described = read_stamp(tmp_path / "again")["games"]["description"]
+    assert described == f"{len(lost(first))} games of train that first lost"
+
+
+def test_the_lost_games_of_several_runs_can_be_played_often(tmp_path: Path) -> None:
+    first = run(tmp_path, "first", "games.source=generate", "num_episodes=2", "seed=3", *RANDOM)
+    second = run(tmp_path, "second", "games.source=generate", "num_episodes=2", "seed=4", *RANDOM)
+    words = (f"games.lost_by=[{tmp_path / 'first'},{tmp_path / 'second'}]", "num_episodes=8", "policy.noise=0.15")
+    played = [episode["game_id"] for episode in run(tmp_path, "again", *words)]
+    assert set(played) == lost(first) | lost(second)
+    assert {played.count(game) for game in played} == {2}
+
+
+def test_what_was_lost_again_can_be_played_again_and_a_run_is_resumed(tmp_path: Path) -> None:
+    run(tmp_path, "first", "games.source=generate", "num_episodes=3", "seed=3", *RANDOM)
+    second = run(tmp_path, "second", f"games.lost_by=[{tmp_path / 'first'}]", "seed=5", *RANDOM)
+    start_run(
+        build_config(CollectConfig, [f"games.lost_by=[{tmp_path / 'second'}]"]), tmp_path, name="third"
+    ).run.close()
+    job = resume_run(tmp_path / "third")
+    with job.run:
+        assert collect(job).episodes == len(lost(second))
+    games = games_of_run(read_stamp(tmp_path / "third"), ())
+    assert all(games.ref(episode["game_id"], "train", 0) for episode in second)
+
+
+def test_what_an_evaluation_lost_is_found_by_its_own_order(tmp_path: Path) -> None:
+    words = ["games.source=generate", "games.split=train", "num_games=3", "seed=3", *RANDOM]
+    job = start_evaluation(build_config(EvaluateConfig, words), tmp_path, name="played")
+    with job.run:
+        evaluate(job)
+    again = run(tmp_path, "again", f"games.lost_by=[{tmp_path / 'played'}]")
+    assert len(again) == 3
+
+
+def error_of(folder: Path, *words: str) -> str:
+    before = sorted(folder.iterdir())
+    with pytest.raises(UserError) as error:
+        start_run(build_config(CollectConfig, list(words)), folder)
+    assert sorted(folder.iterdir()) == before
+    return str(error.value)
+
+
+def test_what_cannot_be_played_again_is_said(tmp_path: Path) -> None:
+    run(tmp_path, "won", "num_episodes=2")
+    won = tmp_path / "won"
+    assert error_of(tmp_path, f"games.lost_by=[{won}]") == "no games found: won lost none of the split 'train'"
+    assert "leave games.source out" in error_of(tmp_path, f"games.lost_by=[{won}]", "games.source=embedded")
+    assert "is not a run's folder" in error_of(tmp_path, f"games.lost_by=[{tmp_path / 'none'}]")
+
+
+def test_a_lost_game_that_another_version_made_is_not_left_out_in_silence(tmp_path: Path) -> None:
+    run(tmp_path, "first", "games.source=generate", "num_episodes=1", "seed=3", *RANDOM)
+    journal = tmp_path / "first" / "episodes.jsonl"
+    game_id = json.loads(journal.read_text())["game_id"]
+    journal.write_text(journal.read_text().replace(game_id, f"{game_id}x"))
+    assert f"episode 0 lost {game_id}x, which is not at hand" in error_of(
+        tmp_path, f"games.lost_by=[{tmp_path / 'first'}]"
+    )
+
+
+def test_a_run_that_lost_its_own_games_is_refused(tmp_path: Path) -> None:
+    run(tmp_path, "first", "games.source=generate", "num_episodes=1", "seed=3", *RANDOM)
+    file = tmp_path / "first" / "run.json"
+    stamp = json.loads(file.read_text())
+    stamp["config"]["games"]["lost_by"] = [str(tmp_path / "first")]
+    file.write_text(json.dumps(stamp))
+    refused = f"{tmp_path / 'first'}: by its run.json it plays the games that it has lost itself"
+    assert refused == error_of(tmp_path, f"games.lost_by=[{tmp_path / 'first'}]")
+
+
+def test_lost_games_of_an_evaluation_split_are_no_training_data(tmp_path: Path) -> None:
+    job = start_evaluation(build_config(EvaluateConfig, ["num_games=2", *RANDOM]), tmp_path, name="seen")
+    with job.run:
+        evaluate(job)
+    assert "lost none of the split 'train'" in error_of(tmp_path, f"games.lost_by=[{tmp_path / 'seen'}]")
+    named = (f"games.lost_by=[{tmp_path / 'seen'}]", "games.split=valid_seen")
+    assert "is for evaluation" in error_of(tmp_path, *named)
