@@ -12,7 +12,7 @@ train, evaluate. The clock of a run counts collection and training, in CPU minut
 thirty. The model then plays all real valid_seen games under DATA, of which it was trained on none: greedily, and after
 the full recipe also at the guide's temperature, and with actions restricted to the admissible commands.
 Results go to benchmarks/results/learn.json (the seeds and the learning curves), learn_ablations.json, learn_gpu.json;
-the curves to docs/learning.svg.
+the curves to docs/learning.svg, which needs matplotlib (extra `plot`).
 """
 
 import argparse
@@ -30,6 +30,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
@@ -378,6 +379,8 @@ def main() -> None:
     options = parser.parse_args()
     if not (options.data / "json_2.1.1" / "valid_seen").is_dir():
         sys.exit(f"error: --data {options.data} holds no json_2.1.1/valid_seen")
+    if not options.gpu and find_spec("matplotlib") is None:
+        sys.exit("error: the plot at the end needs matplotlib: pip install -e '.[plot]'")
     signal.signal(signal.SIGTERM, _stop)
     with TemporaryDirectory() as temporary:
         folder = options.keep or Path(temporary)
