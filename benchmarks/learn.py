@@ -241,8 +241,9 @@ def teach(recipe: Recipe, seed: int, place: Path) -> Path:
     mistakes and by itself with its teacher. New episodes of the expert are beside these, for the model would forget
     what it no longer sees. Returns the run's folder.
     """
+    model = place / "run" / "final"
     student = (
-        "policy.name=local", f"policy.model={place / 'run' / 'final'}", "policy.temperature=0.4", "env.max_repeats=4",
+        "policy.name=local", f"policy.model={model}", "policy.temperature=0.4", "env.max_repeats=4",
         "policy.teacher=expert", *recipe.evaluate,
     )  # fmt: skip
     lost = f"games.lost_by=[{place / 'taught'},{place / 'taught_late'}]"
@@ -257,7 +258,7 @@ def teach(recipe: Recipe, seed: int, place: Path) -> Path:
         execute(collecting(recipe, place / name, episodes, 1000 * seed + 900 + number, *options, games=games))
     out = place / "run_taught"
     fine_tune(
-        recipe, seed, [place / name for name in parts], place / "run" / "final", out, "trainer.total_epochs=1",
+        recipe, seed, [place / name for name in parts], model, out, "trainer.total_epochs=1",
         "trainer.save_freq=0", *recipe.train, "optim.lr=1.5e-3", "data.train_batch_size=128",
     )  # fmt: skip
     return out

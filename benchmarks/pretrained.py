@@ -31,7 +31,7 @@ from typing import Any
 from alfworld_sft.evaluate.compare import compare, read_result
 from alfworld_sft.files import whole_folder
 from benchmarks._result import machine, versions_of, write_result
-from benchmarks.learn import children_cpu, command_words, log_of, making, smoothed, step_of
+from benchmarks.learn import LATE, children_cpu, command_words, log_of, making, smoothed, step_of
 
 REPOSITORY = Path(__file__).parents[1]
 KEPT = ("success", "success_by_task_type", "mean_steps_when_won", "invalid_actions", "failures", "world_model", "usage")
@@ -110,7 +110,6 @@ MORE = "add_wm1, multi, more episodes"
 GUESSED = "add_wm1, multi, then guesses"
 AGAIN = "add_wm1, multi, then guesses, look and pick two"
 GUESSES = ("worldmodel.predictions=grounded_answer", "policy.guesses=hopeful")
-LATE = "games.task_types=[look_at_obj_in_light,pick_two_obj_and_place]"
 
 ARMS = (
     Arm("compact", "compact", "multi", 3000, 24, 140),

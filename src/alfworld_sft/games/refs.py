@@ -83,6 +83,11 @@ class GameSource(Protocol):
         """Return those games alone that the first episodes play, or all where there are no more."""
 
 
+def make_game(source: GameSource, number: int) -> Game:
+    """Make the game that an episode plays, when it is played: many made games would fill the memory."""
+    return source.ref(number).load()
+
+
 @dataclass(slots=True)
 class ShuffledGames:
     """Games in an order without end, a `GameSource`: all of them shuffled, then all again in another order.

@@ -13,10 +13,9 @@ from alfworld_sft.errors import UserError
 from alfworld_sft.games.generator.generate import SPLITS, GeneratedSplit, generate_game
 from alfworld_sft.games.generator.rooms import difficulty_of
 from alfworld_sft.games.generator.tasks import check_tasks
-from alfworld_sft.games.refs import GameRef, ShuffledGames
+from alfworld_sft.games.refs import GameRef, ShuffledGames, make_game
 from alfworld_sft.seeds import derive_seed
 from alfworld_sft.types import TaskType
-from alfworld_sft.world.game import Game
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +57,7 @@ class GameStream:
 
     def first(self, number: int) -> ShuffledGames:
         """Return the games of the first numbers, each of which is made when it is played, and not kept."""
-        refs = (replace(self.ref(index), make=partial(_make, self, index)) for index in range(number))
+        refs = (replace(self.ref(index), make=partial(make_game, self, index)) for index in range(number))
         described = f"{counted(number, f'generated {self.split} game')} {self._decided_by}"
         return ShuffledGames(tuple(refs), self.seed, self.split, described)
 
@@ -99,7 +98,3 @@ class GameStream:
     def sha256(self) -> str:
         """One hash of all that decides the games: equal hashes mean the same ones."""
         return hashlib.sha256(f"{__version__} {self.description}".encode()).hexdigest()
-
-
-def _make(stream: GameStream, number: int) -> Game:
-    return stream.ref(number).load()

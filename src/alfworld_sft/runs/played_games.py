@@ -17,6 +17,7 @@ from alfworld_sft.counts import counted
 from alfworld_sft.errors import GameFileError, GamesNotFoundError, RunFolderError
 from alfworld_sft.games import GENERATE, GameRef, Games, GameSource, GameStream, layout
 from alfworld_sft.games.listed import ListedGames, games_at_hand, list_games
+from alfworld_sft.games.refs import make_game
 from alfworld_sft.runs.config import GamesToPlay
 from alfworld_sft.runs.journal import read_journal
 from alfworld_sft.runs.store import JOURNAL, read_stamp
@@ -102,17 +103,9 @@ def _found(games: PlayedGames, episode: Episode, run: Path) -> GameRef:
             f"{run}: episode {episode.index} lost {episode.game_id}, which is not at hand; put its games where they"
             " were, or play the run again with this version"
         )
-    if ref.make is None:
-        return ref
-    return replace(ref, make=partial(_made, games, episode.game_id, episode.split, episode.index))
-
-
-def _made(games: PlayedGames, game_id: str, split: str, index: int) -> Game:
-    """Make a game when it is played: many of them would fill the memory."""
-    ref = games.ref(game_id, split, index)
-    if ref is None:
-        raise GameFileError(game_id, "it can no longer be made")
-    return ref.load()
+    if isinstance(games, StreamedGames):
+        return replace(ref, make=partial(make_game, games.source, episode.index))
+    return ref
 
 
 def load_game(ref: GameRef | None) -> Game | None:
