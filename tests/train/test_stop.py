@@ -82,15 +82,29 @@ def test_sigterm_under_torchrun_saves_once_and_shows_no_traceback(data, model, t
     assert ended.startswith(f"stopped by SIGTERM after step {step}; saved {out}/global_step_{step};")
 
 
+STOPPED_WHILE_LOADING = """
+import os, signal, sys
+from alfworld_sft import cli
+from alfworld_sft.train import loop
+
+load = loop._load_data
+def load_after_signal(config, *rest):
+    assert config.local_dir.exists()
+    os.kill(os.getpid(), signal.SIGTERM)
+    return load(config, *rest)
+loop._load_data = load_after_signal
+sys.argv[0] = "alfworld-sft"
+cli.main()
+"""
+
+
 def test_sigterm_before_the_first_step_leaves_nothing(data, model, tmp_path):
     out = tmp_path / "run"
-    process = started("alfworld_sft", "train", *options(data, model, out, *ENDLESS))
-    while process.poll() is None and not out.exists():
-        time.sleep(0.001)
-    process.terminate()
-    _, said = process.communicate(timeout=60)
-    assert (process.returncode, out.exists()) == (143, False)
-    assert said.splitlines() == ["stopped before the first checkpoint; nothing was saved"]
+    words = [sys.executable, "-c", STOPPED_WHILE_LOADING, "train", *options(data, model, out, *ENDLESS)]
+    environ = {**os.environ, "OMP_NUM_THREADS": "1"}
+    ended = subprocess.run(words, check=False, capture_output=True, text=True, env=environ)
+    assert (ended.returncode, out.exists()) == (143, False), ended.stderr
+    assert ended.stderr.splitlines() == ["stopped before the first checkpoint; nothing was saved"]
 
 
 def test_a_stop_during_a_test_loses_neither_the_step_nor_the_test(data, model, tmp_path):
