@@ -1,4 +1,4 @@
-"""Does this system have what the program needs, and how many cores may it use?
+"""Does this system have what the program needs, and how many cores and how much memory may it use?
 
 Runs are locked and their processes ended the POSIX way, as on Linux and macOS.
 """
@@ -32,3 +32,31 @@ def usable_cores() -> int:
         return max(1, min(cores, int(quota) // int(period)))
     except (OSError, ValueError):  # no container, or "max"
         return cores
+
+
+def available_memory() -> int | None:
+    """Return the bytes of memory that may still be used: what the kernel has, within what the container allows.
+
+    None where the system does not say.
+    """
+    found = [amount for amount in (_kernel_memory(), _container_memory()) if amount is not None]
+    return min(found, default=None)
+
+
+def _kernel_memory() -> int | None:
+    try:
+        lines = Path("/proc/meminfo").read_text("utf-8").splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
+
+
+def _container_memory() -> int | None:
+    control = Path("/sys/fs/cgroup")
+    try:
+        limit, used = ((control / name).read_text("utf-8").strip() for name in ("memory.max", "memory.current"))
+        kinds = dict(line.split() for line in (control / "memory.stat").read_text("utf-8").splitlines())
+    except (OSError, ValueError):
+        return None
+    cached = int(kinds.get("inactive_file", 0))  # the kernel gives it back when memory is short
+    return int(limit) - max(0, int(used) - cached) if limit.isdigit() and used.isdigit() else None

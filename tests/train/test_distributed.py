@@ -9,15 +9,13 @@ pytest.importorskip("peft", reason="training is an extra: pip install 'alfworld-
 
 from safetensors.torch import load_file, save_file
 
-from alfworld_sft import system
 from alfworld_sft.errors import UserError
 from alfworld_sft.models.chat_encoder import ChatEncoder
 from alfworld_sft.models.load import load_tokenizer
-from alfworld_sft.system import usable_cores
 from alfworld_sft.train import loop
 from alfworld_sft.train.config import build_train_config
 from alfworld_sft.train.data.batches import micro_batches, total_weight
-from alfworld_sft.train.distributed import choose_device, count_processes, full_tensor, join_processes
+from alfworld_sft.train.distributed import choose_device, full_tensor, join_processes
 from alfworld_sft.train.model.optim import trained_parameters
 from tests.train.helpers_loop import losses, options, run, run_as, run_together, write_dataset, write_model
 
@@ -127,24 +125,6 @@ def test_more_processes_than_gpus_are_refused(monkeypatch):
     assert choose_device("auto", 1, 2) == torch.device("cuda", 1)
     with pytest.raises(UserError, match="4 processes were started, but there are 2 GPUs: start 2"):
         choose_device("auto", 3, 4)
-
-
-def test_auto_starts_a_process_per_gpu_or_per_core_while_each_has_a_row(monkeypatch, tmp_path):
-    monkeypatch.setattr(system, "CPU_QUOTA", tmp_path / "cpu.max")
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
-    assert count_processes("auto", "auto", 16) == 3
-    assert count_processes("auto", "cpu", 16) == 8
-    assert count_processes("auto", "cpu", 5) == 5
-    assert count_processes(2, "cpu", 1) == 2
-
-
-@pytest.mark.parametrize(("quota", "cores"), [("250000 100000", 2), ("max 100000", 8), ("50000 100000", 1)])
-def test_a_container_limits_the_cores(quota, cores, monkeypatch, tmp_path):
-    (tmp_path / "cpu.max").write_text(quota)
-    monkeypatch.setattr(system, "CPU_QUOTA", tmp_path / "cpu.max")
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
-    assert usable_cores() == cores
 
 
 def test_a_wish_for_a_gpu_where_there_is_none_is_refused(monkeypatch):

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from alfworld_sft.counts import counted, size_in_words
 from alfworld_sft.doctor.line import Line, fine, fix, note
-from alfworld_sft.system import usable_cores
+from alfworld_sft.system import available_memory, usable_cores
 
 GIB = 2**30
 LEAST_MEMORY = 2 * GIB
@@ -59,7 +59,7 @@ def look_at_machine(*folders: Path) -> Machine:
         python=f"{platform.python_version()} in {sys.prefix}",
         cores=usable_cores(),
         cpu_flags=_cpu_flags(),
-        memory=_available_memory(),
+        memory=available_memory(),
         gpus=_gpus(),
         torch=torch,
         free_disk={folder: shutil.disk_usage(folder).free for folder in sorted(existing)},
@@ -117,31 +117,6 @@ def _cpu_flags() -> frozenset[str]:
     except OSError:
         return frozenset()
     return next((frozenset(line.partition(":")[2].split()) for line in lines if line.startswith("flags")), frozenset())
-
-
-def _available_memory() -> int | None:
-    """Return what may still be used: what the kernel has, within what the container allows."""
-    found = [amount for amount in (_kernel_memory(), _container_memory()) if amount is not None]
-    return min(found, default=None)
-
-
-def _kernel_memory() -> int | None:
-    try:
-        lines = Path("/proc/meminfo").read_text("utf-8").splitlines()
-    except OSError:
-        return None
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
-
-
-def _container_memory() -> int | None:
-    control = Path("/sys/fs/cgroup")
-    try:
-        limit, used = ((control / name).read_text("utf-8").strip() for name in ("memory.max", "memory.current"))
-        kinds = dict(line.split() for line in (control / "memory.stat").read_text("utf-8").splitlines())
-    except (OSError, ValueError):
-        return None
-    cached = int(kinds.get("inactive_file", 0))  # the kernel gives it back when memory is short
-    return int(limit) - max(0, int(used) - cached) if limit.isdigit() and used.isdigit() else None
 
 
 def _gpus() -> tuple[str, ...]:

@@ -101,9 +101,9 @@ def start_processes(words: Sequence[str], config: TrainingConfig, shares: int) -
     if config.trainer.processes == 1:
         return
     from alfworld_sft.system import usable_cores  # noqa: PLC0415
-    from alfworld_sft.train.distributed import count_processes  # noqa: PLC0415
+    from alfworld_sft.train.processes import count_processes  # noqa: PLC0415
 
-    processes = count_processes(config.trainer.processes, config.trainer.device, shares)
+    processes = count_processes(config, shares)
     if processes == 1:
         return
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, usable_cores() // processes)))

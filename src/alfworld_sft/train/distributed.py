@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -21,7 +21,6 @@ from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
 from alfworld_sft.errors import UserError
-from alfworld_sft.system import usable_cores
 from alfworld_sft.train.choices import DeviceChoice, Strategy
 
 TIMEOUT = timedelta(minutes=30)
@@ -105,15 +104,6 @@ def choose_device(wish: DeviceChoice, local_rank: int, local_world: int) -> torc
             f" start {gpus}, or write trainer.device=cpu"
         )
     return torch.device("cuda", local_rank)
-
-
-def count_processes(wish: int | Literal["auto"], device: DeviceChoice, rows: int) -> int:
-    """Return how many processes to start here: as wished, or one per GPU, or one per core while each has a row."""
-    if wish != "auto":
-        return wish
-    if choose_device(device, 0, 1).type == "cuda":
-        return int(torch.cuda.device_count())
-    return min(usable_cores(), rows)
 
 
 def distribute(
