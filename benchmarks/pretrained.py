@@ -39,7 +39,7 @@ VERSIONS = ("torch", "transformers", "peft", "tokenizers", "gguf")
 DIFFERENCES = {
     "model.path": "SmolLM2-135M-Instruct: 1.5 billion parameters would take ten times as long",
     "num_episodes, trainer.total_epochs": "as many different episodes as the time allows, each trained once; default 3",
-    "optim.lr": "1e-3 or 3e-3 for adapters (default 1e-4): a smaller model, and fewer steps; all weights: Muon, 2e-3",
+    "optim.lr": "1e-3 to 3e-3 for adapters (default 1e-4): a smaller model, and fewer steps; all weights: 5e-4",
     "data.train_batch_size": "16 rows (default 128): so few episodes would give few steps",
     "data.micro_batch_size_per_gpu": "1 (default 2) in the runs until 2026-11-29, where `overrides` has it; without"
     " effect on a CPU, where a pass of this model holds less than one row may have",
@@ -84,7 +84,7 @@ class Arm:
     @property
     def training(self) -> list[str]:
         """Overrides of the training script."""
-        whole = ["model.lora_rank=0", "optim.name=muon"] if self.base == "random" else []
+        whole = ["model.lora_rank=0", "model.dtype=bfloat16"] if self.base == "random" else []
         world = ["worldmodel.observation_loss=0.3"] if self.form == "multi" else []
         longest = [] if self.template == "compact" else ["data.max_length=4096"]
         batch = [] if self.rows_per_step == 128 else [f"data.train_batch_size={self.rows_per_step}"]
@@ -106,6 +106,7 @@ TAUGHT = (
     "dataset.val_fraction=0", "runner.concurrency=32",
 )  # fmt: skip
 """How a model plays with its teacher, as `docs/learning.md` recommends."""
+LATE_TYPES = "compact, 3e-3, more look and pick two"
 MORE = "add_wm1, multi, more episodes"
 GUESSED = "add_wm1, multi, then guesses"
 AGAIN = "add_wm1, multi, then guesses, look and pick two"
@@ -114,8 +115,9 @@ GUESSES = ("worldmodel.predictions=grounded_answer", "policy.guesses=hopeful")
 ARMS = (
     Arm("compact", "compact", "multi", 3000, 24, 140),
     Arm("compact, steps of 128 rows", "compact", "multi", 3000, 24, 140, rows_per_step=128),
-    Arm("compact, 3e-3, more look and pick two", "compact", "multi", 2200, 24, 0, lr="3e-3", late_episodes=800),
-    Arm("compact, random weights", "compact", "multi", 3000, 24, 20, base="random", lr="2e-3"),
+    Arm(LATE_TYPES, "compact", "multi", 2200, 24, 0, lr="3e-3", late_episodes=800),
+    Arm("compact, taught", "compact", "multi", 600, 24, 0, LATE_TYPES, lr="2e-3", seed=4242, late_episodes=400),
+    Arm("compact, random weights", "compact", "multi", 2000, 24, 20, base="random", lr="5e-4"),
     Arm("default, multi", "default", "multi", 800, 256, 20),
     Arm("default, multi, 3e-3", "default", "multi", 500, 256, 20, lr="3e-3"),
     Arm("default, multi, 3e-3, more episodes", "default", "multi", 1900, 256, 20, lr="3e-3"),
