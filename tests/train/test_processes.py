@@ -10,7 +10,7 @@ pytest.importorskip("peft", reason="training is an extra: pip install 'alfworld-
 
 from alfworld_sft import system
 from alfworld_sft.errors import UserError
-from alfworld_sft.models.load import load_model
+from alfworld_sft.models.load import count_parameters, load_model
 from alfworld_sft.system import usable_cores
 from alfworld_sft.train import processes
 from alfworld_sft.train.config import build_train_config
@@ -60,9 +60,25 @@ def test_auto_starts_no_more_processes_than_memory_holds(monkeypatch, model, eig
     assert caplog.messages[0].startswith("trainer.processes=auto: 1 process for 8 cores; each may need 1.1 GiB, and ")
 
 
-def test_a_model_that_is_not_there_is_said_before_a_process_starts(monkeypatch, tmp_path, eight_cores):
+def test_a_model_that_is_not_there_is_said_before_a_process_starts(tmp_path, eight_cores):
     with pytest.raises(UserError, match="missing"):
         count_processes(config_of(tmp_path / "missing", "trainer.device=cpu"), 16)
+
+
+def test_a_model_of_another_kind_is_refused_in_one_line(tmp_path, eight_cores):
+    (tmp_path / "config.json").write_text('{"model_type": "clip"}')
+    with pytest.raises(UserError, match=r"(?i)clip") as refused:
+        count_processes(config_of(tmp_path, "trainer.device=cpu"), 16)
+    assert len(str(refused.value).splitlines()) == 1
+
+
+def test_parameters_are_counted_without_weights(model):
+    loaded = load_model(str(model), torch.float32, torch.device("cpu"))
+    (model / "model.safetensors").rename(model / "aside")
+    try:
+        assert count_parameters(str(model)) == sum(weights.numel() for weights in loaded.parameters())
+    finally:
+        (model / "aside").rename(model / "model.safetensors")
 
 
 def test_longer_rows_need_more_up_to_the_bound_from_which_they_are_recomputed(model):

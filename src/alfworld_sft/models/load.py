@@ -64,6 +64,13 @@ def context_of(config: Any) -> int:
     return int(getattr(config, "max_position_embeddings", sys.maxsize))
 
 
+def count_parameters(name: str) -> int:
+    """Return how many parameters a model has, by its config alone; raises ModelError."""
+    config = load_config(name)
+    with _one_line(name), torch.device("meta"):
+        return sum(weights.numel() for weights in AutoModelForCausalLM.from_config(config).parameters())
+
+
 def load_model(name: str, dtype: torch.dtype | Literal["auto"], device: torch.device, attention: str = "sdpa") -> Any:
     """Load a causal language model; raises ModelError with one line that names the problem and the fix."""
     config = load_config(name)

@@ -6,10 +6,9 @@ import logging
 import sys
 
 import torch
-from transformers import AutoModelForCausalLM
 
 from alfworld_sft.counts import counted, size_in_words
-from alfworld_sft.models.load import load_config
+from alfworld_sft.models.load import count_parameters, load_config
 from alfworld_sft.system import available_memory, usable_cores
 from alfworld_sft.train.config import TrainingConfig
 from alfworld_sft.train.distributed import choose_device
@@ -59,13 +58,11 @@ def process_bytes(config: TrainingConfig) -> int:
     Weights, with gradients and the optimizer's two moments where all are trained, and twice what a pass keeps, for
     what it computes with and what lies between. Raises ModelError.
     """
-    model = load_config(config.model.partial_pretrain)
-    compute = compute_dtype(config, torch.device("cpu"))
-    with torch.device("meta"):
-        parameters = sum(weights.numel() for weights in AutoModelForCausalLM.from_config(model).parameters())
-    weights = parameters * (compute.itemsize if config.model.lora_rank else 4 * torch.float32.itemsize)
+    name = config.model.partial_pretrain
+    model, compute = load_config(name), compute_dtype(config, torch.device("cpu"))
+    weights = count_parameters(name) * (compute.itemsize if config.model.lora_rank else 4 * torch.float32.itemsize)
     width = 3 * getattr(model, "hidden_size", 0) + getattr(model, "intermediate_size", 0)
-    per_token = model.num_hidden_layers * width * KEPT_PER_WIDTH[compute]
+    per_token = getattr(model, "num_hidden_layers", 0) * width * KEPT_PER_WIDTH[compute]
     several = min(ACTIVATION_BYTES, MOST * per_token)
     single = min(KEPT_BYTES, (config.longest_row or sys.maxsize) * per_token)
     return int(STARTED + weights + 2 * max(several, single))
