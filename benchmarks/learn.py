@@ -89,7 +89,7 @@ SEEDS = (1, 2, 3)
 # Told once, the goal leaves room for a third more episodes in as many tokens.
 FULL = Recipe(
     "full recipe", episodes=42_000, passes=2, template=str(GOAL_ONCE), taught=2_500, taught_late=2_000,
-    again_by_expert=1_800, again_by_student=500, beside=4_000,
+    again_by_expert=1_800, again_by_student=200, beside=6_000,
 )  # fmt: skip
 SHORT = Recipe("all of it", episodes=18_000)
 ABLATIONS = (
