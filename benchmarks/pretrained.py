@@ -40,6 +40,7 @@ DIFFERENCES = {
     "model.path": "SmolLM2-135M-Instruct: 1.5 billion parameters would take ten times as long",
     "num_episodes, trainer.total_epochs": "as many different episodes as the time allows, each trained once; default 3",
     "optim.lr": "1e-3 to 3e-3 for adapters (default 1e-4): a smaller model, and fewer steps; all weights: 5e-4",
+    "model.dtype": "bfloat16 products for random weights (default float32 where all weights are trained): faster",
     "data.train_batch_size": "16 rows (default 128): so few episodes would give few steps",
     "data.micro_batch_size_per_gpu": "1 (default 2) in the runs until 2026-11-29, where `overrides` has it; without"
     " effect on a CPU, where a pass of this model holds less than one row may have",
