@@ -56,7 +56,8 @@ def process_bytes(config: TrainingConfig) -> int:
     """Return about how much memory a process needs to train on a CPU: an upper bound for rows up to the limit.
 
     Weights, with gradients and the optimizer's two moments where all are trained, and twice what a pass keeps, for
-    what it computes with and what lies between. Raises ModelError.
+    what it computes with and what lies between. The games that `rl` plays are not counted. SmolLM2-135M in `compact`
+    conversations: 4.4 GiB, as measured. Raises ModelError.
     """
     name = config.model.partial_pretrain
     model, compute = load_config(name), compute_dtype(config, torch.device("cpu"))
