@@ -25,7 +25,7 @@ ENDLESS = ("trainer.total_training_steps=100000", "trainer.save_freq=0", "data.v
 def started(*words):
     environ = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
-        [sys.executable, "-m", *map(str, words)],
+        [sys.executable, *map(str, words)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environ, start_new_session=True,
     )  # fmt: skip
 
@@ -47,7 +47,7 @@ def metrics_so_far(out):
 def test_sigterm_saves_and_the_same_command_resumes(data, model, tmp_path):
     out = tmp_path / "run"
     words = options(data, model, out, *ENDLESS)
-    process = started("alfworld_sft", "train", *words)
+    process = started("-m", "alfworld_sft", "train", *words)
     said = stopped(process, out, process.terminate)
     assert process.returncode == 143
     step = last_step(out)
@@ -64,7 +64,7 @@ def test_sigterm_under_torchrun_saves_once_and_shows_no_traceback(data, model, t
     import psutil
 
     out = tmp_path / "run"
-    launch = ("alfworld_sft.train.launch", "--standalone", "--nproc_per_node=2", "-m", "alfworld_sft.train")
+    launch = ("-m", "alfworld_sft.train.launch", "--standalone", "--nproc_per_node=2", "-m", "alfworld_sft.train")
     process = started(*launch, *options(data, model, out, *ENDLESS))
 
     def send():
@@ -100,11 +100,10 @@ cli.main()
 
 def test_sigterm_before_the_first_step_leaves_nothing(data, model, tmp_path):
     out = tmp_path / "run"
-    words = [sys.executable, "-c", STOPPED_WHILE_LOADING, "train", *options(data, model, out, *ENDLESS)]
-    environ = {**os.environ, "OMP_NUM_THREADS": "1"}
-    ended = subprocess.run(words, check=False, capture_output=True, text=True, env=environ)
-    assert (ended.returncode, out.exists()) == (143, False), ended.stderr
-    assert ended.stderr.splitlines() == ["stopped before the first checkpoint; nothing was saved"]
+    process = started("-c", STOPPED_WHILE_LOADING, "train", *options(data, model, out, *ENDLESS))
+    _, said = process.communicate(timeout=60)
+    assert (process.returncode, out.exists()) == (143, False)
+    assert said.splitlines() == ["stopped before the first checkpoint; nothing was saved"]
 
 
 def test_a_stop_during_a_test_loses_neither_the_step_nor_the_test(data, model, tmp_path):
@@ -150,7 +149,7 @@ def test_a_killed_process_ends_the_run_with_one_line_and_another_number_resumes(
 
     out = tmp_path / "run"
     words = options(data, model, out, *ENDLESS, "trainer.save_freq=2")
-    process = started("alfworld_sft", "train", *words, "trainer.processes=2")
+    process = started("-m", "alfworld_sft", "train", *words, "trainer.processes=2")
 
     def send():
         workers = psutil.Process(process.pid).children()

@@ -64,11 +64,11 @@ def context_of(config: Any) -> int:
     return int(getattr(config, "max_position_embeddings", sys.maxsize))
 
 
-def count_parameters(name: str) -> int:
-    """Return how many parameters a model has, by its config alone; raises ModelError."""
+def empty_model(name: str) -> Any:
+    """Return a model as its config describes it, without weights: on the meta device; raises ModelError."""
     config = load_config(name)
     with _one_line(name), torch.device("meta"):
-        return sum(weights.numel() for weights in AutoModelForCausalLM.from_config(config).parameters())
+        return AutoModelForCausalLM.from_config(config)
 
 
 def load_model(name: str, dtype: torch.dtype | Literal["auto"], device: torch.device, attention: str = "sdpa") -> Any:

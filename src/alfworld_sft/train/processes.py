@@ -8,7 +8,7 @@ import sys
 import torch
 
 from alfworld_sft.counts import counted, size_in_words
-from alfworld_sft.models.load import count_parameters, load_config
+from alfworld_sft.models.load import empty_model
 from alfworld_sft.system import available_memory, usable_cores
 from alfworld_sft.train.config import TrainingConfig
 from alfworld_sft.train.distributed import choose_device
@@ -59,11 +59,11 @@ def process_bytes(config: TrainingConfig) -> int:
     what it computes with and what lies between. The games that `rl` plays are not counted. SmolLM2-135M in `compact`
     conversations: 4.4 GiB, as measured. Raises ModelError.
     """
-    name = config.model.partial_pretrain
-    model, compute = load_config(name), compute_dtype(config, torch.device("cpu"))
-    weights = count_parameters(name) * (compute.itemsize if config.model.lora_rank else 4 * torch.float32.itemsize)
-    width = 3 * getattr(model, "hidden_size", 0) + getattr(model, "intermediate_size", 0)
-    per_token = getattr(model, "num_hidden_layers", 0) * width * KEPT_PER_WIDTH[compute]
+    model, compute = empty_model(config.model.partial_pretrain), compute_dtype(config, torch.device("cpu"))
+    parameters = sum(weights.numel() for weights in model.parameters())
+    weights = parameters * (compute.itemsize if config.model.lora_rank else 4 * torch.float32.itemsize)
+    width = 3 * getattr(model.config, "hidden_size", 0) + getattr(model.config, "intermediate_size", 0)
+    per_token = getattr(model.config, "num_hidden_layers", 0) * width * KEPT_PER_WIDTH[compute]
     several = min(ACTIVATION_BYTES, MOST * per_token)
     single = min(KEPT_BYTES, (config.longest_row or sys.maxsize) * per_token)
     return int(STARTED + weights + 2 * max(several, single))
