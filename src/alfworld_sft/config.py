@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from difflib import get_close_matches
+from functools import reduce
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -179,12 +180,34 @@ def _meant_word(problem: Any) -> str:
 
 
 def _lines(error: ValidationError, values: Mapping[str, Any]) -> list[str]:
-    lines = []
+    """Return a line for each key with a wrong value, which says all that is wrong with it."""
+    lines: list[str] = []
+    wrong: dict[str, list[Any]] = {}
     for problem in error.errors():
-        key = ".".join(str(part) for part in problem["loc"])
-        if not key:  # a check of the config as a whole
-            lines.append(problem["msg"].removeprefix("Value error, "))
-            continue
-        reason = problem["msg"].removeprefix("Value error, ")
-        lines.append(f"{key}={problem['input']}: {reason[0].lower()}{reason[1:]}{_meant_word(problem)}")
+        if problem["loc"]:
+            wrong.setdefault(_key_in(problem["loc"], values), []).append(problem)
+        else:  # a check of the config as a whole
+            lines.append(_reason(problem))
+    for key, problems in wrong.items():
+        value = reduce(lambda section, name: section.get(name, {}), key.split("."), values)
+        first, *others = dict.fromkeys(map(_reason, problems))
+        either = [one.removeprefix("Input should be ") for one in others]
+        reason = ", or ".join([f"{first[0].lower()}{first[1:]}", *either])
+        lines.append(f"{key}={value}: {reason}{''.join(map(_meant_word, problems))}")
     return lines
+
+
+def _key_in(path: Sequence[int | str], values: Mapping[str, Any]) -> str:
+    """Return the key that a problem's path leads to or through: beyond it are elements, and types of a value."""
+    names: list[str] = []
+    value: Any = values
+    for name in path:
+        if not isinstance(value, Mapping):
+            break
+        names.append(str(name))
+        value = value.get(name)
+    return ".".join(names)
+
+
+def _reason(problem: Any) -> str:
+    return "it has too few values" if problem["type"] == "missing" else problem["msg"].removeprefix("Value error, ")

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from alfworld_sft.errors import UserError
 from alfworld_sft.models.stamp import STAMP_FILE, CheckpointError, read_stamp
 from alfworld_sft.train import checkpoint as checkpoints
-from alfworld_sft.train.checkpoint import newest_checkpoint, open_checkpoint
+from alfworld_sft.train.checkpoint import newest_checkpoint, open_checkpoint, write_final
 from alfworld_sft.train.distributed import Ranks
 from tests.train.helpers_loop import losses, metrics, options, run, run_as, start, write_model
 
@@ -156,6 +156,22 @@ def test_a_checkpoint_of_another_run_is_refused(copied, data, model, change, mes
         " trainer.resume_mode"
     )
     assert "\n" not in str(error.value)
+
+
+def test_a_refusal_names_all_that_differs(copied, data, model):
+    with pytest.raises(CheckpointError, match=r"was made (with [^;]*; ){3}give that as it was") as e:
+        run(options(data, model, copied, "model.lora_rank=8", "data.train_batch_size=4", "trainer.seed=2"))
+    for named in ("model.lora_rank=4, not 8", "data.train_batch_size=8, not 4", "trainer.seed=1, not 2"):
+        assert f"with {named};" in str(e.value)
+
+
+def test_what_is_edited_in_the_final_model_changes_no_checkpoint(copied):
+    write_final(copied / "global_step_8", copied)  # a copied folder shares no file
+    kept = (copied / "global_step_8" / "generation_config.json").read_bytes()
+    with (copied / "final" / "generation_config.json").open("ab") as file:
+        file.write(b"\n")
+    assert (copied / "global_step_8" / "generation_config.json").read_bytes() == kept
+    assert newest_checkpoint(copied).path == copied / "global_step_8"
 
 
 @pytest.mark.parametrize("rank", [4, 0])

@@ -72,6 +72,13 @@ def test_one_item_stands_for_a_list_of_one():
         ("model.lora_rank=-1", "model.lora_rank=-1: input should be greater than or equal to 0"),
         ("trainer.logger=[mlflow]", "trainer.logger=['mlflow']: there are console, jsonl, tensorboard, wandb"),
         ("optim.betas=[0.9,1.5]", "optim.betas are two numbers from 0 to below 1, such as [0.9,0.95]"),
+        ("optim.betas=[0.9]", "optim.betas=[0.9]: it has too few values"),
+        ("trainer.processes=0", "trainer.processes=0: input should be 'auto', or greater than or equal to 1"),
+        (
+            "trainer.processes=atuo",
+            "trainer.processes=atuo: input should be 'auto', or a valid integer, unable to parse string as an integer;"
+            " did you mean 'auto'?",
+        ),
         ("worldmodel.observation_loss=0.3", "worldmodel.observation_loss needs data.multiturn.enable=true"),
     ],
 )

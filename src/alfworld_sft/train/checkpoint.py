@@ -139,12 +139,16 @@ def write_adapter(folder: Path, model: Any, tokenizer: Any, ranks: Ranks) -> Non
 
 
 def write_final(checkpoint: Path, folder: Path) -> Path:
-    """Put a checkpoint's model into the run's `final/`, without the files needed only for resuming; return its path."""
+    """Put a checkpoint's model into the run's `final/`, without the files needed only for resuming; return its path.
+
+    Weights take no more room; what one may want to edit there, such as a chat template, is a copy.
+    """
     final = folder / FINAL
     with whole_folder(final, replace=True) as partial:
         for file in sorted(checkpoint.iterdir()):
             if file.is_file():
-                _link_or_copy(file, partial / file.name)
+                put = _link_or_copy if file.suffix == ".safetensors" else shutil.copy2
+                put(file, partial / file.name)
     return final
 
 
@@ -179,13 +183,20 @@ def open_checkpoint(path: Path) -> Checkpoint:
 
 
 def check_same_run(checkpoint: Checkpoint, identity: Mapping[str, Any]) -> None:
-    """Raise CheckpointError if a checkpoint belongs to another model, other adapters or other data."""
+    """Raise CheckpointError if a checkpoint belongs to another model, other adapters or other data.
+
+    It names all that differs.
+    """
+    different = []
     for key in dict.fromkeys((*identity, *checkpoint.identity)):
         was, now = checkpoint.identity.get(key, _identity_before(checkpoint, key)), identity.get(key)
         if was != now and not (key == "base model" and _is_from_before_full_hashes(was)):
             is_hash = isinstance(was, str) and len(was) > 40
-            said = f"of another {key}" if is_hash else f"with {key}={_format_value(was)}, not {_format_value(now)}"
-            raise CheckpointError(f"{checkpoint.path} was made {said}; {_OTHER_RUN}")
+            different.append(
+                f"of another {key}" if is_hash else f"with {key}={_format_value(was)}, not {_format_value(now)}"
+            )
+    if different:
+        raise CheckpointError(f"{checkpoint.path} was made {'; '.join(different)}; {_OTHER_RUN}")
 
 
 def _is_from_before_full_hashes(base_model: object) -> bool:

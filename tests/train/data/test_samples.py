@@ -465,6 +465,18 @@ def test_next_state_rows_are_chosen_alike_wherever_the_files_are(tmp_path: Path)
     assert chosen[0][6:] == ["train.parquet row 2, next state", "train.parquet row 4, next state"]
 
 
+def test_next_state_rows_of_several_files_are_chosen_alike_whatever_the_files_are_called(tmp_path: Path) -> None:
+    chosen = []
+    for names in (("a", "m"), ("z", "m")):
+        for index, name in enumerate(names):
+            (tmp_path / name).mkdir(exist_ok=True)
+            write(tmp_path / name / "train.parquet", rows([wandering(index)]))
+        files = [tmp_path / name for name in names]
+        samples = load_samples(files, ENCODER, Columns(next_state=True), SampleOptions(next_state_rows=1.0)).samples
+        chosen.append([sample.ids.tolist() for sample in samples])
+    assert chosen[0] == chosen[1]
+
+
 def test_a_file_without_rows_gives_no_samples(load: Any) -> None:
     loaded = load([])
     assert (loaded.samples, loaded.report.rows, loaded.report.warnings(SampleOptions())) == ([], 0, [])

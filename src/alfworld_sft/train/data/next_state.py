@@ -40,7 +40,10 @@ class NextState(NamedTuple):
         return "next state" if self.tried is None else f"next state of {self.tried}"
 
     def rank(self, seed: int) -> int:
-        """Return a number that decides which questions are chosen; it does not depend on the file's folder."""
+        """Return a number that decides which questions are chosen; it does not depend on the file's folder.
+
+        Rows of the same number in several files have the same.
+        """
         row = self.place.rpartition("/")[2]  # e.g. "train.parquet row 5"
         return derive_seed(seed, row) if self.tried is None else derive_seed(seed, row, self.tried)
 
@@ -70,8 +73,11 @@ class NextStates:
             self._answered.append(NextState(row.place, question, tried.observation, name))
 
     def choose(self, share: float, seed: int) -> list[NextState]:
-        """Return `share` questions per action row, chosen by the seed, or all where there are fewer."""
-        found = sorted(self._all(), key=lambda one: (one.rank(seed), one.place))
+        """Return `share` questions per action row, chosen by the seed, or all where there are fewer.
+
+        Of equal rank those of the first file come first, wherever the files lie.
+        """
+        found = sorted(self._all(), key=lambda one: one.rank(seed))
         return found[: round(share * self.actions)]
 
     def _all(self) -> Iterable[NextState]:
