@@ -5,15 +5,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from alfworld_sft.cli import app
 from alfworld_sft.collect.config import CollectConfig
 from alfworld_sft.collect.run import collect, resume_run, start_run
 from alfworld_sft.config import build_config
 from alfworld_sft.errors import UserError
 from alfworld_sft.evaluate.config import EvaluateConfig
 from alfworld_sft.evaluate.run import evaluate, start_evaluation
+from alfworld_sft.games.generator.generate import generate_game
 from alfworld_sft.runs.played_games import games_of_run
 from alfworld_sft.runs.store import read_stamp
+from alfworld_sft.runs.trust import read_allowed
 
 RANDOM = ("policy.name=random", "env.max_steps=12")
 
@@ -78,6 +82,54 @@ def test_what_an_evaluation_lost_is_found_by_its_own_order(tmp_path: Path) -> No
     assert len(again) == 3
 
 
+def test_an_episode_that_ended_in_an_error_lost_its_game(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    words = ["games.source=generate", "games.split=train", "num_games=3", "seed=3", *RANDOM]
+    job = start_evaluation(build_config(EvaluateConfig, words), tmp_path, name="played")
+    with job.run:
+        evaluate(job)
+    journal, stamp = tmp_path / "played" / "episodes.jsonl", tmp_path / "played" / "run.json"
+    lines = [json.loads(line) for line in journal.read_text().splitlines()]
+    failed = {key: lines[0][key] for key in ("index", "game_id")} | {"error": "the prompt has 520 tokens"}
+    journal.write_text("".join(json.dumps(line) + "\n" for line in [failed, *lines[1:]]))
+    stamp.write_text(stamp.read_text().replace('"status": "complete"', '"status": "incomplete"'))
+    again = run(tmp_path, "again", f"games.lost_by=[{tmp_path / 'played'}]")
+    assert {episode["game_id"] for episode in again} == {line["game_id"] for line in lines}
+    assert f"{tmp_path / 'played'} is not complete: it has played 3 of 3 episodes, 1 episode ended in an" in caplog.text
+
+
+def test_another_game_under_the_name_of_a_lost_one_is_refused(tmp_path: Path) -> None:
+    games = tmp_path / "games"
+    games.mkdir()
+    (games / "game.tw-pddl").write_bytes(generate_game(1).file_bytes())
+    run(tmp_path, "first", f"games.source={games}", *RANDOM)
+    (games / "game.tw-pddl").write_bytes(generate_game(2).file_bytes())
+    refused = error_of(tmp_path, f"games.lost_by=[{tmp_path / 'first'}]")
+    assert f"{games / 'game.tw-pddl'} holds another game now; put its games where they were, or name their" in refused
+    assert refused.endswith(f"alfworld-sft collect --resume {tmp_path / 'first'} games.source=FOLDER")
+
+
+def test_a_run_whose_lost_games_have_moved_is_resumed_and_checked(tmp_path: Path) -> None:
+    run(tmp_path, "first", "games.source=generate", "num_episodes=3", "seed=3", *RANDOM)
+    run(tmp_path, "again", f"games.lost_by=[{tmp_path / 'first'}]")
+    (tmp_path / "first").rename(tmp_path / "moved")
+    checked = CliRunner().invoke(app, ["check", str(tmp_path / "again")])
+    assert checked.exit_code == 2
+    assert "first is not a run's folder" in checked.output
+    assert "single-turn" in checked.output  # the rows are read all the same
+    named = read_allowed([f"games.lost_by=[{tmp_path / 'moved'}]"], trust=False)
+    with resume_run(tmp_path / "again", named).run:
+        pass
+    assert CliRunner().invoke(app, ["check", str(tmp_path / "again")]).exit_code == 0
+
+
+def test_a_value_that_a_resumed_run_cannot_have_is_named(tmp_path: Path) -> None:
+    run(tmp_path, "first", "games.source=generate", "num_episodes=1", "seed=3", *RANDOM)
+    run(tmp_path, "again", f"games.lost_by=[{tmp_path / 'first'}]")
+    with pytest.raises(UserError) as error:
+        resume_run(tmp_path / "again", read_allowed(["games.source=generate"], trust=False))
+    assert str(error.value).startswith(f"--resume {tmp_path / 'again'} games.source: games: lost_by: those runs say")
+
+
 def error_of(folder: Path, *words: str) -> str:
     before = sorted(folder.iterdir())
     with pytest.raises(UserError) as error:
@@ -99,7 +151,7 @@ def test_a_lost_game_that_another_version_made_is_not_left_out_in_silence(tmp_pa
     journal = tmp_path / "first" / "episodes.jsonl"
     game_id = json.loads(journal.read_text())["game_id"]
     journal.write_text(journal.read_text().replace(game_id, f"{game_id}x"))
-    assert f"episode 0 lost {game_id}x, which is not at hand" in error_of(
+    assert f"episode 0 lost {game_id}x, which this version does not generate" in error_of(
         tmp_path, f"games.lost_by=[{tmp_path / 'first'}]"
     )
 

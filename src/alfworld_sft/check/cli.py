@@ -19,7 +19,7 @@ from alfworld_sft.counts import counted
 from alfworld_sft.errors import ConfigError, UserError
 from alfworld_sft.foreign.read import Format
 from alfworld_sft.games.listed import ListedGames, known_games
-from alfworld_sft.runs.played_games import games_of_run
+from alfworld_sft.runs.played_games import PlayedGames, games_of_run
 from alfworld_sft.runs.store import JOURNAL, RUN_FILE, read_stamp
 from alfworld_sft.strict_json import to_json
 from alfworld_sft.system import usable_cores
@@ -91,14 +91,17 @@ def _check(
     stamp = read_stamp(data) if (data / RUN_FILE).is_file() else None
     games = known_games(sources)
     if stamp is not None and (data / JOURNAL).is_file():
-        played = games_of_run(stamp, sources)
-        games = played if isinstance(played, ListedGames) else games
-        journal, replayed = replay_journal(data / JOURNAL, played, jobs)
-        replay = report_replay(journal, replayed)
-        if (lost := _lost(stamp, len(journal))) > 0:
-            replay.fault("lost", f"{JOURNAL} lacks {counted(lost, 'episode')} that {RUN_FILE} counts")
-        if unplayed := _unplayed(stamp):
-            replay.warn("unplayed", f"{counted(unplayed, 'episode')} imported without a game, and not verified")
+        try:
+            played = games_of_run(stamp, sources)
+        except UserError as error:
+            if sources:
+                raise
+            replay = Section("replay")
+            replay.fault("games", f"no episode was replayed: {error}")
+            replay.fact("source", "with --source FOLDER, the games of that folder are used")
+        else:
+            games = played if isinstance(played, ListedGames) else games
+            replay = _replay(data, stamp, played, jobs)
         yield replay, None
         if stamp.get("kind") == "evaluate":
             return
@@ -114,6 +117,16 @@ def _check(
     if first is not None:
         allowed = bool(((stamp or {}).get("games") or {}).get("eval_split_allowed"))
         yield report_overlaps(first.report.files, games.evaluation_games, allowed=allowed), None
+
+
+def _replay(data: Path, stamp: Mapping[str, Any], played: PlayedGames, jobs: int) -> Section:
+    journal, replayed = replay_journal(data / JOURNAL, played, jobs)
+    replay = report_replay(journal, replayed)
+    if (lost := _lost(stamp, len(journal))) > 0:
+        replay.fault("lost", f"{JOURNAL} lacks {counted(lost, 'episode')} that {RUN_FILE} counts")
+    if unplayed := _unplayed(stamp):
+        replay.warn("unplayed", f"{counted(unplayed, 'episode')} imported without a game, and not verified")
+    return replay
 
 
 def _lost(stamp: Mapping[str, Any], found: int) -> int:

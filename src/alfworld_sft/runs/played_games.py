@@ -5,11 +5,12 @@ A game is found by its id among the games of a run, or by its number in a stream
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from pydantic import ValidationError
 
@@ -18,11 +19,13 @@ from alfworld_sft.errors import GameFileError, GamesNotFoundError, RunFolderErro
 from alfworld_sft.games import GENERATE, GameRef, Games, GameSource, GameStream, layout
 from alfworld_sft.games.listed import ListedGames, games_at_hand, list_games
 from alfworld_sft.games.refs import make_game
-from alfworld_sft.runs.config import GamesToPlay
-from alfworld_sft.runs.journal import read_journal
-from alfworld_sft.runs.store import JOURNAL, read_stamp
+from alfworld_sft.runs.config import PREFIXES, GamesToPlay
+from alfworld_sft.runs.journal import Journal, read_journal
+from alfworld_sft.runs.store import JOURNAL, read_stamp, resume_command
 from alfworld_sft.types import Episode
-from alfworld_sft.world import Game
+from alfworld_sft.world import Env, Game
+
+logger = logging.getLogger(__name__)
 
 
 class PlayedGames(Protocol):
@@ -70,11 +73,20 @@ def games_of_run(stamp: Mapping[str, Any], named: Sequence[str], before: Sequenc
     return StreamedGames(stream.first(total) if isinstance(total, int) else stream)  # an evaluation shuffles its games
 
 
+class _Lost(NamedTuple):
+    """An episode that lost its game; `record` is None where it ended in an error."""
+
+    number: int
+    game_id: str
+    split: str
+    record: Episode | None
+
+
 def lost_games(runs: Sequence[Path], split: str, before: Sequence[Path] = ()) -> Games:
     """Return the games of a split that at least one of the runs has lost, as far as they have been played.
 
-    Raises RunFolderError for a folder that is no run's, and GamesNotFoundError where a lost game is not at hand, or
-    none is of the split.
+    An episode that ended in an error counts as lost, as in an evaluation. Raises RunFolderError for a folder that is no
+    run's, and GamesNotFoundError where a lost game is not at hand, or none is of the split.
     """
     found: dict[str, GameRef] = {}
     for run in runs:
@@ -85,9 +97,11 @@ def lost_games(runs: Sequence[Path], split: str, before: Sequence[Path] = ()) ->
             games = games_of_run(stamp, (), [*before, run])
         except RunFolderError as error:
             raise RunFolderError(f"{run}: {error}") from None
-        for episode in read_journal(run / JOURNAL).episodes():
-            if not episode.success and layout.may_stand_for(episode.split, split):
-                found[episode.game_id] = replace(_found(games, episode, run), split=split)
+        journal = read_journal(run / JOURNAL)
+        _note_what_may_change(run, stamp, journal)
+        for lost in _lost_in(journal, stamp):
+            if layout.may_stand_for(lost.split, split):
+                found[lost.game_id] = replace(_found(games, lost, run, stamp), split=split)
     names = ", ".join(run.name for run in runs)
     if not found:
         raise GamesNotFoundError(f"no games found: {names} lost none of the split {split!r}")
@@ -96,16 +110,50 @@ def lost_games(runs: Sequence[Path], split: str, before: Sequence[Path] = ()) ->
     return Games(refs, split, folder, f"{counted(len(refs), 'game')} of {split} that {names} lost")
 
 
-def _found(games: PlayedGames, episode: Episode, run: Path) -> GameRef:
-    ref = games.ref(episode.game_id, episode.split, episode.index)
-    if ref is None:
-        raise GamesNotFoundError(
-            f"{run}: episode {episode.index} lost {episode.game_id}, which is not at hand; put its games where they"
-            " were, or play the run again with this version"
-        )
+def _lost_in(journal: Journal, stamp: Mapping[str, Any]) -> Iterator[_Lost]:
+    for episode in journal.episodes():
+        if not episode.success:
+            yield _Lost(episode.index, episode.game_id, episode.split, episode)
+    for failed in journal.failed:
+        yield _Lost(failed.index, failed.game_id, str(stamp["config"]["games"]["split"]), None)
+
+
+def _note_what_may_change(run: Path, stamp: Mapping[str, Any], journal: Journal) -> None:
+    """Warn of a run that may go on: what is begun with its lost games of today could then not be resumed."""
+    if stamp.get("status") == "complete":
+        return
+    failed = f", {counted(len(journal.failed), 'episode')} ended in an error" if journal.failed else ""
+    logger.warning(
+        "%s is not complete: it has played %d of %s%s; if it is resumed and loses other games, what uses its lost games"
+        " cannot be resumed",
+        run, len(journal.lines), counted(int(stamp.get("num_episodes") or 0), "episode"), failed,
+    )  # fmt: skip
+
+
+def _found(games: PlayedGames, lost: _Lost, run: Path, stamp: Mapping[str, Any]) -> GameRef:
+    """Return the game that was lost; raises GamesNotFoundError where it is not there, or another one is."""
+    ref = games.ref(lost.game_id, lost.split, lost.number)
+    what = f"{run}: episode {lost.number} lost {lost.game_id}"
     if isinstance(games, StreamedGames):
-        return replace(ref, make=partial(make_game, games.source, episode.index))
+        if ref is None:
+            raise GamesNotFoundError(f"{what}, which this version does not generate; play the run again with it")
+        return replace(ref, make=partial(make_game, games.source, lost.number))
+    way_out = "put its games where they were"
+    if stamp.get("kind") in PREFIXES:
+        way_out += f", or name their folder: {resume_command(stamp['kind'], run)} games.source=FOLDER"
+    if ref is None:
+        raise GamesNotFoundError(f"{what}, which is not at hand; {way_out}")
+    if ref.path and lost.record and _is_another(ref.load(), lost.record):
+        raise GamesNotFoundError(f"{what}, and {ref.path} holds another game now; {way_out}")
     return ref
+
+
+def _is_another(game: Game, episode: Episode) -> bool:
+    """Return whether a game is not the one of an episode: in task, wording, or what can be done first."""
+    first = episode.steps[0].admissible_commands if episode.steps else ()
+    return (game.task, game.grammar) != (episode.task, episode.grammar) or (
+        set(first) not in (set(), set(Env(game).reset().admissible_commands))
+    )
 
 
 def load_game(ref: GameRef | None) -> Game | None:

@@ -114,11 +114,24 @@ def _resolve_config(run: RunFolder, model: type[ConfigT], allowed: Allowed) -> C
 
 
 def _read_config(run: RunFolder, model: type[ConfigT], allowed: Allowed) -> ConfigT:
-    """Read a stamp's config with the values overridden now; raises RunFolderError if it is invalid."""
+    """Read a stamp's config with the values overridden now.
+
+    Raises RunFolderError if it is invalid, and ConfigError if only those values make it so.
+    """
     try:
         return model.model_validate(with_named(run.stamp["config"], allowed.named))
     except (KeyError, TypeError, ValueError) as error:
+        if allowed.named and _is_valid(model, run.stamp.get("config")):
+            raise ConfigError(f"--resume {run.path} {' '.join(allowed.named)}: {_reason(error)}") from None
         raise _not_written_here(run, error) from error
+
+
+def _is_valid(model: type[ConfigT], config: object) -> bool:
+    try:
+        model.model_validate(config)
+    except ValidationError:
+        return False
+    return True
 
 
 def _read_number(run: RunFolder, key: str) -> int:
@@ -145,5 +158,8 @@ def _not_written_here(run: RunFolder, error: Exception) -> RunFolderError:
 def _reason(error: Exception) -> str:
     """Return a one-line description of what is wrong with a stamp."""
     if isinstance(error, ValidationError):
-        return "; ".join(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors())
+        return "; ".join(
+            f"{'.'.join(map(str, problem['loc']))}: {problem['msg'].removeprefix('Value error, ')}"
+            for problem in error.errors()
+        )
     return f"{type(error).__name__}: {error}"

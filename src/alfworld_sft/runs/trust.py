@@ -30,33 +30,40 @@ from alfworld_sft.values import read_value
 logger = logging.getLogger(__name__)
 
 STATE_VARIABLE = "ALFWORLD_SFT_STATE_DIR"
-NAMEABLE = ("games.source", "policy.base_url", "policy.model", "policy.serve", "prompt.template")
-"""The keys that may be combined with --resume: they locate things and do not change what is played."""
+NAMEABLE: dict[str, Any] = {
+    "games.source": str | None,
+    "games.lost_by": list[str] | None,
+    "policy.base_url": str | None,
+    "policy.model": str | None,
+    "policy.serve": str | None,
+    "prompt.template": str | None,
+}
+"""The keys that may be combined with --resume, with their types: they say where things are, not what is played."""
 
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
     """What the user allows a stored run: values named now, by key (None stands for null), or everything."""
 
-    named: Mapping[str, str | None] = field(default_factory=dict)
+    named: Mapping[str, Any] = field(default_factory=dict)
     everything: bool = False
 
 
 def read_allowed(words: Sequence[str], *, trust: bool) -> Allowed:
     """Read the overrides passed with --resume, which must be NAMEABLE; raises ConfigError for one without a value."""
-    named: dict[str, str | None] = {}
+    named: dict[str, Any] = {}
     for word in words:
         key, equals, text = word.lstrip("+").partition("=")
         if not equals:
             raise ConfigError(f"'{word}' is not an option; write {key}=value")
         try:
-            named[key] = read_value(text, str | None)
+            named[key] = read_value(text, NAMEABLE[key])
         except ValueError as error:
             raise ConfigError(f"{key}=: {error}") from None
     return Allowed(named, trust)
 
 
-def with_named(config: Mapping[str, Any], named: Mapping[str, str | None]) -> dict[str, Any]:
+def with_named(config: Mapping[str, Any], named: Mapping[str, Any]) -> dict[str, Any]:
     """Return a stored config with the values named now."""
     changed = dict(config)
     for key, value in named.items():
