@@ -100,8 +100,9 @@ class Reply:
 
     `reasoning` is what a server gave beside the text, where it is not part of it.
 
-    With `policy.constrain`, `constrained_from` is the index of the first reply token whose choice was restricted; from
-    there on, a local model's log-probabilities are those among the allowed tokens.
+    With `policy.constrain`, `constrained_from` is the index of the first reply token whose choice was restricted to the
+    commands. A local model's log-probabilities are those among the tokens that were allowed: before that one, all that
+    do not end the reply without an action.
 
     Where a model was to write the expert's reason, `think_by` says whose the reason is, and `rejected` why each of the
     model's replies before was not taken.

@@ -550,6 +550,14 @@ def test_reasoning_in_a_field_of_its_own_is_put_into_think_and_said_once(caplog)
     assert caplog.messages == ["the server keeps the model's reasoning apart from its text; it is put into <think>"]
 
 
+def test_of_reasoning_with_tags_it_is_said_that_it_is_put_into_think(caplog):
+    apart = {"content": "<action>look</action>", "reasoning": "hm <action>x</action>"}
+    with serving([gives(apart)]) as fake:
+        [reply] = ask(server(fake.url), prompt())
+    assert (reply.text, reply.reasoning) == ("<think>hm x</think>\n<action>look</action>", apart["reasoning"])
+    assert caplog.messages == ["the server keeps the model's reasoning apart from its text; it is put into <think>"]
+
+
 def test_reasoning_that_the_template_does_not_ask_for_is_kept_beside_the_reply_and_said_once(caplog):
     with serving([gives({"content": "look", "reasoning": "I look."})]) as fake:
         replies = ask(server(fake.url), prompt(tags=()), prompt(tags=()))

@@ -7,7 +7,7 @@ import pytest
 
 from alfworld_sft.errors import PolicyUnavailableError
 from alfworld_sft.policies.llm.structured import keeps_to, reply_pattern, until_action
-from tests.fake_server import fails, says, serving
+from tests.fake_server import fails, gives, says, serving
 from tests.policies.llm.test_protocol import prompt
 from tests.policies.llm.test_server import ask, server
 
@@ -133,7 +133,18 @@ def test_a_server_that_continues_no_reply_leaves_it_cut_off(caplog):
     with serving(answer) as fake:
         replies = ask(server(fake.url, constrain=True, truncated="keep"), ASKED, ASKED)
     assert [reply.text for reply in replies] == ["<think>I"] * 2
-    assert caplog.text.count("a reply that was cut off was not continued: the server at") == 1
+    assert caplog.text.count("was cut off before its action was not continued: the server at") == 1
+
+
+@pytest.mark.parametrize("content", [None, "<action>lo"])
+def test_a_reply_cut_off_after_reasoning_that_the_server_keeps_apart_is_said_once(content, caplog):
+    cut = gives({"content": content, "reasoning_content": "I think."}, "length")
+    with serving([cut]) as fake:
+        replies = ask(server(fake.url, constrain=True, truncated="keep"), ASKED, ASKED)
+    assert len(fake.requests) == 2
+    assert all("look" not in reply.text for reply in replies)
+    reason = "the server keeps the model's reasoning apart; raise policy.max_tokens"
+    assert caplog.messages.count(f"a reply that was cut off before its action was not continued: {reason}") == 1
 
 
 @pytest.mark.parametrize(

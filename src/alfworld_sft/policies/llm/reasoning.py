@@ -42,9 +42,14 @@ def with_reasoning(text: str, reasoning: str, tags: Collection[str], *, ended: b
         return text, None
     if "think" not in tags or has_thought(text):
         return text, reasoning
-    plain = strip_tags(reasoning).strip()
+    plain = plain_thought(reasoning)
     close = "</think>\n" if ended else ""
     return f"<think>{plain}{close}{text.lstrip()}", None if plain == reasoning.strip() else reasoning
+
+
+def plain_thought(reasoning: str) -> str:
+    """Return reasoning as it stands in <think>."""
+    return strip_tags(reasoning).strip()
 
 
 def _is_thinking(part: object) -> bool:

@@ -26,6 +26,7 @@ from alfworld_sft.policies.llm.protocol import (
     request_body,
     stopped_in_thought,
 )
+from alfworld_sft.policies.llm.reasoning import plain_thought
 from alfworld_sft.policies.llm.retry import Patience, RedrawError, RejectedError, SetbackError, ask_patiently
 from alfworld_sft.policies.llm.sampling import Sampling, cut_reply
 from alfworld_sft.policies.llm.structured import RESTRICTIONS, keeps_to, until_action
@@ -147,7 +148,9 @@ class OpenAIServer:
                 self._endpoint.go_without(answer.restricted_by)
             broken |= answer.restricted_by
         reasons = has_reasoning(answer.data)
-        if self._constrain and truncated and not reasons:
+        if self._constrain and truncated and reasons:
+            self._say_not_continued("the server keeps the model's reasoning apart; raise policy.max_tokens")
+        elif self._constrain and truncated:
             reply, truncated = await self._continue(reply, prompt, draw=draw)
         if self._constrain:
             reply = replace(reply, constrained_from=0)
@@ -168,9 +171,7 @@ class OpenAIServer:
         try:
             rest, _ = self._read(await self._answer_to(prompt, draw=draw, begun=begun), prompt)
         except RejectedError as failure:
-            if not self._said_of_continuing:
-                self._said_of_continuing = True
-                logger.warning("a reply that was cut off was not continued: %s", failure)
+            self._say_not_continued(str(failure))
             return cut, True
         text = cut_reply(begun + rest.text, prompt)
         if not keeps_to(text, prompt):
@@ -201,8 +202,16 @@ class OpenAIServer:
 
         return await self._endpoint.answer(make_body, constrain=self._constrain, may_trim=begun is None)
 
+    def _say_not_continued(self, why: str) -> None:
+        if not self._said_of_continuing:
+            self._said_of_continuing = True
+            logger.warning("a reply that was cut off before its action was not continued: %s", why)
+
     def _say_where_reasoning_goes(self, reply: Reply, prompt: Prompt) -> None:
-        is_kept = reply.reasoning is not None
+        kept = (reply.reasoning or "").strip()
+        plain = plain_thought(kept)
+        without_tags = plain != kept and reply.text.startswith(f"<think>{plain}")
+        is_kept = bool(kept) and not without_tags
         if is_kept in self._said_of_reasoning:
             return
         self._said_of_reasoning.add(is_kept)
