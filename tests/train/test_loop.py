@@ -2,6 +2,8 @@
 
 import json
 import math
+import re
+import shutil
 
 import pytest
 
@@ -18,6 +20,7 @@ from alfworld_sft.train.hooks import Moment
 from alfworld_sft.train.learner import DivergedError
 from alfworld_sft.train.model import memory
 from alfworld_sft.train.model.prepare import LossModule
+from alfworld_sft.train.preflight import check_forms
 from tests.train.helpers_loop import losses, metrics, options, rows_of, run, write_dataset
 
 
@@ -113,6 +116,20 @@ def test_rounds_with_a_teacher_train_together_and_alike_folded_or_row_by_row(dat
         found[name] = [step["loss"], step["grad_norm"], tested["val/loss"], tested["val/loss_action"]]
     assert found["folded"] == pytest.approx(found["alone"], rel=1e-4)
     assert found["folded"] == pytest.approx(found["other"], rel=1e-4)
+
+
+def test_rows_that_the_model_has_no_positions_for_are_refused(data, model, tmp_path):
+    short = shutil.copytree(model, tmp_path / "short")
+    config = json.loads((short / "config.json").read_text())
+    (short / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 60}))
+    with pytest.raises(UserError) as error:
+        run(options(data, short, tmp_path / "run", "data.multiturn.enable=true"))
+    refused = r"data\.train_files=.*: \d+ of \d+ sequences are longer than the model's context of 60 tokens, up to \d+;"
+    assert re.fullmatch(f"{refused} set data.max_length=60", str(error.value))
+    assert not list((tmp_path / "run").glob("global_step_*"))
+    [form] = check_forms(data, ["data.multiturn.enable=true", "data.max_length=256"], model=str(short))
+    assert [line for report in form.reports for line in report.problems if "context of 60 tokens" in line]
+    assert run(options(data, short, tmp_path / "run", "data.multiturn.enable=true", "data.max_length=60")).steps
 
 
 def test_bfloat16_adapters_stay_float32(data, model, tmp_path):

@@ -16,7 +16,7 @@ import torch
 
 from alfworld_sft.errors import DatasetError
 from alfworld_sft.models.chat_encoder import ChatEncoder
-from alfworld_sft.models.load import base_of, load_tokenizer
+from alfworld_sft.models.load import base_of, context_of, load_config, load_tokenizer
 from alfworld_sft.models.stopping import stop_at
 from alfworld_sft.train.checkpoint import Checkpoint, Position
 from alfworld_sft.train.config import TrainConfig
@@ -25,7 +25,7 @@ from alfworld_sft.train.data.inputs import columns_of, train_files, val_files
 from alfworld_sft.train.data.options import sample_options
 from alfworld_sft.train.data.pack import Packed
 from alfworld_sft.train.data.sample import Sample
-from alfworld_sft.train.data.samples import load_samples
+from alfworld_sft.train.data.samples import beyond_context, load_samples
 from alfworld_sft.train.distributed import Ranks, gradient_sync
 from alfworld_sft.train.eval_games import find_eval_games
 from alfworld_sft.train.hooks import Hook, Moment
@@ -159,7 +159,10 @@ def _names_of(samples: Sequence[Sample]) -> str:
 
 
 def _load_data(config: TrainConfig, encoder: ChatEncoder, ranks: Ranks) -> tuple[list[Sample], list[Sample]]:
-    """Return samples for training and for validation; an empty validation file is reported, and means none."""
+    """Return samples for training and for validation; an empty validation file is reported, and means none.
+
+    Raises DatasetError where nothing is left to train on, or a sequence is longer than the model's context.
+    """
     options = sample_options(config)
     columns = columns_of(config)
     loaded = load_samples(train_files(config), encoder, columns, options)
@@ -167,6 +170,9 @@ def _load_data(config: TrainConfig, encoder: ChatEncoder, ranks: Ranks) -> tuple
     if not loaded.samples:
         why = "; ".join(warnings) or "there are no rows"
         raise DatasetError(f"data.train_files={', '.join(config.data.train_files or [])}: nothing to train on: {why}")
+    context = context_of(load_config(config.model.partial_pretrain))
+    if wrong := beyond_context(loaded.samples, context):
+        raise DatasetError(f"data.train_files={', '.join(config.data.train_files or [])}: {wrong}")
     files = val_files(config)
     held_out = load_samples(files, encoder, columns, options, option="data.val_files") if files else None
     if ranks.first:
@@ -174,6 +180,8 @@ def _load_data(config: TrainConfig, encoder: ChatEncoder, ranks: Ranks) -> tuple
             logger.warning("%s", line)
     if held_out is None:
         return loaded.samples, []
+    if wrong := beyond_context(held_out.samples, context):
+        raise DatasetError(f"data.val_files={', '.join(map(str, files))}: {wrong}")
     of_validation = held_out.report.warnings(options)
     if not held_out.samples:
         names, why = ", ".join(map(str, files)), "; ".join(of_validation) or "no rows"

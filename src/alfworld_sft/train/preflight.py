@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -96,19 +97,26 @@ def _count_tokens(
 ) -> None:
     """Tokenise everything; record lengths, and the masks of the first samples."""
     from alfworld_sft.models.chat_encoder import ChatEncoder  # noqa: PLC0415
-    from alfworld_sft.models.load import load_tokenizer  # noqa: PLC0415
+    from alfworld_sft.models.load import ModelError, context_of, load_config, load_tokenizer  # noqa: PLC0415
     from alfworld_sft.train.data.options import sample_options  # noqa: PLC0415
-    from alfworld_sft.train.data.samples import load_samples  # noqa: PLC0415
+    from alfworld_sft.train.data.samples import beyond_context, load_samples  # noqa: PLC0415
 
     options = sample_options(config)
     if not config.data.multiturn.enable:
         options = replace(options, observation_weight=0.0)
     tokenizer = load_tokenizer(model)
     encoder = ChatEncoder(tokenizer)
+    try:
+        context = context_of(load_config(model))
+    except ModelError:  # a tokenizer alone counts tokens as well
+        context = sys.maxsize
     loaded: LoadedSamples | None = None
     for name, file in files.items():
         if file is not None:
             loaded = load_samples([file], encoder, columns_of(config), options, option=f"data.{name}_files")
-            found.lengths.append(report_lengths(name, loaded, options))
+            lengths = report_lengths(name, loaded, options)
+            if wrong := beyond_context(loaded.samples, context):
+                lengths.problems.append(f"{name}: {wrong}")
+            found.lengths.append(lengths)
     first = loaded.samples[:shown] if loaded else []
     found.samples = [draw_sample(sample, tokenizer, plain=plain) for sample in first]

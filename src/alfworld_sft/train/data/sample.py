@@ -55,6 +55,11 @@ class Sample:
         return len(self.ids) - sum(branch.length for branch in self.branches)
 
     @property
+    def longest(self) -> int:
+        """The tokens of its longest sequence: the trunk, or a branch with what precedes it."""
+        return max([self.trunk, *(branch.start + branch.length for branch in self.branches)])
+
+    @property
     def positions(self) -> NDArray[np.int64]:
         """The position of each token in its own sequence, (tokens,)."""
         return np.concatenate([np.arange(self.trunk), *(np.arange(s, s + length) for s, length in self.branches)])
@@ -98,9 +103,8 @@ def split(sample: Sample, most_tokens: int) -> list[Sample]:
     and where one sequence alone has more tokens a piece may have OVER times its number: each piece reads the trunk
     anew, so that small ones would cost a multiple and save little.
     """
-    longest = max([sample.trunk, *(branch.start + branch.length for branch in sample.branches)])
-    if most_tokens != ALONE and longest > most_tokens:
-        most_tokens = int(OVER * longest)
+    if most_tokens != ALONE and sample.longest > most_tokens:
+        most_tokens = int(OVER * sample.longest)
     if len(sample) <= most_tokens or not sample.branches:
         return [sample]
     trunk = replace(_slice(sample, 0, sample.trunk), branches=())

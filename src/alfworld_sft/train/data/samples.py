@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from alfworld_sft.counts import noun_for
+from alfworld_sft.counts import counted, noun_for
 from alfworld_sft.dataset.read import Columns, TrainingRow, dataset_file, read_rows, refuse_duplicates
 from alfworld_sft.models.chat_encoder import ChatEncoder
 from alfworld_sft.models.loss_mask import TokenKind
@@ -59,6 +59,18 @@ def load_samples(
     report = LoadReport()
     samples = _samples_of_rows(rows, encoder, options, report, single=not columns.multiturn)
     return LoadedSamples(list(_log_progress(samples, report, option)), report)
+
+
+def beyond_context(samples: Sequence[Sample], context: int) -> str | None:
+    """Return what is wrong with sequences that a model cannot read, since it has no positions for them; else None."""
+    lengths = [sample.longest for sample in samples]
+    longer = sum(length > context for length in lengths)
+    if not longer:
+        return None
+    return (
+        f"{longer} of {counted(len(samples), 'sequence')} {noun_for(longer, 'is', 'are')} longer than the model's"
+        f" context of {context} tokens, up to {max(lengths)}; set data.max_length={context}"
+    )
 
 
 def samples_of(
