@@ -16,6 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from alfworld_sft.models import merge as merging
 from alfworld_sft.models.adapter import AdapterError
+from alfworld_sft.models.load import load_tokenizer
 from alfworld_sft.models.merge import MergeError, load_whole, merge
 from tests.train.helpers_loop import (
     MOE,
@@ -243,6 +244,17 @@ def write_adapter(folder, out, config):
     adapted.save_pretrained(out)
     AutoTokenizer.from_pretrained(folder).save_pretrained(out)
     return out
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_an_adapter_as_peft_saves_it_has_the_tokenizer_of_its_base(model, tmp_path, named):
+    adapter = write_adapter(model, tmp_path / "adapter", LoraConfig(r=4, task_type="CAUSAL_LM"))
+    for file in [*adapter.glob("tokenizer*"), adapter / "chat_template.jinja"]:
+        file.unlink()
+    whole = merge(adapter, tmp_path / "merged", base=str(model) if named else None)
+    ours, base = (AutoTokenizer.from_pretrained(folder) for folder in (whole, model))
+    assert (ours.get_vocab(), ours.chat_template) == (base.get_vocab(), base.chat_template)
+    assert load_tokenizer(str(adapter)).get_vocab() == base.get_vocab()
 
 
 def test_an_adapter_that_is_no_change_of_weights_is_refused_by_its_kind(model, tmp_path):

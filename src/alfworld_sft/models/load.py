@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import socket
@@ -27,8 +28,14 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers import logging as transformers_logging
 
 from alfworld_sft.errors import UserError
-from alfworld_sft.models.adapter import ADAPTER_CONFIG
+from alfworld_sft.models.adapter import ADAPTER_CONFIG, base_of_adapter
 from alfworld_sft.models.reference import is_path, unusable_path
+
+logger = logging.getLogger(__name__)
+
+_NO_MODEL = "is not a causal language model that can be loaded"
+_LONG = 300
+"""Characters of an error that takes several lines."""
 
 
 class ModelError(UserError):
@@ -45,9 +52,16 @@ def layers_of(model: Any) -> Sequence[nn.Module]:
     return list(base_of(model).model.layers)
 
 
-def load_tokenizer(name: str) -> Any:
-    """Load a model's tokenizer; raises ModelError."""
-    with _one_line(name):
+def load_tokenizer(name: str, base: str | None = None) -> Any:
+    """Load a model's tokenizer; of an adapter that has none, that of its base, or of another `base`. Raises UserError.
+
+    PEFT saves an adapter without one.
+    """
+    folder = Path(name)
+    if (folder / ADAPTER_CONFIG).is_file() and not any(folder.glob("tokenizer*")):
+        name = base or base_of_adapter(folder)
+        logger.info("%s has no tokenizer; that of %s is used", folder, name)
+    with _one_line(name, "its tokenizer cannot be loaded" if (Path(name) / "config.json").is_file() else _NO_MODEL):
         return AutoTokenizer.from_pretrained(name, local_files_only=_only_local(name), trust_remote_code=False)
 
 
@@ -98,8 +112,11 @@ def load_model(name: str, dtype: torch.dtype | Literal["auto"], device: torch.de
 
 
 @contextmanager
-def _one_line(name: str) -> Iterator[None]:
-    """Turn any exception of transformers in the block into one line; none of our own code belongs inside."""
+def _one_line(name: str, failed: str = _NO_MODEL) -> Iterator[None]:
+    """Turn any exception of transformers in the block into one line; none of our own code belongs inside.
+
+    `failed` says what is wrong where nothing better is known.
+    """
     if reason := unusable_path(name):
         raise ModelError(f"{name}: {reason}")
     level = transformers_logging.get_verbosity()
@@ -108,7 +125,7 @@ def _one_line(name: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # a model's files are data, and transformers raises all kinds of exceptions on them
-        raise ModelError(f"{name}: {_reason(name, error)}") from error
+        raise ModelError(f"{name}: {_reason(name, error) or f'{failed}: {first_line(error)}'}") from error
     finally:
         transformers_logging.set_verbosity(level)
 
@@ -131,7 +148,8 @@ def _hub_answers() -> bool:
         return False
 
 
-def _reason(name: str, error: Exception) -> str:
+def _reason(name: str, error: Exception) -> str | None:
+    """Return what an exception means where it is a known one."""
     if isinstance(error, OSError) and not Path(name).is_dir():
         why, way_out = _hub_failure(name, error)
         return f"cannot be had from the Hugging Face hub ({why}); {way_out}"
@@ -140,7 +158,7 @@ def _reason(name: str, error: Exception) -> str:
     short = isinstance(error, (torch.OutOfMemoryError, MemoryError))
     if short or "out of memory" in str(error) or "can't allocate memory" in str(error):
         return "not enough memory to load it; use a smaller model or a larger device"
-    return f"is not a causal language model that can be loaded: {first_line(error)}"
+    return None
 
 
 def _hub_failure(name: str, error: OSError) -> tuple[str, str]:
@@ -164,8 +182,9 @@ def _hub_failure(name: str, error: OSError) -> tuple[str, str]:
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first non-empty line of an error, else its type."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    """Return the first non-empty line of an error, with the next ones where it leads to them; else its type."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return " ".join(lines)[:_LONG] if lines[0].endswith(":") else lines[0]
 
 
 def plain_name(name: str) -> str:

@@ -48,7 +48,7 @@ def merge(checkpoint: Path, output: Path, *, base: str | None = None, dtype: DTy
         raise MergeError(f"{output} exists already; name another folder")
     model, stored = load_whole(str(checkpoint), base)
     kept = stored if dtype == "auto" else getattr(torch, dtype)
-    tokenizer = load_tokenizer(str(checkpoint))
+    tokenizer = load_tokenizer(str(checkpoint), base)
     stop_at(model, read_end_id(tokenizer))
     _write(cast_weights(model, kept), tokenizer, output)
     return output

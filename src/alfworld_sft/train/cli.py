@@ -145,7 +145,7 @@ def merge_command(
     base: Annotated[str | None, typer.Option(help="Path of the base model, if it has moved.")] = None,
     dtype: Annotated[
         DType,
-        typer.Option(help="Dtype of the stored weights; auto: the base model's."),
+        typer.Option(help="Dtype of the stored weights; auto: that of an adapter's base, or of a full model itself."),
     ] = "auto",
 ) -> None:
     """Merge an adapter into its base model; transformers and vLLM load the result by its path."""
