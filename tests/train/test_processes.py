@@ -14,12 +14,13 @@ from alfworld_sft.models.load import empty_model, load_model
 from alfworld_sft.system import usable_cores
 from alfworld_sft.train import processes
 from alfworld_sft.train.config import build_train_config
+from alfworld_sft.train.data.inputs import shares_of_step
 from alfworld_sft.train.model.attention import PACKED
 from alfworld_sft.train.model.lora import add_lora
 from alfworld_sft.train.model.memory import activation_bytes
 from alfworld_sft.train.model.prepare import LossModule, prepare
 from alfworld_sft.train.processes import KEPT_PER_WIDTH, count_processes, process_bytes
-from tests.train.helpers_loop import write_model
+from tests.train.helpers_loop import write_dataset, write_model
 
 GIB = 2**30
 
@@ -50,6 +51,21 @@ def test_auto_starts_a_process_per_gpu_or_per_core_while_each_has_a_row(monkeypa
     assert count_processes(config_of(model, "trainer.device=cpu"), 16) == 8
     assert count_processes(config_of(model, "trainer.device=cpu"), 5) == 5
     assert count_processes(config_of(model, "trainer.device=cpu", "trainer.processes=2"), 1) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "shares"),
+    [
+        ((), 16),
+        (("data.multiturn.enable=true",), 4),  # each of the episodes has four rows
+        (("data.multiturn.enable=true", "data.multiturn.fold=false"), 16),
+        (("data.multiturn.enable=true", "data.train_batch_size=2"), 1),
+    ],
+)
+def test_a_step_has_as_many_shares_as_sequences(tmp_path, words, shares):
+    data = write_dataset(tmp_path / "data", train_episodes=20)
+    config = build_train_config([f"data.train_files={data}", "data.train_batch_size=16", *words])
+    assert shares_of_step(config) == shares
 
 
 def test_auto_starts_no_more_processes_than_memory_holds(monkeypatch, model, eight_cores, caplog):

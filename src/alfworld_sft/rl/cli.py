@@ -37,7 +37,7 @@ def rl_command(
     require_training_packages()
     if dry_run:
         return
-    start_processes(["alfworld_sft.rl", *(overrides or [])], config, config.rl.games_per_step)
+    start_processes(["alfworld_sft.rl", *(overrides or [])], config, lambda: config.rl.games_per_step)
     from alfworld_sft.rl.run import reinforce  # noqa: PLC0415
 
     report_run(config, lambda: reinforce(config))

@@ -46,7 +46,7 @@ def train_command(
     if keys:
         typer.echo(key_table(TrainConfig))
         return
-    from alfworld_sft.train.data.inputs import check_inputs  # noqa: PLC0415
+    from alfworld_sft.train.data.inputs import check_inputs, shares_of_step  # noqa: PLC0415
     from alfworld_sft.train.eval_games import find_eval_games  # noqa: PLC0415
 
     config = build_train_config(overrides or [])
@@ -58,7 +58,7 @@ def train_command(
     require_training_packages()
     if dry_run:
         return
-    start_processes(["alfworld_sft.train", "--checked", *(overrides or [])], config, config.data.train_batch_size)
+    start_processes(["alfworld_sft.train", "--checked", *(overrides or [])], config, lambda: shares_of_step(config))
     from alfworld_sft.train.loop import train  # noqa: PLC0415
 
     report_run(config, lambda: train(config))
@@ -93,17 +93,17 @@ def refuse_second_launcher(config: TrainingConfig) -> None:
         raise UserError(f"trainer.processes={config.trainer.processes}: torchrun has started processes; leave it out")
 
 
-def start_processes(words: Sequence[str], config: TrainingConfig, shares: int) -> None:
+def start_processes(words: Sequence[str], config: TrainingConfig, shares: Callable[[], int]) -> None:
     """Become the launcher of `trainer.processes` processes, each with its share of the cores; return for only one.
 
-    `words` are a module and its arguments, `shares` into how many parts a step can be divided.
+    `words` are a module and its arguments, `shares` returns into how many parts a step can be divided.
     """
     if config.trainer.processes == 1:
         return
     from alfworld_sft.system import usable_cores  # noqa: PLC0415
     from alfworld_sft.train.processes import count_processes  # noqa: PLC0415
 
-    processes = count_processes(config, shares)
+    processes = count_processes(config, shares())
     if processes == 1:
         return
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, usable_cores() // processes)))

@@ -258,8 +258,8 @@ class RunSection(TrainSection):
     device: DeviceChoice = Field("auto", description="auto: the GPU if there is one, else the CPU.")
     processes: Literal["auto"] | Annotated[int, Field(ge=1, le=1024)] = Field(
         1,
-        description="Processes to start on this machine; auto: one per GPU, or per core as far as memory reaches. On a"
-        " CPU two processes are faster than two threads.",
+        description="Processes to start on this machine; auto: one per GPU, or per core as far as memory and the"
+        " sequences of a step reach. On a CPU two processes are faster than two threads.",
     )
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -52,6 +53,20 @@ def _find_files(names: Sequence[str], of_folder: str, option: str) -> list[Path]
     files = [dataset_file(name, of_folder, option) for name in names]
     refuse_duplicates(files, option)
     return files
+
+
+def shares_of_step(config: TrainConfig) -> int:
+    """Return into how many parts a step can be divided: its rows, or about as many conversations as they fold into.
+
+    Raises DatasetError.
+    """
+    rows = config.data.train_batch_size
+    if not (config.data.multiturn.enable and config.data.multiturn.fold):
+        return rows
+    columns = columns_of(config)
+    first = [row for file in train_files(config) for row in first_rows(file, columns, "data.train_files")]
+    episodes = {(row.place.rpartition(" row ")[0], row.extra.get("episode_id", row.place)) for row in first}
+    return max(1, math.ceil(rows * len(episodes) / max(1, len(first))))
 
 
 def check_inputs(config: TrainConfig) -> None:
