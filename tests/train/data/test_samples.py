@@ -389,6 +389,15 @@ def test_actions_that_were_only_tried_ask_for_the_game_s_answer(load: Any) -> No
     assert "worldmodel.next_state_rows=2 asks for 6 rows, of which the data has 5; collect with" in warnings
 
 
+@pytest.mark.parametrize("tag", ["prediction", "plan"])
+def test_a_weight_of_predictions_that_no_reply_has_is_said(load: Any, tag: str) -> None:
+    records = json.loads(json.dumps(rows([wandering()])).replace("prediction>", f"{tag}>"))
+    warnings = load(records, prediction_weight=0.3).report.warnings(SampleOptions(prediction_weight=0.3))
+    line = "worldmodel.loss_weight=0.3 has no effect: no reply has a <prediction>"
+    assert warnings.count(line) == (tag != "prediction")
+    assert not load(records).report.warnings(SampleOptions())
+
+
 def test_an_action_tried_in_a_turn_without_a_row_is_asked_about_in_its_own_prompt(load: Any) -> None:
     (record,) = rows([wandering(turns=1)])
     listed = [

@@ -31,6 +31,7 @@ class LoadReport:
     tokens: int = 0
     trained_tokens: int = 0
     observation_tokens: int = 0
+    prediction_tokens: int = 0
     lengths: list[int] = field(default_factory=list)
     notes: Counter[str] = field(default_factory=Counter)
 
@@ -45,6 +46,7 @@ class LoadReport:
         self.tokens += len(sample)
         self.trained_tokens += int(np.count_nonzero(sample.weight))
         self.observation_tokens += int(np.count_nonzero(sample.kind == TokenKind.OBSERVATION))
+        self.prediction_tokens += int(np.count_nonzero(sample.kind == TokenKind.PREDICTION))
         yield sample
 
     def warnings(self, options: SampleOptions) -> list[str]:
@@ -80,6 +82,10 @@ class LoadReport:
             lines.append("worldmodel.observation_loss has no effect: no sequence has an observation after a reply")
         elif options.observation_weight and self.unstable:
             lines.append("worldmodel.observation_loss has no effect on those")
+        if options.prediction_weight != 1 and self.samples and not self.prediction_tokens:
+            lines.append(
+                f"worldmodel.loss_weight={options.prediction_weight:g} has no effect: no reply has a <prediction>"
+            )
         if self.begun_by_assistant:
             lines.append(
                 "a message of the assistant that begins a conversation answers nothing: it is context and not trained"
