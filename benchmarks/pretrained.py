@@ -83,6 +83,8 @@ class Arm:
     """Whether the conversations hold what the expert guessed, not what came, as predictions before a row's answer."""
     late_episodes: int = 0
     """Further episodes, in a dataset of their own, of the two task types that are learned last."""
+    after_games: tuple[int | None, int | None] = (None, None)
+    """Games that the trained model plays freely, and with restricted actions: all (None), or a subset, for time."""
 
     @property
     def training(self) -> list[str]:
@@ -117,6 +119,7 @@ LATE_TYPES = "compact, 3e-3, more look and pick two"
 MORE = "add_wm1, multi, more episodes"
 GUESSED = "add_wm1, multi, then guesses"
 AGAIN = "add_wm1, multi, then guesses, look and pick two"
+WAYS = ("free", "constrained")
 GUESSES = ("worldmodel.predictions=grounded_answer", "policy.guesses=hopeful")
 
 ARMS = (
@@ -135,8 +138,8 @@ ARMS = (
     Arm(GUESSED, "add_wm1", "multi", 500, 256, 0, MORE, lr="2e-3", seed=4242, guesses=True),
     Arm(AGAIN, "add_wm1", "multi", 250, 256, 0, GUESSED, lr="2e-3", seed=4343, guesses=True, late_episodes=350),
     Arm("add_wm1, multi, taught", "add_wm1", "multi", 150, 256, 0, base="add_wm1, multi", seed=4242),
-    Arm("default, single", "default", "single", 200, 256, 20),
-    Arm("add_wm1, single", "add_wm1", "single", 200, 256, 20, lr="3e-3"),
+    Arm("default, single", "default", "single", 200, 256, 20, after_games=(60, 20)),
+    Arm("add_wm1, single", "add_wm1", "single", 200, 256, 20, lr="3e-3", after_games=(60, 20)),
 )
 
 
@@ -160,10 +163,10 @@ class Bench:
         """Do what is left of the arm; raises OutOfTimeError when its minutes are over."""
         model = self.make_model(self.arm.base)
         datasets = self.collect(model)
-        some = self.options.curve_games if self.options.smoke else None
+        few = dict.fromkeys(WAYS, self.options.curve_games) if self.options.smoke else None
         if not self.student:
-            self.play_all(model, "before", some or self.arm.before_games)
-        self.play_all(self.train(model, datasets), "after", some)
+            self.play_all(model, "before", few or dict.fromkeys(WAYS, self.arm.before_games))
+        self.play_all(self.train(model, datasets), "after", few or dict(zip(WAYS, self.arm.after_games, strict=True)))
         for name in self.known["after"]:
             before = self.student / f"after {name}" if self.student else self.place / f"before {name}"
             if (before / "metrics.json").exists():
@@ -254,17 +257,13 @@ class Bench:
         found = sorted(out.glob("global_step_*"), key=step_of)
         return [path for path in found if step_of(path) % every == 0 and step_of(path) not in played]
 
-    def play_all(self, model: Path, when: str, games: int | None) -> None:
-        """Play the real valid_seen games freely and, if the package can, with actions restricted to admissible ones.
-
-        Single turns play only as many restricted games as a point of the curve does, for time.
-        """
-        fewer = self.options.curve_games if self.arm.form == "single" and games is None else games
-        ways = {"free": (games,)} | ({"constrained": (fewer, "policy.constrain=action")} if can_constrain() else {})
+    def play_all(self, model: Path, when: str, games: dict[str, int | None]) -> None:
+        """Play the real valid_seen games freely and, if the package can, with actions restricted to admissible ones."""
         known = self.known.setdefault(when, {})
-        for name, (number, *extra) in ways.items():
+        for name in WAYS if can_constrain() else WAYS[:1]:
+            extra = ["policy.constrain=action"] if name == "constrained" else []
             if name not in known:
-                known[name] = self.play(model, f"{when} {name}", number, *extra)
+                known[name] = self.play(model, f"{when} {name}", games[name], *extra)
                 self.keep()
 
     def play(self, model: Path, name: str, games: int | None, *extra: str) -> dict[str, Any]:
