@@ -58,6 +58,7 @@ def test_auto_starts_a_process_per_gpu_or_per_core_while_each_has_a_row(monkeypa
     [
         ((), 16),
         (("data.multiturn.enable=true",), 4),  # each of the episodes has four rows
+        (("data.multiturn.enable=true", "worldmodel.next_state_rows=1"), 10),  # eight rows, and eight of these
         (("data.multiturn.enable=true", "data.multiturn.fold=false"), 16),
         (("data.multiturn.enable=true", "data.train_batch_size=2"), 1),
     ],

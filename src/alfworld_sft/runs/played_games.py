@@ -115,7 +115,7 @@ def _lost_in(journal: Journal, stamp: Mapping[str, Any]) -> Iterator[_Lost]:
         if not episode.success:
             yield _Lost(episode.index, episode.game_id, episode.split, episode)
     for failed in journal.failed:
-        yield _Lost(failed.index, failed.game_id, str(stamp["config"]["games"]["split"]), None)
+        yield _Lost(failed.index, failed.game_id, str(stamp["config"]["games"].get("split")), None)
 
 
 def _note_what_may_change(run: Path, stamp: Mapping[str, Any], journal: Journal) -> None:
@@ -124,9 +124,9 @@ def _note_what_may_change(run: Path, stamp: Mapping[str, Any], journal: Journal)
         return
     failed = f", {counted(len(journal.failed), 'episode')} ended in an error" if journal.failed else ""
     logger.warning(
-        "%s is not complete: it has played %d of %s%s; if it is resumed and loses other games, what uses its lost games"
-        " cannot be resumed",
-        run, len(journal.lines), counted(int(stamp.get("num_episodes") or 0), "episode"), failed,
+        "%s is not complete: it has played %d of %s episodes%s; if it is resumed and loses other games, what uses its"
+        " lost games cannot be resumed",
+        run, len(journal.lines), stamp.get("num_episodes"), failed,
     )  # fmt: skip
 
 

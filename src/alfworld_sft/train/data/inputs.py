@@ -66,7 +66,8 @@ def shares_of_step(config: TrainConfig) -> int:
     columns = columns_of(config)
     first = [row for file in train_files(config) for row in first_rows(file, columns, "data.train_files")]
     episodes = {(row.place.rpartition(" row ")[0], row.extra.get("episode_id", row.place)) for row in first}
-    return max(1, math.ceil(rows * len(episodes) / max(1, len(first))))
+    alone = config.worldmodel.next_state_rows  # for each of the others one that is a sequence of its own
+    return max(1, math.ceil(rows * (len(episodes) / max(1, len(first)) + alone) / (1 + alone)))
 
 
 def check_inputs(config: TrainConfig) -> None:
