@@ -24,7 +24,6 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -83,8 +82,10 @@ class Arm:
     """Whether the conversations hold what the expert guessed, not what came, as predictions before a row's answer."""
     late_episodes: int = 0
     """Further episodes, in a dataset of their own, of the two task types that are learned last."""
-    after_games: tuple[int | None, int | None] = (None, None)
-    """Games that the trained model plays freely, and with restricted actions: all (None), or a subset, for time."""
+    after_games: int | None = None
+    """Games that the trained model plays: all (None), or a subset, for time."""
+    ways: tuple[str, ...] = ("free", "constrained")
+    """How it plays: freely, and with actions restricted to the admissible ones."""
 
     @property
     def training(self) -> list[str]:
@@ -119,7 +120,6 @@ LATE_TYPES = "compact, 3e-3, more look and pick two"
 MORE = "add_wm1, multi, more episodes"
 GUESSED = "add_wm1, multi, then guesses"
 AGAIN = "add_wm1, multi, then guesses, look and pick two"
-WAYS = ("free", "constrained")
 GUESSES = ("worldmodel.predictions=grounded_answer", "policy.guesses=hopeful")
 
 ARMS = (
@@ -138,8 +138,8 @@ ARMS = (
     Arm(GUESSED, "add_wm1", "multi", 500, 256, 0, MORE, lr="2e-3", seed=4242, guesses=True),
     Arm(AGAIN, "add_wm1", "multi", 250, 256, 0, GUESSED, lr="2e-3", seed=4343, guesses=True, late_episodes=350),
     Arm("add_wm1, multi, taught", "add_wm1", "multi", 150, 256, 0, base="add_wm1, multi", seed=4242),
-    Arm("default, single", "default", "single", 200, 256, 20, after_games=(60, 20)),
-    Arm("add_wm1, single", "add_wm1", "single", 200, 256, 20, lr="3e-3", after_games=(60, 20)),
+    Arm("default, single", "default", "single", 200, 256, 12, after_games=24, ways=("free",)),
+    Arm("add_wm1, single", "add_wm1", "single", 200, 256, 12, lr="3e-3", after_games=24, ways=("free",)),
 )
 
 
@@ -163,10 +163,10 @@ class Bench:
         """Do what is left of the arm; raises OutOfTimeError when its minutes are over."""
         model = self.make_model(self.arm.base)
         datasets = self.collect(model)
-        few = dict.fromkeys(WAYS, self.options.curve_games) if self.options.smoke else None
+        few = self.options.curve_games if self.options.smoke else None
         if not self.student:
-            self.play_all(model, "before", few or dict.fromkeys(WAYS, self.arm.before_games))
-        self.play_all(self.train(model, datasets), "after", few or dict(zip(WAYS, self.arm.after_games, strict=True)))
+            self.play_all(model, "before", few or self.arm.before_games)
+        self.play_all(self.train(model, datasets), "after", few or self.arm.after_games)
         for name in self.known["after"]:
             before = self.student / f"after {name}" if self.student else self.place / f"before {name}"
             if (before / "metrics.json").exists():
@@ -257,13 +257,13 @@ class Bench:
         found = sorted(out.glob("global_step_*"), key=step_of)
         return [path for path in found if step_of(path) % every == 0 and step_of(path) not in played]
 
-    def play_all(self, model: Path, when: str, games: dict[str, int | None]) -> None:
-        """Play the real valid_seen games freely and, if the package can, with actions restricted to admissible ones."""
+    def play_all(self, model: Path, when: str, games: int | None) -> None:
+        """Play the real valid_seen games in all ways of the arm."""
         known = self.known.setdefault(when, {})
-        for name in WAYS if can_constrain() else WAYS[:1]:
+        for name in self.arm.ways:
             extra = ["policy.constrain=action"] if name == "constrained" else []
             if name not in known:
-                known[name] = self.play(model, f"{when} {name}", games[name], *extra)
+                known[name] = self.play(model, f"{when} {name}", games, *extra)
                 self.keep()
 
     def play(self, model: Path, name: str, games: int | None, *extra: str) -> dict[str, Any]:
@@ -357,13 +357,6 @@ def write_random(like: Path, folder: Path) -> None:
     with whole_folder(folder) as partial:
         AutoTokenizer.from_pretrained(like).save_pretrained(partial)
         model.save_pretrained(partial)
-
-
-@cache
-def can_constrain() -> bool:
-    """Return whether the package can restrict actions to the admissible commands."""
-    keys = subprocess.run(command_words("evaluate", "--keys"), capture_output=True, text=True, check=True)
-    return "`policy.constrain`" in keys.stdout
 
 
 def read_json(path: Path) -> Any:
