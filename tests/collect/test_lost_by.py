@@ -20,6 +20,7 @@ from alfworld_sft.runs.store import read_stamp
 from alfworld_sft.runs.trust import read_allowed
 
 RANDOM = ("policy.name=random", "env.max_steps=12")
+OF_TRAINING_GAMES = ("games.source=generate", "games.split=train", "num_games=3", "seed=3")
 
 
 @pytest.fixture(autouse=True)
@@ -32,6 +33,13 @@ def run(folder: Path, name: str, *words: str) -> list[dict[str, Any]]:
     with job.run:
         collect(job)
     return [json.loads(line) for line in (folder / name / "episodes.jsonl").read_text().splitlines()]
+
+
+def evaluated(folder: Path, name: str, *words: str) -> Path:
+    job = start_evaluation(build_config(EvaluateConfig, [*words, *RANDOM]), folder, name=name)
+    with job.run:
+        evaluate(job)
+    return folder / name
 
 
 def lost(episodes: list[dict[str, Any]]) -> set[str]:
@@ -74,27 +82,21 @@ def test_what_was_lost_again_can_be_played_again_and_a_run_is_resumed(tmp_path: 
 
 
 def test_what_an_evaluation_lost_is_found_by_its_own_order(tmp_path: Path) -> None:
-    words = ["games.source=generate", "games.split=train", "num_games=3", "seed=3", *RANDOM]
-    job = start_evaluation(build_config(EvaluateConfig, words), tmp_path, name="played")
-    with job.run:
-        evaluate(job)
-    again = run(tmp_path, "again", f"games.lost_by=[{tmp_path / 'played'}]")
+    played = evaluated(tmp_path, "played", *OF_TRAINING_GAMES)
+    again = run(tmp_path, "again", f"games.lost_by=[{played}]")
     assert len(again) == 3
 
 
 def test_an_episode_that_ended_in_an_error_lost_its_game(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    words = ["games.source=generate", "games.split=train", "num_games=3", "seed=3", *RANDOM]
-    job = start_evaluation(build_config(EvaluateConfig, words), tmp_path, name="played")
-    with job.run:
-        evaluate(job)
-    journal, stamp = tmp_path / "played" / "episodes.jsonl", tmp_path / "played" / "run.json"
+    played = evaluated(tmp_path, "played", *OF_TRAINING_GAMES)
+    journal, stamp = played / "episodes.jsonl", played / "run.json"
     lines = [json.loads(line) for line in journal.read_text().splitlines()]
     failed = {key: lines[0][key] for key in ("index", "game_id")} | {"error": "the prompt has 520 tokens"}
     journal.write_text("".join(json.dumps(line) + "\n" for line in [failed, *lines[1:]]))
     stamp.write_text(stamp.read_text().replace('"status": "complete"', '"status": "incomplete"'))
-    again = run(tmp_path, "again", f"games.lost_by=[{tmp_path / 'played'}]")
+    again = run(tmp_path, "again", f"games.lost_by=[{played}]")
     assert {episode["game_id"] for episode in again} == {line["game_id"] for line in lines}
-    assert f"{tmp_path / 'played'} is not complete: it has played 3 of 3 episodes, 1 episode ended in an" in caplog.text
+    assert f"{played} is not complete: it has played 3 of 3 episodes, 1 episode ended in an" in caplog.text
 
 
 def test_another_game_under_the_name_of_a_lost_one_is_refused(tmp_path: Path) -> None:
@@ -167,9 +169,7 @@ def test_a_run_that_lost_its_own_games_is_refused(tmp_path: Path) -> None:
 
 
 def test_lost_games_of_an_evaluation_split_are_no_training_data(tmp_path: Path) -> None:
-    job = start_evaluation(build_config(EvaluateConfig, ["num_games=2", *RANDOM]), tmp_path, name="seen")
-    with job.run:
-        evaluate(job)
-    assert "lost none of the split 'train'" in error_of(tmp_path, f"games.lost_by=[{tmp_path / 'seen'}]")
-    named = (f"games.lost_by=[{tmp_path / 'seen'}]", "games.split=valid_seen")
+    seen = evaluated(tmp_path, "seen", "num_games=2")
+    assert "lost none of the split 'train'" in error_of(tmp_path, f"games.lost_by=[{seen}]")
+    named = (f"games.lost_by=[{seen}]", "games.split=valid_seen")
     assert "is for evaluation" in error_of(tmp_path, *named)

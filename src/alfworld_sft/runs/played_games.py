@@ -150,10 +150,10 @@ def _found(games: PlayedGames, lost: _Lost, run: Path, stamp: Mapping[str, Any])
 
 def _is_another(game: Game, episode: Episode) -> bool:
     """Return whether a game is not the one of an episode: in task, wording, or what can be done first."""
-    first = episode.steps[0].admissible_commands if episode.steps else ()
-    return (game.task, game.grammar) != (episode.task, episode.grammar) or (
-        set(first) not in (set(), set(Env(game).reset().admissible_commands))
-    )
+    if (game.task, game.grammar) != (episode.task, episode.grammar):
+        return True
+    first = set(episode.steps[0].admissible_commands) if episode.steps else None
+    return bool(first) and first != set(Env(game).reset().admissible_commands)
 
 
 def load_game(ref: GameRef | None) -> Game | None:
