@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
-from alfworld_sft.policies.llm.reasoning import read_message, with_reasoning
+from alfworld_sft.policies.llm.reasoning import becomes_thought, read_message, with_reasoning
 from alfworld_sft.policies.llm.refusals import Complaint, about, named
 from alfworld_sft.policies.llm.sampling import ACTION_CLOSE, ACTION_OPEN, Sampling, cut_reply, stop_of
 from alfworld_sft.policies.llm.structured import RESTRICTIONS, restriction, room_for_action
@@ -189,9 +189,12 @@ def stopped_in_thought(data: object, prompt: Prompt) -> bool:
     return any(one.tag == "think" and not one.closed and ACTION_OPEN in content[one.start : one.end] for one in last)
 
 
-def has_reasoning(data: object) -> bool:
-    """Return whether an answer that `read_answer` accepts has reasoning separate from its text."""
-    return bool(read_message(data["choices"][0]["message"])[1])  # type: ignore[index]
+def place_of_reasoning(data: object, prompt: Prompt) -> Literal["nowhere", "thought", "apart"]:
+    """Return where `read_answer` puts the reasoning of an answer that it accepts: into <think>, or beside the text."""
+    content, reasoning = read_message(data["choices"][0]["message"])  # type: ignore[index]
+    if not reasoning:
+        return "nowhere"
+    return "thought" if becomes_thought(str(content or ""), prompt.written_tags) else "apart"
 
 
 def _with_token_counts(reply: Reply, whole: Mapping[str, Any]) -> Reply:

@@ -40,16 +40,16 @@ def with_reasoning(text: str, reasoning: str, tags: Collection[str], *, ended: b
     """
     if not reasoning:
         return text, None
-    if "think" not in tags or has_thought(text):
+    if not becomes_thought(text, tags):
         return text, reasoning
-    plain = plain_thought(reasoning)
+    plain = strip_tags(reasoning).strip()
     close = "</think>\n" if ended else ""
     return f"<think>{plain}{close}{text.lstrip()}", None if plain == reasoning.strip() else reasoning
 
 
-def plain_thought(reasoning: str) -> str:
-    """Return reasoning as it stands in <think>."""
-    return strip_tags(reasoning).strip()
+def becomes_thought(text: str, tags: Collection[str]) -> bool:
+    """Return whether reasoning belongs in <think>: the template asks for one, and the reply's text has none."""
+    return "think" in tags and not has_thought(text)
 
 
 def _is_thinking(part: object) -> bool:

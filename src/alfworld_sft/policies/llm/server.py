@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from alfworld_sft.errors import PolicyError, PolicyUnavailableError
 from alfworld_sft.policies.base import Player, short_name
@@ -21,12 +21,11 @@ from alfworld_sft.policies.llm.protocol import (
     FilteredError,
     MalformedAnswerError,
     NoTextError,
-    has_reasoning,
+    place_of_reasoning,
     read_answer,
     request_body,
     stopped_in_thought,
 )
-from alfworld_sft.policies.llm.reasoning import plain_thought
 from alfworld_sft.policies.llm.retry import Patience, RedrawError, RejectedError, SetbackError, ask_patiently
 from alfworld_sft.policies.llm.sampling import Sampling, cut_reply
 from alfworld_sft.policies.llm.structured import RESTRICTIONS, keeps_to, until_action
@@ -74,7 +73,7 @@ class OpenAIServer:
         self._truncated = truncated
         self._keep_token_ids = keep_token_ids
         self._constrain = constrain
-        self._said_of_reasoning: set[bool] = set()
+        self._said_of_reasoning: set[str] = set()
         self._said_of_continuing = False
 
     @property
@@ -147,17 +146,16 @@ class OpenAIServer:
             if answer.restricted_by <= broken:
                 self._endpoint.go_without(answer.restricted_by)
             broken |= answer.restricted_by
-        reasons = has_reasoning(answer.data)
-        if self._constrain and truncated and reasons:
+        reasoning = place_of_reasoning(answer.data, prompt)
+        if self._constrain and truncated and reasoning != "nowhere":
             self._say_not_continued("the server keeps the model's reasoning apart; raise policy.max_tokens")
         elif self._constrain and truncated:
             reply, truncated = await self._continue(reply, prompt, draw=draw)
         if self._constrain:
             reply = replace(reply, constrained_from=0)
-        if reasons:
-            self._say_where_reasoning_goes(reply, prompt)
+        self._say_where_reasoning_goes(reasoning, prompt)
         if truncated and self._truncated == "retry" and answer.room is None:  # else another draw has no more of it
-            thinking = ": its reasoning used them up" if reasons else ""
+            thinking = ": its reasoning used them up" if reasoning != "nowhere" else ""
             reason = f"the reply did not end within policy.max_tokens={self._sampling.max_tokens}{thinking}"
             raise RedrawError(reason, reply)
         return reply
@@ -207,18 +205,14 @@ class OpenAIServer:
             self._said_of_continuing = True
             logger.warning("a reply that was cut off before its action was not continued: %s", why)
 
-    def _say_where_reasoning_goes(self, reply: Reply, prompt: Prompt) -> None:
-        kept = (reply.reasoning or "").strip()
-        plain = plain_thought(kept)
-        without_tags = plain != kept and reply.text.startswith(f"<think>{plain}")
-        is_kept = bool(kept) and not without_tags
-        if is_kept in self._said_of_reasoning:
+    def _say_where_reasoning_goes(self, place: Literal["nowhere", "thought", "apart"], prompt: Prompt) -> None:
+        if place == "nowhere" or place in self._said_of_reasoning:
             return
-        self._said_of_reasoning.add(is_kept)
-        if not is_kept:
+        self._said_of_reasoning.add(place)
+        if place == "thought":
             logger.warning("the server keeps the model's reasoning apart from its text; it is put into <think>")
             return
-        why = "the text has a <think> of its own" if "think" in prompt.tags else "the template asks for no <think>"
+        why = "the text has a <think> of its own" if "think" in prompt.written_tags else "the template asks for no <think>"
         logger.warning(
             "the server keeps the model's reasoning apart from its text; %s, so it is kept in raw_trajectories.json"
             " alone, as 'reasoning'",
