@@ -34,7 +34,7 @@ def run(request, tmp_path_factory):
     words += ["policy.teacher=expert"] if request.param == "taught" else []
     job = start_run(build_config(CollectConfig, words), place, name="run")
     with job.run:
-        assert (collect(job).untrained_turns > 0) == (request.param == "alone")
+        assert (collect(job).turns_without_row > 0) == (request.param == "alone")
     return job.run.path
 
 

@@ -262,3 +262,17 @@ def test_a_teacher_s_reply_is_chosen_before_the_policy_s_own(tmp_path):
         line for split in ("train", "val") for line in (tmp_path / f"out/{split}.jsonl").read_text().splitlines()
     ]
     assert len(written) == len(pairs), "recorded distances leave out none of them"
+
+
+def test_a_rejected_reply_has_no_empty_thought_as_no_row_has_one(tmp_path):
+    episodes, source = recorded(tmp_path, "policy.name=random", "policy.teacher=expert", "env.max_steps=8")
+    games = {ref.id: ref.load() for ref in find_games(str(source), "train")}
+    for one in episodes:
+        said = [
+            replace(step, reply=replace(step.reply, text=f"<think>\n\n</think>\n\n{step.reply.text}"))
+            for step in one.steps
+        ]
+        thinking = replace(one, steps=tuple(said))
+        assert list(preference_pairs(thinking, games[one.game_id], WORLD_MODEL)) == list(
+            preference_pairs(one, games[one.game_id], WORLD_MODEL)
+        )

@@ -192,3 +192,34 @@ def test_a_turn_has_its_number_in_both_forms(run, tmp_path, target):
         turns[form] = [record.get("turn", record.get("extra_info", {}).get("turn")) for record in records]
     assert turns["single"] == [1, 2, 1, 3]
     assert target == "verl" or turns["multi"] == turns["single"]
+
+
+def with_extra(run, folder, change):
+    """A copy of a dataset whose extra_info is changed; None removes it."""
+    folder.mkdir()
+    for name in ("train", "val"):
+        rows = pq.read_table(run / f"{name}.parquet").to_pylist()
+        for row in rows:
+            row["extra_info"] = change(json.loads(row["extra_info"]))
+        pq.write_table(pa.Table.from_pylist(rows), folder / f"{name}.parquet")
+    return folder
+
+
+@pytest.mark.parametrize("extra", [lambda _: None, lambda info: json.dumps({**info, "episode_id": None})])
+def test_rows_that_name_no_episode_are_one_where_each_continues_the_one_before(tmp_path, extra):
+    plain = written(tmp_path / "plain", [episode(0, turns=3), episode(1, turns=2)], [episode(2, turns=1)])
+    unnamed = with_extra(plain, tmp_path / "unnamed", extra)
+    counts = [export_rows(one, "trl", tmp_path / f"of_{one.name}").records for one in (plain, unnamed)]
+    assert counts == [{"train": 5, "val": 1}] * 2
+    said = [
+        [(r["prompt"], r["completion"]) for r in lines(tmp_path / f"of_{n}/train.jsonl")] for n in ("plain", "unnamed")
+    ]
+    assert said[0] == said[1]
+
+
+@pytest.mark.parametrize("written_as", [lambda _: None, lambda turn: f"{turn}.0", lambda _: "second"])
+def test_a_turn_may_be_missing_or_text(run, tmp_path, written_as):
+    odd = with_extra(run, tmp_path / "odd", lambda info: json.dumps({**info, "turn": written_as(info["turn"])}))
+    assert export_rows(odd, "trl", tmp_path / "out").records == {"train": 4, "val": 1}
+    single = export_rows(odd, "sharegpt", tmp_path / "single", "single")
+    assert single.records == {"train": 4, "val": 1}

@@ -50,7 +50,8 @@ def rows_of(episodes: range, turns: int = 4) -> list[dict[str, Any]]:
     for episode in episodes:
         messages = messages_of(episode, turns)
         for turn in range(1, turns + 1):
-            extra = {"episode_id": f"{episode:06d}:game", "turn": turn, "turns": turns, "untrained_turns": []}
+            named = {"episode_id": f"{episode:06d}:game", "game_id": f"game-{episode}"}
+            extra = named | {"turn": turn, "turns": turns, "untrained_turns": []}
             rows.append(
                 {
                     "data_source": "agent_sft_collection",

@@ -118,6 +118,19 @@ def test_rounds_with_a_teacher_train_together_and_alike_folded_or_row_by_row(dat
     assert found["folded"] == pytest.approx(found["other"], rel=1e-4)
 
 
+def test_games_that_are_held_out_of_one_dataset_and_trained_in_another_are_told(data, model, tmp_path, caplog):
+    turned = tmp_path / "turned"
+    turned.mkdir()
+    for name, other in (("train", "val"), ("val", "train")):
+        shutil.copy(data / f"{name}.parquet", turned / f"{other}.parquet")
+    words = ["data.multiturn.enable=true", "trainer.total_training_steps=1"]
+    run(options(data, model, tmp_path / "apart", *words))
+    assert "is trained on" not in caplog.text
+    both = [f"data.train_files=[{data},{turned}]", f"data.val_files={data}"]
+    run(options(data, model, tmp_path / "both", *words, *both))
+    assert "trained on, so the validation loss will be too optimistic; collect what is trained together" in caplog.text
+
+
 def test_rows_that_the_model_has_no_positions_for_are_refused(data, model, tmp_path):
     short = shutil.copytree(model, tmp_path / "short")
     config = json.loads((short / "config.json").read_text())

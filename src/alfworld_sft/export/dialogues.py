@@ -8,7 +8,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from alfworld_sft.dataset.extra_info import own_turn
 from alfworld_sft.dataset.read import Columns, TrainingRow, dataset_file, first_rows, read_rows, stand_for_episodes
+from alfworld_sft.dataset.trajectories import TrajectoryKeys
 from alfworld_sft.errors import DatasetError
 from alfworld_sft.types import Message
 
@@ -32,7 +34,8 @@ class Dialogue:
     def turns(self) -> Iterator[Dialogue]:
         """Yield one dialogue for each trained reply: everything up to it, with that reply as the only target."""
         replies = [position for position, message in enumerate(self.messages) if message.role == "assistant"]
-        last = int(self.extra.get("turn", len(replies)))
+        own = own_turn(self.extra)
+        last = len(replies) if own is None else own + 1
         for turn, position in enumerate(replies, last - len(replies) + 1):
             if position in self.trained:
                 extra = {**self.extra, "turn": turn}
@@ -44,16 +47,17 @@ def read_conversations(folder: Path, split: str) -> Iterator[Dialogue]:
 
     A dataset with a row for each turn repeats the beginning of a conversation in every row: the longest row holds it.
     A row whose last reply that conversation does not have, such as a teacher's answer, follows as a dialogue of its own
-    with no other target. An episode's rows must stand together, as they were written.
+    with no other target. An episode's rows must stand together, as they were written; where rows name no episode, each
+    that continues the row before is of the same.
     """
     rows = read_rows([_file_of(folder, split)], _CONVERSATION, "RUN")
-    seen: set[object] = set()
-    for episode, of_one_episode in groupby(rows, key=lambda row: row.extra.get("episode_id", row.place)):
+    seen: set[tuple[str, ...]] = set()
+    for episode, of_one_episode in groupby(rows, key=TrajectoryKeys()):
         listed = list(of_one_episode)
         if episode in seen:
             raise DatasetError(
-                f"{listed[0].place}: other rows stand between those of episode {episode}; sort them by episode_id and"
-                " turn (in extra_info)"
+                f"{listed[0].place}: other rows stand between those of episode {episode[-1]}; sort them by episode_id"
+                " and turn (in extra_info)"
             )
         seen.add(episode)
         longest = max(listed, key=lambda row: row.turns)

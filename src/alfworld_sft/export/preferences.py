@@ -20,11 +20,12 @@ from alfworld_sft.dataset.rows import Rendering, answer_text, as_dicts, is_targe
 from alfworld_sft.errors import DatasetError
 from alfworld_sft.export.targets import Record
 from alfworld_sft.prompts.formats import read_reply, with_action
+from alfworld_sft.prompts.tags import strip_empty_thought
 from alfworld_sft.prompts.transcript import Transcript
 from alfworld_sft.runs.played_games import PlayedGames
 from alfworld_sft.runs.probes import try_command
 from alfworld_sft.seeds import derive_seed
-from alfworld_sft.types import Alternative, Episode, Form
+from alfworld_sft.types import Alternative, Episode, Form, Step
 from alfworld_sft.world import Env, Game
 
 SETTINGS = (
@@ -67,7 +68,7 @@ def preference_pairs(
             worse = (other for other in chain(own, known.others) if not _is_closer(other.distance, known.distance))
             other = next(worse, None)
             said = (
-                predicting(step.reply.text, other.next_observation, rendering.template)
+                predicting(_as_played(step, rendering), other.next_observation, rendering.template)
                 if other is known.played
                 else _reply_with(text, other, rendering)
             )
@@ -140,6 +141,11 @@ def _replayed(episode: Episode, game: Game) -> Iterator[Measured]:
             try_command(step.teacher.command, env=before) if step.teacher else None,
             map(partial(try_command, env=before), shuffled),
         )
+
+
+def _as_played(step: Step, rendering: Rendering) -> str:
+    """Return the policy's own reply in the form that rows have."""
+    return strip_empty_thought(step.reply.text, rendering.template.written_tags)
 
 
 def _reply_with(text: str, other: Alternative | None, rendering: Rendering) -> str | None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from alfworld_sft.dataset.extra_info import own_turn
 from alfworld_sft.dataset.rows import DATA_SOURCE, as_dicts
 from alfworld_sft.export.dialogues import Dialogue
 from alfworld_sft.prompts.formats import read_action
@@ -77,7 +78,8 @@ def _sharegpt(dialogue: Dialogue, _: int) -> Iterator[Record]:
 def _facts(dialogue: Dialogue) -> Record:
     """Return what traces a record to its game and episode."""
     names = ("game_id", "task_type", "episode_id")
-    return {name: str(dialogue.extra.get(name, "")) for name in names} | {"turn": int(dialogue.extra.get("turn", 0))}
+    turn = own_turn(dialogue.extra)
+    return {name: str(dialogue.extra.get(name, "")) for name in names} | {"turn": 0 if turn is None else turn + 1}
 
 
 TARGETS: dict[str, RowTarget] = {

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from alfworld_sft.counts import counted, noun_for
 from alfworld_sft.errors import DatasetError
 from alfworld_sft.models.chat_encoder import ChatEncoder
 from alfworld_sft.models.load import base_of, context_of, load_config, load_tokenizer
@@ -25,7 +26,7 @@ from alfworld_sft.train.data.inputs import columns_of, train_files, val_files
 from alfworld_sft.train.data.options import sample_options
 from alfworld_sft.train.data.pack import Packed
 from alfworld_sft.train.data.sample import Sample
-from alfworld_sft.train.data.samples import beyond_context, load_samples
+from alfworld_sft.train.data.samples import beyond_context, load_samples, more_rows_than_a_step
 from alfworld_sft.train.distributed import Ranks, gradient_sync
 from alfworld_sft.train.eval_games import find_eval_games
 from alfworld_sft.train.hooks import Hook, Moment
@@ -175,6 +176,14 @@ def _load_data(config: TrainConfig, encoder: ChatEncoder, ranks: Ranks) -> tuple
         raise DatasetError(f"data.train_files={', '.join(config.data.train_files or [])}: {wrong}")
     files = val_files(config)
     held_out = load_samples(files, encoder, columns, options, option="data.val_files") if files else None
+    if longer := more_rows_than_a_step(loaded.samples, config.data.train_batch_size):
+        warnings.append(longer)
+    if both := loaded.report.games & (held_out.report.games if held_out else set()):
+        warnings.append(
+            f"{counted(len(both), 'game')} of data.val_files ({min(both)}) {noun_for(len(both), 'is', 'are')} trained"
+            " on, so the validation loss will be too optimistic; collect what is trained together with"
+            " dataset.val_fraction=0"
+        )
     if ranks.first:
         for line in warnings:
             logger.warning("%s", line)

@@ -2,7 +2,8 @@
 
 Each process plays its share of the games with its own full copy of the weights: gathered from the shards, adapters
 merged, in the dtype that `alfworld-sft evaluate` uses. So the figures match those that it prints for the checkpoint of
-the same step, and the model in training is not modified.
+the same step, but for adapters on a float32 base that is trained in bfloat16: here it is as rounded for training, there
+as it is stored. The model in training is not modified.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from alfworld_sft.models.chat_encoder import ChatEncoder
 from alfworld_sft.models.loss_mask import TokenKind
 from alfworld_sft.train.data.options import SampleOptions
 from alfworld_sft.train.data.sample import Sample
-from alfworld_sft.train.data.samples import LoadedSamples, load_samples
+from alfworld_sft.train.data.samples import LoadedSamples, load_samples, more_rows_than_a_step
 from tests.train.helpers_data import WM, messages, rows, taught, tiny_tokenizer, wandering, with_template, write
 from tests.train.templates import DEEPSEEK_R1, QWEN3, STRIPPING
 
@@ -122,6 +122,23 @@ def test_a_teacher_s_answers_are_branches_of_one_sample(load: Any) -> None:
     answers = [messages(row)[-1].content + "<|im_end|>" for row in records]
     assert sorted(said(sample).split("<|im_end|>")) == sorted("".join(answers).split("<|im_end|>"))
     assert len(sample) < sum(map(len, load(records, fold=False).samples))
+
+
+def test_rows_that_are_cut_off_are_dropped_and_counted_folded_as_alone(load: Any) -> None:
+    records = rows([taught(turns=6, agreed=(2,))])
+    limit = len(load(records, fold=False).samples[2])
+    folded, alone = (load(records, fold=fold, max_length=limit, truncation="right") for fold in (True, False))
+    assert sum(sample.rows for sample in folded.samples) == len(alone.samples) == 3
+    assert folded.report.dropped_rows == alone.report.dropped_rows == 3
+
+
+def test_episodes_with_more_rows_than_a_step_are_said(load: Any) -> None:
+    samples = load(rows([wandering(0, turns=3), wandering(1, turns=5)])).samples
+    assert more_rows_than_a_step(samples, 5) is None
+    assert more_rows_than_a_step(samples, 4) == (
+        "1 of 2 sequences stands for more than data.train_batch_size=4 rows, up to 5: a step takes each whole, so an"
+        " epoch has fewer steps"
+    )
 
 
 def test_where_a_template_rewrites_earlier_turns_a_teacher_s_answers_are_sequences_of_their_own(load: Any) -> None:
@@ -360,11 +377,11 @@ def test_next_state_rows_ask_for_what_comes_after_an_action_and_are_mixed_with_a
     records = rows([wandering(turns=4)])
     columns = Columns(multiturn=multiturn, next_state=True)
     plain = load(records, Columns(multiturn=multiturn))
-    loaded = load(records, columns, next_state_rows=0.5, prediction_weight=2.0)
+    loaded = load(records, columns, next_state_rows=0.5, prediction_weight=0.0)
     asked = loaded.samples[len(plain.samples) :]
     assert (len(asked), loaded.report.next_state) == (2, 2)
     for sample in asked:
-        assert set(sample.kind[sample.weight == 2].tolist()) == {TokenKind.PREDICTION}
+        assert set(sample.kind[sample.weight == 1].tolist()) == {TokenKind.PREDICTION}
         turn = int(sample.key.split("row ")[1].split(",")[0])
         text = TOKENIZER.decode(sample.ids.tolist())
         assert f"Suppose you answer with this action: take {['plate', 'drawer', 'lamp'][turn]}" in text

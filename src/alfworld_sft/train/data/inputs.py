@@ -16,6 +16,7 @@ from alfworld_sft.dataset.read import (
     unread_columns,
     wanted_columns,
 )
+from alfworld_sft.dataset.trajectories import TrajectoryKeys
 from alfworld_sft.errors import DatasetError, UserError
 from alfworld_sft.models.reference import unusable_path
 from alfworld_sft.train.config import TrainConfig
@@ -65,7 +66,8 @@ def shares_of_step(config: TrainConfig) -> int:
         return rows
     columns = columns_of(config)
     first = [row for file in train_files(config) for row in first_rows(file, columns, "data.train_files")]
-    episodes = {(row.place.rpartition(" row ")[0], row.extra.get("episode_id", row.place)) for row in first}
+    key_of = TrajectoryKeys()
+    episodes = {key_of(row) for row in first}
     alone = config.worldmodel.next_state_rows  # for each of the others one that is a sequence of its own
     return max(1, math.ceil(rows * (len(episodes) / max(1, len(first)) + alone) / (1 + alone)))
 

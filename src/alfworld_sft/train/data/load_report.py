@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from alfworld_sft.counts import counted, noun_for
+from alfworld_sft.dataset.read import TrainingRow
 from alfworld_sft.models.loss_mask import TokenKind
 from alfworld_sft.train.data.options import SampleOptions
 from alfworld_sft.train.data.sample import Sample
@@ -22,6 +23,7 @@ class LoadReport:
     samples: int = 0
     next_state: int = 0
     next_state_missing: int = 0
+    next_state_tokens: int = 0
     cut: int = 0
     dropped_rows: int = 0
     branches: int = 0
@@ -34,6 +36,14 @@ class LoadReport:
     prediction_tokens: int = 0
     lengths: list[int] = field(default_factory=list)
     notes: Counter[str] = field(default_factory=Counter)
+    games: set[str] = field(default_factory=set)
+
+    def add_row(self, row: TrainingRow) -> None:
+        """Count a row, and note its game, where it names one."""
+        self.rows += 1
+        self.notes.update(row.notes)
+        if game := row.extra.get("game_id"):
+            self.games.add(str(game))
 
     def record(self, sample: Sample | None, rows: int, length: int) -> Iterator[Sample]:
         """Count a sequence that stands for some rows, and yield the sample that it became, if it became one."""
@@ -82,7 +92,7 @@ class LoadReport:
             lines.append("worldmodel.observation_loss has no effect: no sequence has an observation after a reply")
         elif options.observation_weight and self.unstable:
             lines.append("worldmodel.observation_loss has no effect on those")
-        if options.prediction_weight != 1 and self.samples and not self.prediction_tokens:
+        if options.prediction_weight != 1 and self.samples and self.prediction_tokens <= self.next_state_tokens:
             lines.append(
                 f"worldmodel.loss_weight={options.prediction_weight:g} has no effect: no reply has a <prediction>"
             )

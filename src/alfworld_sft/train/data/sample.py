@@ -69,20 +69,20 @@ class Leaf(NamedTuple):
     """A complete sequence that leaves a trunk, and its first token that is not to be taken from the trunk."""
 
     sample: Sample
-    leaves: int
+    departs_at: int
 
 
 def join(trunk: Sample, leaves: Sequence[Leaf]) -> Sample:
     """Return the trunk with a branch for each leaf; each leaf must share its first token with the trunk.
 
-    What a leaf weighs before it leaves is added to the trunk's own weight. Tokens at the trunk's end that carry no loss
+    What a leaf weighs before it departs is added to the trunk's weight. Tokens at the trunk's end that carry no loss
     and precede no branch are left out.
     """
     weight = trunk.weight.copy()
     tails: list[Sample] = []
     branches: list[Branch] = []
-    for sample, leaves_at in leaves:
-        shared = min(_common(trunk, sample), leaves_at)
+    for sample, departs_at in leaves:
+        shared = min(_common(trunk, sample), departs_at)
         weight[:shared] += sample.weight[:shared]
         if sample.weight[shared:].any():
             start = shared - 1

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from alfworld_sft.counts import counted, noun_for
 from alfworld_sft.dataset.read import Columns, TrainingRow, dataset_file, read_rows, refuse_duplicates
+from alfworld_sft.dataset.trajectories import TrajectoryKeys
 from alfworld_sft.models.chat_encoder import ChatEncoder
 from alfworld_sft.models.loss_mask import TokenKind
 from alfworld_sft.train.data.fold import Chain, Part, TurnWeights, add_to_chains, graft_chains
@@ -73,6 +74,19 @@ def beyond_context(samples: Sequence[Sample], context: int) -> str | None:
     )
 
 
+def more_rows_than_a_step(samples: Sequence[Sample], train_batch_size: int) -> str | None:
+    """Return that episodes have more rows than an optimizer step, which cannot divide them; None if none has."""
+    longer = sum(sample.rows > train_batch_size for sample in samples)
+    if not longer:
+        return None
+    most = max(sample.rows for sample in samples)
+    return (
+        f"{longer} of {counted(len(samples), 'sequence')} {noun_for(longer, 'stands', 'stand')} for more than"
+        f" data.train_batch_size={train_batch_size} rows, up to {most}: a step takes each whole, so an epoch has fewer"
+        " steps"
+    )
+
+
 def samples_of(
     rows: Iterable[TrainingRow], encoder: ChatEncoder, options: SampleOptions, *, multiturn: bool
 ) -> list[Sample]:
@@ -99,8 +113,7 @@ def _samples_of_rows(
     key_of = TrajectoryKeys()
     next_states = NextStates()
     for row in rows:
-        report.rows += 1
-        report.notes.update(row.notes)
+        report.add_row(row)
         chains: list[Chain] = []
         if row.messages:
             chains = trajectories.setdefault(key_of(row), [])
@@ -122,27 +135,6 @@ def _samples_of_rows(
         yield from _next_state_samples(next_states, encoder, options, report)
 
 
-@dataclass
-class TrajectoryKeys:
-    """Gives the rows of one trajectory the same key: by their episode id, or because each continues the one before."""
-
-    _last: tuple[Message, ...] = ()
-    _key: tuple[str, ...] = ()
-
-    def __call__(self, row: TrainingRow) -> tuple[str, ...]:
-        """Return the row's key; a row without an episode id that continues none begins a trajectory of its own."""
-        file = row.place.rpartition(" row ")[0]
-        episode = row.extra.get("episode_id")
-        if episode is not None:
-            self._last = ()
-            return (file, str(episode))
-        longer = 0 < len(self._last) < len(row.messages)
-        if not longer or row.messages[: len(self._last)] != self._last:
-            self._key = (row.place,)
-        self._last = row.messages
-        return self._key
-
-
 _ONCE = TurnWeights((1.0,), (1.0,))
 
 
@@ -155,7 +147,11 @@ def _single_turn_weights(row: TrainingRow) -> TurnWeights:
 def _next_state_samples(
     next_states: NextStates, encoder: ChatEncoder, options: SampleOptions, report: LoadReport
 ) -> Iterator[Sample]:
-    """Yield the samples that ask what the game says after an action, `next_state_rows` of them per action row."""
+    """Yield the samples that ask what the game says after an action, `next_state_rows` of them per action row.
+
+    Their answers weigh as much as other replies: `prediction_weight` is that of predictions within replies.
+    """
+    asked = replace(options, prediction_weight=1.0)
     chosen = next_states.choose(options.next_state_rows, options.seed)
     report.next_state_missing = round(options.next_state_rows * next_states.actions) - len(chosen)
     for one in chosen:
@@ -164,5 +160,6 @@ def _next_state_samples(
         told = [TokenKind.PREDICTION if t else kind for t, kind in zip(encoded.mask, encoded.kind, strict=True)]
         encoded = replace(encoded, kind=told)
         report.next_state += 1
+        report.next_state_tokens += sum(encoded.mask)
         name = f"{one.place}, {one.name}"
-        yield from report.record(make_sample(encoded, _ONCE, options, 1, name), 1, len(encoded))
+        yield from report.record(make_sample(encoded, _ONCE, asked, 1, name), 1, len(encoded))

@@ -27,6 +27,10 @@ class _EncodedRows:
         """Return how many tokens a row has."""
         return len(self.branches[row]) if row in self.branches else self.full.ends[self.parts[row].turns - 1]
 
+    def encoded(self, row: int) -> Encoded:
+        """Return a row in tokens."""
+        return self.branches.get(row) or _take_prefix(self.full, self.parts[row])
+
 
 def trajectory_samples(
     chain: Chain, encoder: ChatEncoder, options: SampleOptions, report: LoadReport
@@ -47,8 +51,17 @@ def trajectory_samples(
                 branches[row] = encoder.encode_conversation((*chain.messages[: part.messages - 1], part.branch))
     rows = _EncodedRows(parts, weights, full, branches)
     for group in _group_rows(rows, options):
-        encoded = branches.get(group[-1]) or _take_prefix(full, parts[group[-1]])
-        yield from report.record(_fold_rows(rows, group, encoded, options), len(group), len(encoded))
+        encoded = rows.encoded(group[-1])
+        sample = _fold_rows(rows, group, encoded, options)
+        if sample is not None and sample.truncated:
+            sample = replace(sample, rows=sum(_is_trained(rows, row, options) for row in group))
+            report.dropped_rows += len(group) - sample.rows
+        yield from report.record(sample, len(group), len(encoded))
+
+
+def _is_trained(rows: _EncodedRows, row: int, options: SampleOptions) -> bool:
+    """Return whether a row has weight within `max_length` tokens."""
+    return bool(weigh(rows.encoded(row), rows.weights[row], options, 1, rows.parts[row].place).weight.any())
 
 
 def _fold_rows(rows: _EncodedRows, group: Sequence[int], last: Encoded, options: SampleOptions) -> Sample | None:
@@ -69,8 +82,8 @@ def _fold_rows(rows: _EncodedRows, group: Sequence[int], last: Encoded, options:
 def _leaf(encoded: Encoded, weights: TurnWeights, options: SampleOptions, part: Part) -> Leaf:
     """Return a branch's row with its weights; its reply is never taken from the trunk, even where it begins alike."""
     tokens = enumerate(zip(encoded.turn, encoded.mask, strict=True))
-    leaves = next((token for token, (turn, said) in tokens if said and turn == part.turns - 1), len(encoded))
-    return Leaf(weigh(encoded, weights, options, 1, part.place), leaves)
+    departs_at = next((token for token, (turn, said) in tokens if said and turn == part.turns - 1), len(encoded))
+    return Leaf(weigh(encoded, weights, options, 1, part.place), departs_at)
 
 
 def _samples_by_reply(
