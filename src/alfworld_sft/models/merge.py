@@ -7,6 +7,7 @@ another one).
 from __future__ import annotations
 
 import logging
+import shlex
 import warnings
 from pathlib import Path
 from typing import Any
@@ -76,7 +77,10 @@ def _load_adapter(checkpoint: Path, base: str | None) -> tuple[Any, torch.dtype]
     read_adapter_config(checkpoint)
     name = expand_home(base) if base else base_of_adapter(checkpoint)
     if not base and (unusable := unusable_path(name)):
-        raise MergeError(f"{checkpoint}: the base of its adapter is {name}, and {unusable}; name it: --base MODEL")
+        raise MergeError(
+            f"{checkpoint}: the base of its adapter is {name}, and {unusable}; name it where it is now:"
+            f" alfworld-sft merge {shlex.quote(str(checkpoint))} DIR --base MODEL"
+        )
     model, stored = _load_base(name)
     _check_base(checkpoint, name, model)
     try:

@@ -117,6 +117,12 @@ def test_cached_tokens_are_kept_where_the_server_tells_them(details, cached):
     assert reply.cached_tokens == cached
 
 
+@pytest.mark.parametrize("odd", [float("nan"), float("inf"), 5.5, True, "5"])
+def test_ids_that_are_no_whole_numbers_are_dropped(odd):
+    reply, _ = read_answer(answer("ok", token_ids=[5, odd]) | {"prompt_token_ids": [odd]}, prompt())
+    assert (reply.text, reply.token_ids, reply.prompt_token_ids) == ("ok", None, None)
+
+
 def test_ids_that_say_more_than_the_text_are_dropped():
     reply, _ = read_answer(answer("<action>look</action> and", token_ids=[5, 6]), prompt())
     assert reply.token_ids is None

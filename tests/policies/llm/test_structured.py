@@ -136,6 +136,23 @@ def test_a_server_that_continues_no_reply_leaves_it_cut_off(caplog):
     assert caplog.text.count("was cut off before its action was not continued: the server at") == 1
 
 
+@pytest.mark.parametrize(
+    ("second", "why"),
+    [
+        (says(""), "without one of the commands"),
+        (says(None), "holds no text"),
+        (says("<think>I"), "without one of the"),
+    ],
+)
+def test_a_continuation_without_a_command_leaves_the_reply_cut_off(second, why, caplog):
+    with serving([says("<think>I", finish="length"), second]) as fake:
+        [reply] = ask(server(fake.url, constrain=True, truncated="keep"), ASKED)
+    assert reply.text == "<think>I"
+    assert len(fake.requests) == 2
+    assert "was cut off before its action was not continued: " in caplog.text
+    assert why in caplog.text
+
+
 @pytest.mark.parametrize("content", [None, "<action>lo"])
 def test_a_reply_cut_off_after_reasoning_that_the_server_keeps_apart_is_said_once(content, caplog):
     cut = gives({"content": content, "reasoning_content": "I think."}, "length")

@@ -118,8 +118,8 @@ class LocalModel:
         if reason := unusable_path(model):
             raise UserError(f"policy.model={model}: {reason}")
         place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        tokenizer = load_tokenizer(model)
         whole = cast_weights(load_whole(model)[0], playing_dtype(dtype, place)).to(place).eval()
+        tokenizer = load_tokenizer(model)
         return cls(
             whole, tokenizer, short_name(model), sampling,
             max_batch=max_batch, keep_token_ids=keep_token_ids, constrain=constrain,

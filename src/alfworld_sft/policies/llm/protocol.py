@@ -153,7 +153,7 @@ def read_answer(data: object, prompt: Prompt) -> tuple[Reply, bool]:
     said = cut_reply(text, prompt, stopped=not truncated)
     if finish == "content_filter" and not _is_ended(said, prompt):
         raise FilteredError("a content filter cut the reply off")
-    token_ids = _numbers(choice.get("token_ids"), int) if said.startswith(text) and not reasoning else None
+    token_ids = _ids(choice.get("token_ids")) if said.startswith(text) and not reasoning else None
     logprobs = _logprobs(choice.get("logprobs")) if said.startswith(text) and not reasoning else None
     if token_ids is not None and logprobs is not None and len(token_ids) != len(logprobs):
         logprobs = None
@@ -161,7 +161,7 @@ def read_answer(data: object, prompt: Prompt) -> tuple[Reply, bool]:
     said, kept = with_reasoning(said, reasoning, prompt.written_tags, ended=bool(text) or not truncated)
     reply = Reply(
         said,
-        prompt_token_ids=_numbers(whole.get("prompt_token_ids"), int),
+        prompt_token_ids=_ids(whole.get("prompt_token_ids")),
         token_ids=token_ids,
         logprobs=logprobs,
         reasoning=kept,
@@ -223,10 +223,10 @@ def _count(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def _numbers(values: object, kind: type[int] | type[float]) -> tuple[Any, ...] | None:
-    if not isinstance(values, list) or not all(isinstance(value, (int, float)) for value in values):
+def _ids(values: object) -> tuple[int, ...] | None:
+    if not isinstance(values, list) or not all(type(value) is int for value in values):  # bool is an int, too
         return None
-    return tuple(kind(value) for value in values)
+    return tuple(values)
 
 
 def _logprobs(value: object) -> tuple[float, ...] | None:

@@ -129,7 +129,24 @@ class OpenAIServer:
         return reply
 
     async def _ask(self, prompt: Prompt, *, draw: int) -> Reply:
-        """Ask once, and once more for each parameter that the server may reject.
+        """Ask for one reply; raises RedrawError for one that was cut off, where such replies are drawn again."""
+        answer, reply, truncated = await self._draw(prompt, draw=draw)
+        reasoning = place_of_reasoning(answer.data, prompt)
+        if self._constrain:
+            if truncated and reasoning != "nowhere":
+                self._say_not_continued("the server keeps the model's reasoning apart; raise policy.max_tokens")
+            elif truncated:
+                reply, truncated = await self._continue(reply, prompt, draw=draw)
+            reply = replace(reply, constrained_from=0)
+        self._say_where_reasoning_goes(reasoning, prompt)
+        if truncated and self._truncated == "retry" and answer.room is None:  # else another draw has no more of it
+            thinking = ": its reasoning used them up" if reasoning != "nowhere" else ""
+            reason = f"the reply did not end within policy.max_tokens={self._sampling.max_tokens}{thinking}"
+            raise RedrawError(reason, reply)
+        return reply
+
+    async def _draw(self, prompt: Prompt, *, draw: int) -> tuple[Answer, Reply, bool]:
+        """Return an answer, its reply, and whether it was cut off; asks once more for each restriction that is broken.
 
         A restriction that the server ignores shows in two replies to one prompt; one alone may be an accident.
         """
@@ -142,23 +159,10 @@ class OpenAIServer:
                 first, (reply, truncated) = reply, self._read(answer, prompt)
                 reply = with_tokens_of(reply, [first, reply])
             if not self._constrain or truncated or keeps_to(reply.text, prompt):
-                break
+                return answer, reply, truncated
             if answer.restricted_by <= broken:
                 self._endpoint.go_without(answer.restricted_by)
             broken |= answer.restricted_by
-        reasoning = place_of_reasoning(answer.data, prompt)
-        if self._constrain and truncated and reasoning != "nowhere":
-            self._say_not_continued("the server keeps the model's reasoning apart; raise policy.max_tokens")
-        elif self._constrain and truncated:
-            reply, truncated = await self._continue(reply, prompt, draw=draw)
-        if self._constrain:
-            reply = replace(reply, constrained_from=0)
-        self._say_where_reasoning_goes(reasoning, prompt)
-        if truncated and self._truncated == "retry" and answer.room is None:  # else another draw has no more of it
-            thinking = ": its reasoning used them up" if reasoning != "nowhere" else ""
-            reason = f"the reply did not end within policy.max_tokens={self._sampling.max_tokens}{thinking}"
-            raise RedrawError(reason, reply)
-        return reply
 
     async def _continue(self, cut: Reply, prompt: Prompt, *, draw: int) -> tuple[Reply, bool]:
         """Ask for the action of a reply that was cut off before it; return the reply, and whether it is still cut off.
@@ -168,11 +172,12 @@ class OpenAIServer:
         begun = until_action(cut.text, prompt.tags)
         try:
             rest, _ = self._read(await self._answer_to(prompt, draw=draw, begun=begun), prompt)
-        except RejectedError as failure:
+        except (RedrawError, RejectedError) as failure:
             self._say_not_continued(str(failure))
             return cut, True
         text = cut_reply(begun + rest.text, prompt)
         if not keeps_to(text, prompt):
+            self._say_not_continued(f"the server at {self.base_url} answered it without one of the commands")
             return with_tokens_of(cut, [cut, rest]), True
         return with_tokens_of(replace(cut, text=text, token_ids=None, logprobs=None), [cut, rest]), False
 
@@ -212,7 +217,8 @@ class OpenAIServer:
         if place == "thought":
             logger.warning("the server keeps the model's reasoning apart from its text; it is put into <think>")
             return
-        why = "the text has a <think> of its own" if "think" in prompt.written_tags else "the template asks for no <think>"
+        asked = "think" in prompt.written_tags
+        why = "the text has a <think> of its own" if asked else "the template asks for no <think>"
         logger.warning(
             "the server keeps the model's reasoning apart from its text; %s, so it is kept in raw_trajectories.json"
             " alone, as 'reasoning'",
