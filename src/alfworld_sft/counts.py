@@ -12,7 +12,7 @@ def counted(number: int, noun: str, plural: str | None = None) -> str:
 
 def noun_for(number: int, noun: str, plural: str | None = None) -> str:
     """Return the noun in the form that the number asks for."""
-    return noun if number == 1 else plural or f"{noun}s"
+    return noun if number == 1 else f"{noun}s" if plural is None else plural
 
 
 def size_in_words(size: int) -> str:

@@ -11,7 +11,7 @@ from alfworld_sft.cli import app
 from alfworld_sft.collect.config import CollectConfig
 from alfworld_sft.collect.run import collect, resume_run, start_run
 from alfworld_sft.config import build_config
-from alfworld_sft.errors import UserError
+from alfworld_sft.errors import DatasetError, UserError
 from alfworld_sft.evaluate.config import EvaluateConfig
 from alfworld_sft.evaluate.run import evaluate, start_evaluation
 from alfworld_sft.games.generator.generate import generate_game
@@ -116,7 +116,11 @@ def test_a_run_whose_lost_games_have_moved_is_resumed_and_checked(tmp_path: Path
     (tmp_path / "first").rename(tmp_path / "moved")
     checked = CliRunner().invoke(app, ["check", str(tmp_path / "again")])
     assert checked.exit_code == 2
-    assert "first is not a run's folder" in checked.output
+    assert "games.lost_by: " in checked.output
+    assert (
+        "first is not a run's folder: it has no run.json; if the run has moved, say where it is now" in checked.output
+    )
+    assert "--source" not in checked.output
     assert "single-turn" in checked.output  # the rows are read all the same
     named = read_allowed([f"games.lost_by=[{tmp_path / 'moved'}]"], trust=False)
     with resume_run(tmp_path / "again", named).run:
@@ -173,3 +177,10 @@ def test_lost_games_of_an_evaluation_split_are_no_training_data(tmp_path: Path) 
     assert "lost none of the split 'train'" in error_of(tmp_path, f"games.lost_by=[{seen}]")
     named = (f"games.lost_by=[{seen}]", "games.split=valid_seen")
     assert "is for evaluation" in error_of(tmp_path, *named)
+
+
+def test_a_run_that_owes_nothing_is_not_said_to_go_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(DatasetError):
+        run(tmp_path, "lost", "num_episodes=2", "policy.name=random", "env.max_steps=1", "dataset.require_success=true")
+    assert len(run(tmp_path, "again", f"games.lost_by=[{tmp_path / 'lost'}]")) == 2
+    assert "is not complete" not in caplog.text

@@ -13,6 +13,7 @@ from alfworld_sft.collect.run import collect, resume_run, start_run
 from alfworld_sft.config import build_config
 from alfworld_sft.dataset.write import DATA_FILES
 from alfworld_sft.errors import DatasetError, GamesNotFoundError, RunFolderError, UserError
+from alfworld_sft.runs.trust import read_allowed
 from tests.collecting import contents, write_games
 
 
@@ -105,6 +106,26 @@ def test_nothing_left_is_an_error_and_leaves_no_dataset(data, tmp_path):
     assert not any((tmp_path / "run" / name).exists() for name in DATA_FILES)
 
 
+def test_the_rows_of_a_run_can_be_made_anew_with_other_options(data, tmp_path):
+    with pytest.raises(DatasetError) as error:
+        collected(data, tmp_path, "policy.name=random", "env.max_steps=1", "dataset.require_success=true")
+    command = f"alfworld-sft collect --resume {tmp_path / 'run'} "
+    assert str(error.value).endswith(f"keep lost episodes as well: {command}dataset.require_success=false")
+    journal = (tmp_path / "run/episodes.jsonl").read_bytes()
+    resumed = resume_run(tmp_path / "run", read_allowed(["dataset.require_success=false"], trust=False))
+    assert resumed.run.stamp["status"] == "running"
+    with resumed.run:
+        assert collect(resumed).kept == 24
+    assert (tmp_path / "run/episodes.jsonl").read_bytes() == journal
+    stamp = json.loads((tmp_path / "run/run.json").read_bytes())
+    assert (stamp["status"], stamp["config"]["dataset"]["require_success"]) == ("complete", False)
+    named = read_allowed(["dataset.rows_per=episode", "dataset.val_fraction=0"], trust=False)
+    resumed = resume_run(tmp_path / "run", named)
+    with resumed.run:
+        summary = collect(resumed)
+    assert (summary.rows_train, summary.rows_val) == (summary.kept, 0)
+
+
 def test_a_disk_that_fills_up_while_writing_loses_nothing(data, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
@@ -122,8 +143,8 @@ def test_a_disk_that_fills_up_while_writing_loses_nothing(data, tmp_path, monkey
 
 def test_mistakes_on_purpose_are_context_and_never_a_row(data, tmp_path):
     folder, summary = collected(data, tmp_path, "policy.noise=0.3", "policy.noise_episodes=1")
-    assert summary.untrained_turns > 0
-    assert summary.rows_train + summary.rows_val + summary.untrained_turns == summary.steps
+    assert summary.turns_without_row > 0
+    assert summary.rows_train + summary.rows_val + summary.turns_without_row == summary.steps
     infos = [json.loads(info) for info in _column(folder / "train.parquet", "extra_info")]
     assert any(info["untrained_turns"] for info in infos)
     assert all(info["turn"] not in info["untrained_turns"] for info in infos)

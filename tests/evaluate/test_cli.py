@@ -92,6 +92,10 @@ def test_compare_refuses_different_protocols_unless_told_to(runs):
         (["repeats=0"], "error: repeats=0: input should be greater than or equal to 1"),
         (["num_episodes=3"], "error: unknown key 'num_episodes'; did you mean '"),
         (["--resume", "/nowhere"], "error: /nowhere is not a run's folder: it has no run.json"),
+        (
+            ["--resume", "/nowhere", "dataset.val_fraction=0"],
+            "error: --resume /nowhere uses that run's own config; leave out: dataset.val_fraction=0",
+        ),
         (["--resume", "/nowhere", "seed=3"], "error: --resume /nowhere uses that run's own config; leave out"),
         (["--compare", "/nowhere", "/nowhere"], "error: /nowhere is not a finished evaluation"),
         (["--compare", "/a", "/b", "seed=3"], "error: --compare A B plays nothing; leave out the options for playing"),

@@ -81,3 +81,8 @@ def test_its_words_vary_with_the_seed_of_the_prompt_and_its_actions_do_not(kitch
     replies = [asyncio.run(Planner().begin(kitchen, 0).act(prompt("start", seed=seed))).text for seed in range(20)]
     assert len(set(replies)) == 4
     assert {parse_reply(reply, TAGS, ()).action for reply in replies} == {shortest_plan(kitchen)[0]}
+
+
+def test_the_first_prompt_it_is_given_may_show_no_step_that_was_played(kitchen: Game):
+    with pytest.raises(PolicyError, match=r"^the prompt of step 1 shows 0 of the 1 steps since the last$"):
+        asyncio.run(Planner().begin(kitchen, seed=0).act(prompt("there", step=1)))

@@ -16,7 +16,7 @@ from alfworld_sft.check.foreign import report_foreign
 from alfworld_sft.check.overlaps import report_overlaps
 from alfworld_sft.check.run import replay_journal, report_replay
 from alfworld_sft.counts import counted
-from alfworld_sft.errors import ConfigError, UserError
+from alfworld_sft.errors import ConfigError, RunFolderError, UserError
 from alfworld_sft.foreign.read import Format
 from alfworld_sft.games.listed import ListedGames, known_games
 from alfworld_sft.runs.played_games import PlayedGames, games_of_run
@@ -98,7 +98,8 @@ def _check(
                 raise
             replay = Section("replay")
             replay.fault("games", f"no episode was replayed: {error}")
-            replay.fact("source", "with --source FOLDER, the games of that folder are used")
+            if not isinstance(error, RunFolderError):  # which names its own way out
+                replay.fact("source", "with --source FOLDER, the games of that folder are used")
         else:
             games = played if isinstance(played, ListedGames) else games
             replay = _replay(data, stamp, played, jobs)

@@ -63,7 +63,7 @@ def collect_command(
         *(overrides or []),
         *(["games.allow_eval_split=true"] if allow_eval_split else []),
     ]
-    allowed = refuse_options_of_resumed(resume, words, name, output_dir, trust=trust)
+    allowed = refuse_options_of_resumed(resume, CollectConfig, words, name, output_dir, trust=trust)
     how = over_ray(ray) if ray else play
     job = (
         resume_run(resume, allowed) if resume else start_run(build_config(CollectConfig, words), output_dir, name=name)

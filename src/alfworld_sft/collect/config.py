@@ -136,6 +136,13 @@ class CollectConfig(RunConfig):
                 "policy.teacher=planner follows the game by the prompt's last step, and prompt.history_length=0 shows"
                 " none; use 1 or more"
             )
+        bounded = self.prompt.form == "single" and self.prompt.history_length is not None
+        if self.policy.name == "planner" and self.policy.teacher_share and bounded:
+            raise ValueError(
+                "policy.teacher_share: policy.name=planner follows the game by the steps that its prompts show, and"
+                f" prompt.history_length={self.prompt.history_length} may not show all that the teacher has played;"
+                " leave prompt.history_length out"
+            )
         return self
 
     @model_validator(mode="after")

@@ -12,7 +12,7 @@ from alfworld_sft.dataset.rows import Rendering, count_rows, is_target, rows_of
 from alfworld_sft.dataset.split import GameRows, held_out_games
 from alfworld_sft.dataset.write import dataset_files, raw_trajectory
 from alfworld_sft.errors import DatasetError
-from alfworld_sft.runs.store import RunFolder
+from alfworld_sft.runs.store import RunFolder, resume_command
 from alfworld_sft.types import TASK_TYPES, Episode, Reply, Step
 from alfworld_sft.usage import Usage
 
@@ -86,7 +86,7 @@ class Summary:
     rows_val: int = 0
     games_train: int = 0
     games_val: int = 0
-    untrained_turns: int = 0
+    turns_without_row: int = 0
     alternatives: int = 0
     grammar: Counter[str] = field(default_factory=Counter)
     success_by_task_type: dict[str, tuple[int, int]] = field(default_factory=dict)
@@ -116,7 +116,7 @@ class Summary:
             "kept": self.kept,
             "dropped": self.episodes - self.kept,
             "steps": self.steps,
-            "untrained_turns": self.untrained_turns,
+            "turns_without_row": self.turns_without_row,
             **({"alternatives": self.alternatives} if self.alternatives else {}),
             "rows_train": self.rows_train,
             "rows_val": self.rows_val,
@@ -139,7 +139,7 @@ def build_dataset(
     for episode in _select_episodes(run.episodes(), require_success, summary):
         rows = count_rows(episode, rendering.rows_per)
         summary.kept += 1
-        summary.untrained_turns += sum(not is_target(step) for step in episode.steps)
+        summary.turns_without_row += sum(not is_target(step) for step in episode.steps)
         if rows:
             summary.alternatives += sum(len(step.alternatives) for step in episode.steps)
             before = rows_by_game.get(episode.game_id, GameRows(episode.task_type, 0))
@@ -178,9 +178,8 @@ def _explain_empty(run: RunFolder, summary: Summary, require_success: bool) -> s
         one = summary.episodes == 1
         lost = "its only episode was not won" if one else f"none of the {summary.episodes} episodes was won"
         return (
-            f"{run.path}: {lost}, so no data is left;"
-            " play more or better, or keep lost episodes as well with dataset.require_success=false"
-            " (SFT_REQUIRE_SUCCESS=False in the script)"
+            f"{run.path}: {lost}, so no data is left; play more or better, or keep lost episodes as well:"
+            f" {resume_command(run.kind, run.path)} dataset.require_success=false"
         )
     if not summary.episodes:
         reasons = list(run.failed.values())

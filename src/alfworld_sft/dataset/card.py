@@ -113,10 +113,12 @@ def model_notes(stamp: Mapping[str, Any]) -> list[str]:
 
 
 def _more_facts(stamp: Mapping[str, Any]) -> str:
-    """Return what `extra_info` has besides: who answered where there is a teacher, and the other actions tried."""
+    """Return what `extra_info` has besides: who answered where there is a teacher, and what else was tried."""
     facts = "; `answer_by`: `teacher`, where its answer is not what was played" if "teacher" in stamp else ""
-    tried = stamp["counts"].get("alternatives", 0)
-    return facts + (f"; `alternatives`: {counted(tried, 'other action')} that were tried, in all" if tried else "")
+    tried = ["other actions"] if stamp["counts"].get("alternatives") else []
+    leaves = "teacher" in stamp or stamp["config"]["worldmodel"]["predictions"] == "grounded_answer"
+    tried += ["answers that the conversation does not hold"] if leaves else []
+    return facts + (f"; `alternatives`: what {' and '.join(tried)} were shown" if tried else "")
 
 
 def _size_category(rows: int) -> str:

@@ -85,7 +85,7 @@ def evaluate_command(
             raise ConfigError(f"{option} goes with --compare A B only")
     if resume and (protocol or seeds):
         raise ConfigError(f"--resume {resume} uses that run's own config; leave out --protocol and --seeds")
-    allowed = refuse_options_of_resumed(resume, words, name, output_dir, trust=trust)
+    allowed = refuse_options_of_resumed(resume, EvaluateConfig, words, name, output_dir, trust=trust)
     how = over_ray(ray) if ray else play
     job = (
         resume_evaluation(resume, allowed)
@@ -136,7 +136,7 @@ def _report(console: Console, job: EvaluateJob, evaluation: Evaluation) -> None:
     if usage.replies:
         console.print(usage_in_words(usage.with_cost(policy.prices)))
     warn_of_unknown_cost(policy, usage)
-    warn_of_failures(job.run, (" and counts as lost", " and count as lost"))
+    warn_of_failures(job.run, count_as_lost=True)
     typer.echo(job.run.path)
 
 

@@ -135,7 +135,7 @@ def write_recorded(run: RunFolder, config: ImportConfig, imported: Sequence[Impo
             raw = trajectory_of(episode, one.recorded.messages) if episode else unplayed_trajectory(one)
             files.write(raw, recorded_rows(one, options.rows_per), held_out=one.group in held_out)
             summary.kept += 1
-            summary.untrained_turns += len(one.recorded.turns) - len(one.targets)
+            summary.turns_without_row += len(one.recorded.turns) - len(one.targets)
     summary.rows_train, summary.rows_val = files.train.rows, files.val.rows
     summary.games_train, summary.games_val = len(rows_by_game) - len(held_out), len(held_out)
     return summary

@@ -76,12 +76,12 @@ class _Player:
         return Reply(write_reply(prompt.reply_format, prompt.tags, parts))
 
     def _catch_up(self, view: View) -> None:
-        """Play the steps taken since the last prompt; a window that shows none leaves the player its own command."""
+        """Play the steps taken since the last prompt; where a window shows none, that is its own last one."""
         missing = view.step - self._steps
         if missing < 0:
             self._state, self._steps, missing = self._game.initial, 0, view.step
         played = [exchange.action for exchange in view.history[-missing:]] if missing else []
-        if not played and missing == 1:
+        if not played and missing == 1 and self._last_command:
             played = [self._last_command]
         if len(played) < missing:
             raise PolicyError(

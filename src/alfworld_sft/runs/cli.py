@@ -10,9 +10,11 @@ from typing import Annotated, TypeAlias
 
 import typer
 
+from alfworld_sft.config import dotted_keys
 from alfworld_sft.counts import counted, noun_for
 from alfworld_sft.errors import ConfigError
 from alfworld_sft.policies.config import PolicySection
+from alfworld_sft.runs.config import RunConfig
 from alfworld_sft.runs.job import ConfigT, Job
 from alfworld_sft.runs.progress import progress_bar
 from alfworld_sft.runs.store import RunFolder, resume_command
@@ -43,14 +45,21 @@ def watched(job: Job[ConfigT]) -> Iterator[Callable[[Episode | None], None]]:
 
 
 def refuse_options_of_resumed(
-    resume: Path | None, words: Sequence[str], name: str | None, output_dir: Path, *, trust: bool
+    resume: Path | None,
+    model: type[RunConfig],
+    words: Sequence[str],
+    name: str | None,
+    output_dir: Path,
+    *,
+    trust: bool,
 ) -> Allowed:
     """Return what a resumed run may use; raises ConfigError for options of new runs only or resumed runs only."""
     if resume is None:
         if trust:
             raise ConfigError("--trust goes with --resume only")
         return Allowed()
-    others = [word for word in words if word.lstrip("+").partition("=")[0] not in NAMEABLE]
+    nameable = NAMEABLE.keys() & set(dotted_keys(model))
+    others = [word for word in words if word.lstrip("+").partition("=")[0] not in nameable]
     if others or name or output_dir != Path():
         given = " ".join(others) or name or f"--output-dir {output_dir}"
         raise ConfigError(f"--resume {resume} uses that run's own config; leave out: {given}")
@@ -63,15 +72,16 @@ def warn_of_unknown_cost(policy: PolicySection, usage: Usage) -> None:
         logger.warning("no reply came with token counts, so the run's cost is unknown")
 
 
-def warn_of_failures(run: RunFolder, consequence: tuple[str, str] = ("", "")) -> None:
-    """Warn of failed episodes, with the first reason; `consequence` follows "failed", in singular and plural form."""
+def warn_of_failures(run: RunFolder, *, count_as_lost: bool = False) -> None:
+    """Warn of failed episodes, with the first reason, and that they `count_as_lost` where they do."""
     failed = run.failed
     if not failed:
         return
     index, reason = next(iter(failed.items()))
+    lost = f" and {noun_for(len(failed), 'counts', 'count')} as lost" if count_as_lost else ""
     logger.warning(
         "%s failed%s (episode %d: %s); to play %s: %s",
-        counted(len(failed), "episode"), noun_for(len(failed), *consequence), index, reason,
+        counted(len(failed), "episode"), lost, index, reason,
         noun_for(len(failed), "it", "them"), resume_command(run.kind, run.path),
     )  # fmt: skip
 

@@ -92,7 +92,7 @@ def lost_games(runs: Sequence[Path], split: str, before: Sequence[Path] = ()) ->
     for run in runs:
         if run in before:
             raise RunFolderError("by its run.json it plays the games that it has lost itself")
-        stamp = read_stamp(run)
+        stamp = _stamp_of_lost(run)
         try:
             games = games_of_run(stamp, (), [*before, run])
         except RunFolderError as error:
@@ -110,6 +110,17 @@ def lost_games(runs: Sequence[Path], split: str, before: Sequence[Path] = ()) ->
     return Games(refs, split, folder, f"{counted(len(refs), 'game')} of {split} that {names} lost")
 
 
+def _stamp_of_lost(run: Path) -> dict[str, Any]:
+    """Return the stamp of a run whose lost games are played; raises RunFolderError, which says how to name it anew."""
+    try:
+        return read_stamp(run)
+    except RunFolderError as error:
+        raise RunFolderError(
+            f"games.lost_by: {error}; if the run has moved, say where it is now with games.lost_by=[DIR] (for a run"
+            " that plays them: alfworld-sft collect --resume RUN games.lost_by=[DIR])"
+        ) from None
+
+
 def _lost_in(journal: Journal, stamp: Mapping[str, Any]) -> Iterator[_Lost]:
     for episode in journal.episodes():
         if not episode.success:
@@ -120,13 +131,14 @@ def _lost_in(journal: Journal, stamp: Mapping[str, Any]) -> Iterator[_Lost]:
 
 def _note_what_may_change(run: Path, stamp: Mapping[str, Any], journal: Journal) -> None:
     """Warn of a run that may go on: what is begun with its lost games of today could then not be resumed."""
-    if stamp.get("status") == "complete":
+    total = stamp.get("num_episodes")
+    if stamp.get("status") == "complete" or (isinstance(total, int) and len(journal) >= total):
         return
     failed = f", {counted(len(journal.failed), 'episode')} ended in an error" if journal.failed else ""
     logger.warning(
         "%s is not complete: it has played %d of %s episodes%s; if it is resumed and loses other games, what uses its"
         " lost games cannot be resumed",
-        run, len(journal.lines), stamp.get("num_episodes"), failed,
+        run, len(journal.lines), total, failed,
     )  # fmt: skip
 
 

@@ -50,7 +50,7 @@ def resume_job(
             raise RunFolderError(f"{path} was played by {player}, not {policy.name}; start a new run")
         _read_text(run, "started")  # the record of the run is named by it
         if allowed.named:
-            run.write_stamp({**run.stamp, "config": config.model_dump()})
+            run.write_stamp({**run.stamp, "config": config.model_dump(), "status": "running"})
         remember(run.stamp, config, path)
         if run.played < total:
             _note_other_version(run)
@@ -107,7 +107,7 @@ def _resolve_config(run: RunFolder, model: type[ConfigT], allowed: Allowed) -> C
     config = _read_config(run, model, allowed)
     if not allowed.named:
         return config
-    named = {key: text or "null" for key, text in allowed.named.items()}
+    named = {key: "null" if value is None else str(value) for key, value in allowed.named.items()}
     if idle := idle_options(config, named):
         raise ConfigError("\n".join(idle))
     return with_absolute_paths(config)

@@ -31,6 +31,9 @@ logger = logging.getLogger(__name__)
 
 STATE_VARIABLE = "ALFWORLD_SFT_STATE_DIR"
 NAMEABLE: dict[str, Any] = {
+    "dataset.require_success": bool,
+    "dataset.rows_per": str,
+    "dataset.val_fraction": float,
     "games.source": str | None,
     "games.lost_by": list[str] | None,
     "policy.base_url": str | None,
@@ -38,7 +41,10 @@ NAMEABLE: dict[str, Any] = {
     "policy.serve": str | None,
     "prompt.template": str | None,
 }
-"""The keys that may be combined with --resume, with their types: they say where things are, not what is played."""
+"""The keys that may be combined with --resume, with their types.
+
+They say where things are, or which rows are written, but not what is played.
+"""
 
 
 @dataclass(frozen=True, slots=True)
