@@ -17,12 +17,12 @@ from pathlib import Path
 
 from alfworld_sft.models.chat_encoder import ChatEncoder
 from alfworld_sft.models.load import load_tokenizer
+from alfworld_sft.system import usable_cores
 from alfworld_sft.train.config import build_train_config
 from alfworld_sft.train.data.inputs import columns_of, train_files
 from alfworld_sft.train.data.options import sample_options
 from alfworld_sft.train.data.sample import Sample
 from alfworld_sft.train.data.samples import load_samples
-from alfworld_sft.train.distributed import usable_cores
 from benchmarks._result import machine
 
 FURTHER_EVALUATIONS = 4
