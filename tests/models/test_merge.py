@@ -126,11 +126,13 @@ def test_what_is_no_checkpoint_is_said(tmp_path, name):
         merge(tmp_path / name, tmp_path / "merged")
 
 
-def test_a_base_that_was_moved_is_named_with_the_option_for_it(trained, tmp_path):
+def test_a_base_that_was_moved_is_named_with_the_command_for_it(trained, tmp_path):
     moved = shutil.copytree(trained.final, tmp_path / "moved")
     file = moved / "adapter_config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"base_model_name_or_path": "/gone/base"}))
-    with pytest.raises(MergeError, match=r"its adapter is /gone/base, and there is no such .*: --base MODEL"):
+    with pytest.raises(
+        MergeError, match=r"its adapter is /gone/base, and there is no such .*merge \S*/moved DIR --base MODEL$"
+    ):
         merge(moved, tmp_path / "merged")
 
 

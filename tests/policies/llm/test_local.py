@@ -360,6 +360,12 @@ def test_a_bug_in_the_thread_reaches_the_episodes(folder):
     assert all(isinstance(error, TypeError) for error in ask(policy))
 
 
+def test_a_run_s_folder_is_refused_by_what_it_should_be(tmp_path):
+    (tmp_path / "final").mkdir()
+    with pytest.raises(UserError, match=r"holds neither an adapter nor a model; give global_step_N or final of a"):
+        LocalModel.load(str(tmp_path))
+
+
 def test_a_prompt_that_fills_the_context_is_the_episode_s_error(folder):
     policy = local(folder)
     policy._context = 20
