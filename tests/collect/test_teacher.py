@@ -98,7 +98,8 @@ def test_where_both_say_the_same_the_student_s_turn_carries_loss(data, tmp_path)
     assert 0 < agreed < len(steps)
     card = (run / "README.md").read_text()
     assert f"Teacher: {len(steps)} answers, {agreed} of them the policy's own action" in card
-    assert "untrained turns; `answer_by`: `teacher`, where its answer is not what was played |" in card
+    known = "`answer_by`: `teacher`, where its answer is not what was played"
+    assert f"untrained turns; {known}; `alternatives`: what answers that the conversation does not hold" in card
 
 
 def test_the_teacher_acts_in_its_share_of_the_turns(data, tmp_path):

@@ -103,7 +103,8 @@ def test_branches_folded_and_packed_are_row_by_row(model: Any, tmp_path: Path, w
     limit = limit_of(truncation)
     samples = load(write(tmp_path / "train.parquet", RECORDS), truncation, limit, weighting=weighting)
     assert len(samples) == 4 or truncation == "left"
-    assert sum(sample.rows for sample in samples) == len(RECORDS)
+    alone = load(tmp_path / "train.parquet", truncation, limit, weighting=weighting, fold=False)
+    assert sum(sample.rows for sample in samples) == len(alone)
     assert apart(trained(model, samples), row_by_row(model, RECORDS, weighting, truncation, limit)) < 1e-5
 
 
