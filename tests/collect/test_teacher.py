@@ -168,6 +168,10 @@ def test_an_empty_thought_before_the_teacher_s_answer_is_the_same_answer(data, t
         (["policy.teacher_share=0.5"], "policy.teacher_share=0.5 has no effect without policy.teacher"),
         (["policy.teacher=planner", "prompt.history_length=0"], "policy.teacher=planner follows the game by"),
         (
+            ["policy.name=planner", "policy.teacher=expert", "policy.teacher_share=0.5", "prompt.history_length=2"],
+            "policy.teacher_share: policy.name=planner follows the game by the steps that its prompts show",
+        ),
+        (
             ["policy.teacher=expert", "policy.name=server", "policy.model=m", "policy.rationalize=true"],
             "policy.teacher: with policy.rationalize the expert acts already",
         ),
