@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,15 @@ def test_copied_rows_are_counted_and_games_are_known_with_their_split(tmp_path: 
     report = report_on(tmp_path, [*RECORDS, RECORDS[0], RECORDS[0]], OTHERS, Columns())
     assert (report.files["train"].duplicates, report.files["val"].duplicates) == (2, 0)
     assert set(report.files["train"].splits.values()) == {"train"}
+
+
+def test_rows_that_name_no_episode_or_game_are_counted_as_training_takes_them(tmp_path: Path) -> None:
+    unnamed = [
+        {**row, "extra_info": json.dumps({**json.loads(row["extra_info"]), "episode_id": None, "game_id": None})}
+        for row in RECORDS
+    ]
+    report = report_on(tmp_path, unnamed, OTHERS, Columns(multiturn=True))
+    assert (len(report.files["train"].episodes), report.files["train"].games) == (2, set())
 
 
 def test_replies_unlike_the_others_are_told(tmp_path: Path) -> None:

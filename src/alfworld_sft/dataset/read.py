@@ -93,6 +93,12 @@ class TrainingRow:
         """The number of replies in the conversation."""
         return sum(message.role == "assistant" for message in self.messages)
 
+    @property
+    def game_id(self) -> str | None:
+        """The game that was played, if the row names it."""
+        game = self.extra.get("game_id")
+        return None if game is None else str(game)
+
 
 def first_rows(file: Path, columns: Columns, option: str = "DATA") -> list[TrainingRow]:
     """Return the first rows of a file as training reads them; raises DatasetError."""

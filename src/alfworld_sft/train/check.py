@@ -22,6 +22,7 @@ from alfworld_sft.dataset.read import (
     unread_columns,
     wanted_columns,
 )
+from alfworld_sft.dataset.trajectories import TrajectoryKeys
 from alfworld_sft.errors import DatasetError
 from alfworld_sft.prompts.tags import find_sections, unpaired_tags
 from alfworld_sft.terminal import printable
@@ -40,7 +41,7 @@ class FileFacts:
     """Facts about one file's rows. `splits` holds the split of each game, if the rows record it."""
 
     rows: int = 0
-    episodes: set[str] = field(default_factory=set)
+    episodes: set[tuple[str, ...]] = field(default_factory=set)
     games: set[str] = field(default_factory=set)
     won: int = 0
     untrained_turns: int = 0
@@ -52,18 +53,18 @@ class FileFacts:
     splits: dict[str, str] = field(default_factory=dict)
     duplicates: int = 0
     _seen: set[int] = field(default_factory=set, repr=False)
+    _key_of: TrajectoryKeys = field(default_factory=TrajectoryKeys, repr=False)
 
     def add(self, row: TrainingRow) -> None:
         """Count a row."""
         self.rows += 1
-        file = row.place.rpartition(" row ")[0]
-        episode = f"{file}: {row.extra['episode_id']}" if "episode_id" in row.extra else row.place
+        episode = self._key_of(row)
         if episode not in self.episodes:
             self.episodes.add(episode)
             self.won += bool(row.extra.get("success"))
-        if "game_id" in row.extra:
-            self.games.add(str(row.extra["game_id"]))
-            self.splits[str(row.extra["game_id"])] = str(row.extra.get("split", ""))
+        if row.game_id is not None:
+            self.games.add(row.game_id)
+            self.splits[row.game_id] = str(row.extra.get("split", ""))
         said = hash((row.messages, row.prompt, row.response))
         self.duplicates += said in self._seen
         self._seen.add(said)

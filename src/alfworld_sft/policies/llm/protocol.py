@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
-from alfworld_sft.policies.llm.reasoning import becomes_thought, read_message, with_reasoning
+from alfworld_sft.policies.llm.reasoning import PlaceOfReasoning, becomes_thought, read_message, with_reasoning
 from alfworld_sft.policies.llm.refusals import Complaint, about, named
 from alfworld_sft.policies.llm.sampling import ACTION_CLOSE, ACTION_OPEN, Sampling, cut_reply, stop_of
 from alfworld_sft.policies.llm.structured import RESTRICTIONS, restriction, room_for_action
@@ -189,7 +189,7 @@ def stopped_in_thought(data: object, prompt: Prompt) -> bool:
     return any(one.tag == "think" and not one.closed and ACTION_OPEN in content[one.start : one.end] for one in last)
 
 
-def place_of_reasoning(data: object, prompt: Prompt) -> Literal["nowhere", "thought", "apart"]:
+def place_of_reasoning(data: object, prompt: Prompt) -> PlaceOfReasoning:
     """Return where `read_answer` puts the reasoning of an answer that it accepts: into <think>, or beside the text."""
     content, reasoning = read_message(data["choices"][0]["message"])  # type: ignore[index]
     if not reasoning:

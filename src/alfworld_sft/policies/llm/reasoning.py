@@ -7,9 +7,12 @@ Anthropic return the content as a list of parts, some of them thinking.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from alfworld_sft.prompts.tags import has_thought, strip_tags
+
+PlaceOfReasoning: TypeAlias = Literal["nowhere", "thought", "apart"]
+"""Where a reply's separate reasoning goes: there is none, into its <think>, or beside its text."""
 
 _FIELDS = ("reasoning_content", "reasoning", "thinking")
 _PART_KEYS = ("thinking", "reasoning", "text")

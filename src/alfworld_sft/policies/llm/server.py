@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from alfworld_sft.errors import PolicyError, PolicyUnavailableError
 from alfworld_sft.policies.base import Player, short_name
@@ -26,6 +26,7 @@ from alfworld_sft.policies.llm.protocol import (
     request_body,
     stopped_in_thought,
 )
+from alfworld_sft.policies.llm.reasoning import PlaceOfReasoning
 from alfworld_sft.policies.llm.retry import Patience, RedrawError, RejectedError, SetbackError, ask_patiently
 from alfworld_sft.policies.llm.sampling import Sampling, cut_reply
 from alfworld_sft.policies.llm.structured import RESTRICTIONS, keeps_to, until_action
@@ -73,7 +74,7 @@ class OpenAIServer:
         self._truncated = truncated
         self._keep_token_ids = keep_token_ids
         self._constrain = constrain
-        self._said_of_reasoning: set[str] = set()
+        self._said_of_reasoning: set[PlaceOfReasoning] = set()
         self._said_of_continuing = False
 
     @property
@@ -210,7 +211,7 @@ class OpenAIServer:
             self._said_of_continuing = True
             logger.warning("a reply that was cut off before its action was not continued: %s", why)
 
-    def _say_where_reasoning_goes(self, place: Literal["nowhere", "thought", "apart"], prompt: Prompt) -> None:
+    def _say_where_reasoning_goes(self, place: PlaceOfReasoning, prompt: Prompt) -> None:
         if place == "nowhere" or place in self._said_of_reasoning:
             return
         self._said_of_reasoning.add(place)

@@ -23,7 +23,6 @@ class LoadReport:
     samples: int = 0
     next_state: int = 0
     next_state_missing: int = 0
-    next_state_tokens: int = 0
     cut: int = 0
     dropped_rows: int = 0
     branches: int = 0
@@ -33,7 +32,7 @@ class LoadReport:
     tokens: int = 0
     trained_tokens: int = 0
     observation_tokens: int = 0
-    prediction_tokens: int = 0
+    prediction_tokens: int = 0  # in replies
     lengths: list[int] = field(default_factory=list)
     notes: Counter[str] = field(default_factory=Counter)
     games: set[str] = field(default_factory=set)
@@ -42,10 +41,10 @@ class LoadReport:
         """Count a row, and note its game, where it names one."""
         self.rows += 1
         self.notes.update(row.notes)
-        if game := row.extra.get("game_id"):
-            self.games.add(str(game))
+        if row.game_id is not None:
+            self.games.add(row.game_id)
 
-    def record(self, sample: Sample | None, rows: int, length: int) -> Iterator[Sample]:
+    def record(self, sample: Sample | None, rows: int, length: int, *, is_next_state: bool = False) -> Iterator[Sample]:
         """Count a sequence that stands for some rows, and yield the sample that it became, if it became one."""
         self.lengths.append(length)
         if sample is None:
@@ -56,7 +55,8 @@ class LoadReport:
         self.tokens += len(sample)
         self.trained_tokens += int(np.count_nonzero(sample.weight))
         self.observation_tokens += int(np.count_nonzero(sample.kind == TokenKind.OBSERVATION))
-        self.prediction_tokens += int(np.count_nonzero(sample.kind == TokenKind.PREDICTION))
+        if not is_next_state:
+            self.prediction_tokens += int(np.count_nonzero(sample.kind == TokenKind.PREDICTION))
         yield sample
 
     def warnings(self, options: SampleOptions) -> list[str]:
@@ -92,7 +92,7 @@ class LoadReport:
             lines.append("worldmodel.observation_loss has no effect: no sequence has an observation after a reply")
         elif options.observation_weight and self.unstable:
             lines.append("worldmodel.observation_loss has no effect on those")
-        if options.prediction_weight != 1 and self.samples and self.prediction_tokens <= self.next_state_tokens:
+        if options.prediction_weight != 1 and self.samples and not self.prediction_tokens:
             lines.append(
                 f"worldmodel.loss_weight={options.prediction_weight:g} has no effect: no reply has a <prediction>"
             )

@@ -160,6 +160,6 @@ def _next_state_samples(
         told = [TokenKind.PREDICTION if t else kind for t, kind in zip(encoded.mask, encoded.kind, strict=True)]
         encoded = replace(encoded, kind=told)
         report.next_state += 1
-        report.next_state_tokens += sum(encoded.mask)
         name = f"{one.place}, {one.name}"
-        yield from report.record(make_sample(encoded, _ONCE, asked, 1, name), 1, len(encoded))
+        made = make_sample(encoded, _ONCE, asked, 1, name)
+        yield from report.record(made, 1, len(encoded), is_next_state=True)
